@@ -1,0 +1,277 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/fleet-agent/fleet-agent/internal/graph"
+)
+
+// place is where a value was written.
+type place struct {
+	file         string
+	line, column int
+	field        string // its path in that file
+}
+
+// where is a place in the tree of values.
+type where struct {
+	key   string // the row of the field table: "checks[].interval"
+	path  string // in the whole configuration: "checks[3].interval"
+	shown string // in the file that is being read: "checks[1].interval"
+}
+
+func (w where) field(name string) where {
+	return where{join(w.key, name), join(w.path, name), join(w.shown, name)}
+}
+
+// entry is the value under a key that the user chose.
+func (w where) entry(name string) where {
+	return where{w.key + ".*", w.path + "." + name, w.shown + "." + name}
+}
+
+// item is the item of a list that is number i of the configuration and number
+// shown of the file.
+func (w where) item(i, shown int) where {
+	return where{w.key + "[]", w.path + "[" + strconv.Itoa(i) + "]", w.shown + "[" + strconv.Itoa(shown) + "]"}
+}
+
+// decoder reads the tree of one YAML document into a Config, and notes every
+// fault on the way.
+type decoder struct {
+	schema  *schema
+	file    string           // empty for the defaults
+	main    bool             // lists of maps replace the default; otherwise they append
+	origins map[string]place // by path; nil: don't note
+	errs    Errors
+}
+
+func (d *decoder) fail(n *yaml.Node, w where, hint, format string, args ...any) {
+	d.errs = append(d.errs, &Error{
+		File: d.file, Line: n.Line, Column: n.Column,
+		Field: w.shown, Message: fmt.Sprintf(format, args...), Hint: hint,
+	})
+}
+
+// value reads n into v, which is at w.
+func (d *decoder) value(n *yaml.Node, v reflect.Value, w where) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Style&yaml.TaggedStyle != 0 {
+		d.fail(n, w, "remove the tag", "the tag %s is not supported", clip(n.Tag))
+		return
+	}
+	if v.Kind() == reflect.Pointer {
+		// Filled before the value is read, which may be empty: "clock: {}".
+		v.Set(reflect.New(v.Type().Elem()))
+		v = v.Elem()
+		if mapOf(v.Type()) != nil {
+			d.schema.fill(v, w.key)
+		}
+	}
+	sections := mapOf(v.Type()) != nil
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		if !sections && v.Kind() != reflect.Map {
+			d.fail(n, w, "write one or remove the key", "has no value")
+			return
+		}
+		// A section whose every line is commented out: as if it were {}, but a
+		// list of maps stays what it is.
+		if v.Kind() != reflect.Struct {
+			return
+		}
+		n = &yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column}
+	}
+	if d.origins != nil {
+		d.origins[w.path] = place{d.file, n.Line, n.Column, w.shown}
+	}
+
+	switch v.Kind() {
+	case reflect.Struct:
+		if sections {
+			d.mapping(n, v, w)
+		} else {
+			d.size(n, v, w)
+		}
+	case reflect.Map:
+		d.entries(n, v, w)
+	case reflect.Slice:
+		switch {
+		case v.Type() == reflect.TypeFor[Statuses]():
+			d.statuses(n, v, w)
+		case sections:
+			d.append(n, v, w)
+		default:
+			d.list(n, v, w)
+		}
+	default:
+		d.scalar(n, v, w)
+	}
+}
+
+// pairs yields the keys and values of a mapping, and notes what is no mapping and
+// what is given twice.
+func (d *decoder) pairs(n *yaml.Node, w where) func(yield func(key, value *yaml.Node) bool) {
+	return func(yield func(key, value *yaml.Node) bool) {
+		if n.Kind != yaml.MappingNode {
+			d.fail(n, w, "write "+d.schema.mapExample(w.key), "must be a map, not %s", kindWord(n))
+			return
+		}
+		seen := make(map[string]int)
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key, value := n.Content[i], n.Content[i+1]
+			switch first, twice := seen[key.Value]; {
+			case key.Kind != yaml.ScalarNode:
+				d.fail(key, w, "write a name", "a key must be a name, not %s", kindWord(key))
+				continue
+			case key.Value == "<<" && key.Tag == "!!merge":
+				d.fail(key, w, "write the keys out", "merge keys (<<) are not supported")
+				continue
+			case twice:
+				d.fail(key, w, "keep one of the two", "the key %q is given twice, first on line %d", clip(key.Value), first)
+				continue
+			}
+			seen[key.Value] = key.Line
+			if !yield(key, value) {
+				return
+			}
+		}
+	}
+}
+
+// mapping reads the keys of struct v.
+func (d *decoder) mapping(n *yaml.Node, v reflect.Value, w where) {
+	fields := make(map[string]int)
+	for f := range fieldsOf(v.Type()) {
+		fields[f.name] = f.index
+	}
+	given, unknown := make(map[string]bool), false
+	for key, value := range d.pairs(n, w) {
+		name := key.Value
+		given[name] = true
+		index, ok := fields[name]
+		if !ok {
+			d.unknownKey(key, w)
+			unknown = true
+			continue
+		}
+		d.value(value, v.Field(index), w.field(name))
+	}
+	if n.Kind != yaml.MappingNode {
+		return
+	}
+	for _, name := range d.schema.children[w.key] {
+		row := d.schema.row[join(w.key, name)]
+		if row.Required && row.Default == "" && !given[name] {
+			d.fail(n, w.field(name), "write "+row.write(), "is missing")
+		}
+	}
+	d.oneKind(n, v.Type(), w, given, unknown)
+}
+
+// oneKind requires that exactly one of the kinds is among the given keys, when t
+// is a thing that has kinds. An unknown key may have been meant as one.
+func (d *decoder) oneKind(n *yaml.Node, t reflect.Type, w where, given map[string]bool, unknown bool) {
+	kinds := kindsOf(t)
+	if kinds == nil {
+		return
+	}
+	var got []string
+	for _, kind := range kinds {
+		if given[kind] {
+			got = append(got, kind)
+		}
+	}
+	switch {
+	case len(got) > 1:
+		d.fail(n, w, "keep one, and give the other a name of its own", "has %d kinds: %s", len(got), strings.Join(got, ", "))
+	case len(got) == 0 && !unknown:
+		d.fail(n, w, "add one of "+orList(kinds), "has no kind")
+	}
+}
+
+// kindsOf returns the keys of struct t of which one must be given; nil when there
+// are none.
+func kindsOf(t reflect.Type) []string {
+	switch t {
+	case reflect.TypeFor[Check]():
+		return []string{"http", "tcp", "tls", "grpc", "dns", "exec", "unit", "disk", "file", "certificate", "pressure", "clock", "heartbeat"}
+	case reflect.TypeFor[Step]():
+		return []string{"target", "unit", "hook", "exec", "connections", "webhook", "sleep"}
+	default:
+		return nil
+	}
+}
+
+func (d *decoder) unknownKey(key *yaml.Node, w where) {
+	known := d.schema.children[w.key]
+	hint := "known keys: " + strings.Join(known, ", ")
+	if elsewhere := d.schema.elsewhere(w.key, key.Value); elsewhere != "" {
+		hint = elsewhere
+	} else if near := graph.Nearest(key.Value, known); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	d.fail(key, w, hint, "unknown key %q", clip(key.Value))
+}
+
+// entries reads a map whose keys the user chose.
+func (d *decoder) entries(n *yaml.Node, v reflect.Value, w where) {
+	row := d.schema.row[w.key]
+	if v.IsNil() {
+		v.Set(reflect.MakeMap(v.Type()))
+	}
+	for key, value := range d.pairs(n, w) {
+		if msg, hint := checkKey(row.Format, key.Value, w.key); msg != "" {
+			d.fail(key, w, hint, "%s", msg)
+			continue
+		}
+		name := reflect.ValueOf(key.Value)
+		item := reflect.New(v.Type().Elem()).Elem()
+		if have := v.MapIndex(name); have.IsValid() {
+			item.Set(have)
+		} else if item.Kind() == reflect.Struct {
+			d.schema.fill(item, w.key+".*")
+		}
+		d.value(value, item, w.entry(key.Value))
+		v.SetMapIndex(name, item)
+	}
+}
+
+// append reads a list of maps: in the main file in place of the default, in the
+// others behind what there is.
+func (d *decoder) append(n *yaml.Node, v reflect.Value, w where) {
+	if n.Kind != yaml.SequenceNode {
+		d.fail(n, w, `write each item on a line of its own, with "- " before it`, "must be a list of maps, not %s", kindWord(n))
+		return
+	}
+	if d.main {
+		v.SetZero()
+	}
+	row := d.schema.row[w.key]
+	for i, item := range n.Content {
+		at := w.item(v.Len(), i)
+		if v.Len() >= row.maxItems() {
+			d.fail(item, at, "", "%s may have at most %s items", row.Path, row.Max)
+			return
+		}
+		elem := reflect.New(v.Type().Elem()).Elem()
+		d.schema.fill(elem, at.key)
+		d.value(item, elem, at)
+		v.Set(reflect.Append(v, elem))
+	}
+	if v.IsNil() { // written as []: none, also where the default is some
+		v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+	}
+}
+
+// sortedKeys are the keys of a map, for an order that does not change.
+func sortedKeys[V any](m map[string]V) []string {
+	return slices.Sorted(maps.Keys(m))
+}

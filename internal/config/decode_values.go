@@ -1,0 +1,238 @@
+package config
+
+import (
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// list reads a list of texts or numbers, in place of what there is.
+func (d *decoder) list(n *yaml.Node, v reflect.Value, w where) {
+	row := d.schema.row[w.key]
+	if n.Kind != yaml.SequenceNode {
+		d.fail(n, w, listHint(row, n), "must be a list, not %s", kindWord(n))
+		return
+	}
+	if row.Required && len(n.Content) == 0 {
+		d.fail(n, w, "write "+row.write(), "must not be empty")
+		return
+	}
+	list := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
+	first := make(map[any]int)
+	for i, item := range n.Content {
+		at := w.item(i, i)
+		at.key = w.key // an item is checked by the row of its list
+		before := len(d.errs)
+		d.value(item, list.Index(i), at)
+		if len(d.errs) > before || row.Format == formatCommand {
+			continue
+		}
+		have := list.Index(i).Interface()
+		if j, ok := first[have]; ok {
+			d.fail(item, at, "remove one", "%v is listed twice, first as item %d", show(row, item), j)
+			continue
+		}
+		first[have] = i
+	}
+	if row.Format == formatCommand && list.Index(0).String() == "" { // an argument may be
+		d.fail(n.Content[0], w.item(0, 0), "write "+row.write(), "must not be empty")
+	}
+	v.Set(list)
+}
+
+// listHint says how to write the scalar n as a list.
+func listHint(row *FieldDoc, n *yaml.Node) string {
+	if n.Kind != yaml.ScalarNode || row.secret != open || len(n.Value) > 60 {
+		return "write " + row.write()
+	}
+	words := []string{n.Value}
+	if row.Format == formatCommand {
+		words = strings.Fields(n.Value)
+	}
+	if strings.ContainsAny(n.Value, "\"'`$&|;<>()[]{}#,*?!\\%:\n") || len(words) == 0 {
+		return "write " + row.write()
+	}
+	return "write [" + strings.Join(words, ", ") + "]"
+}
+
+// scalar reads a text, a number, a truth or a duration.
+func (d *decoder) scalar(n *yaml.Node, v reflect.Value, w where) {
+	row := d.schema.row[w.key]
+	if row == nil { // a value of a map of texts: checked by the row of its map
+		parent, _ := split(w.key)
+		row = d.schema.row[parent]
+	}
+	if n.Kind != yaml.ScalarNode {
+		d.fail(n, w, "write "+row.write(), "must be %s, not %s", scalarWord(v), kindWord(n))
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(n.Value)
+		if msg, hint := row.checkText(n.Value); msg != "" {
+			d.fail(n, w, hint, "%s", msg)
+		}
+	case reflect.Bool:
+		b, hint := parseBool(n)
+		if hint != "" {
+			d.fail(n, w, hint, "%s is not true or false", show(row, n))
+		}
+		v.SetBool(b)
+	case reflect.Int:
+		d.integer(n, v, w, row)
+	case reflect.Int64:
+		dur, hint, err := parseDuration(n.Value)
+		if err != nil {
+			d.fail(n, w, hint, "%s %v", show(row, n), err)
+			return
+		}
+		v.SetInt(int64(dur))
+		low, _, _ := parseDuration(row.Min)
+		high, _, _ := parseDuration(row.Max)
+		if dur < low || dur > high {
+			d.fail(n, w, "", "%s is out of range, %s to %s", show(row, n), low, high)
+		}
+	case reflect.Float64:
+		var f float64
+		if (n.Tag != "!!int" && n.Tag != "!!float") || n.Decode(&f) != nil || math.IsNaN(f) {
+			d.fail(n, w, "write "+row.write(), "%s is not a number", show(row, n))
+			return
+		}
+		v.SetFloat(f)
+		low, _ := strconv.ParseFloat(row.Min, 64)
+		high, _ := strconv.ParseFloat(row.Max, 64)
+		if f < low || f > high {
+			d.fail(n, w, "", "%s is out of range, %s to %s", show(row, n), row.Min, row.Max)
+		}
+	default:
+		panic("config: no reader for " + v.Type().String())
+	}
+}
+
+func (d *decoder) integer(n *yaml.Node, v reflect.Value, w where, row *FieldDoc) {
+	var i int
+	if n.Tag != "!!int" || n.Decode(&i) != nil {
+		hint := "write a whole number, such as " + row.number()
+		if _, err := strconv.Atoi(n.Value); err == nil {
+			hint = "write " + n.Value + " without quotes"
+		}
+		d.fail(n, w, hint, "%s is not a whole number", show(row, n))
+		return
+	}
+	v.SetInt(int64(i))
+	low, _ := strconv.Atoi(row.Min)
+	high, _ := strconv.Atoi(row.Max)
+	if i < low || i > high {
+		d.fail(n, w, "", "%d is out of range, %d to %d", i, low, high)
+	}
+}
+
+func (d *decoder) size(n *yaml.Node, v reflect.Value, w where) {
+	row := d.schema.row[w.key]
+	parse, example := parseBytes, `"10%" or "5GiB"`
+	if row.Format == formatCount {
+		parse, example = parseCount, `"5%" or 100000`
+	}
+	if n.Kind != yaml.ScalarNode {
+		d.fail(n, w, "write "+example, "must be a size, not %s", kindWord(n))
+		return
+	}
+	size, err := parse(n.Value)
+	if err != nil {
+		d.fail(n, w, "write "+example, "%s %v", show(row, n), err)
+		return
+	}
+	v.Set(reflect.ValueOf(size))
+}
+
+func (d *decoder) statuses(n *yaml.Node, v reflect.Value, w where) {
+	row := d.schema.row[w.key]
+	items := []*yaml.Node{n}
+	if n.Kind == yaml.SequenceNode {
+		items = n.Content
+	}
+	var all Statuses
+	for _, item := range items {
+		if item.Kind == yaml.AliasNode {
+			item = item.Alias
+		}
+		r, err := parseStatusRange(item.Value)
+		if item.Kind != yaml.ScalarNode || err != nil {
+			d.fail(item, w, `write 200, "2xx" or "200-204", or a list of such`, "%s is not an HTTP status", show(row, item))
+			continue
+		}
+		all = append(all, r)
+	}
+	if len(items) == 0 {
+		d.fail(n, w, "write "+row.write(), "must not be empty")
+	}
+	v.Set(reflect.ValueOf(all))
+}
+
+// parseBool reads true or false; the hint is not empty when it is neither.
+func parseBool(n *yaml.Node) (value bool, hint string) {
+	if n.Tag == "!!bool" {
+		return strings.EqualFold(n.Value, "true"), ""
+	}
+	switch strings.ToLower(n.Value) {
+	case "yes", "y", "on", "1", "true", "enabled":
+		return false, "write true"
+	case "no", "n", "off", "0", "false", "disabled":
+		return false, "write false"
+	default:
+		return false, "write true or false"
+	}
+}
+
+// kindWord says what a node is, for a sentence that says what it is not.
+func kindWord(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a map"
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.AliasNode:
+		return "an alias"
+	default:
+		return "a single value"
+	}
+}
+
+func scalarWord(v reflect.Value) string {
+	switch v.Kind() {
+	case reflect.String:
+		return "text"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int64:
+		return "a duration"
+	default:
+		return "a number"
+	}
+}
+
+// show returns a value for an error: as it was written, unless it may be secret.
+func show(row *FieldDoc, n *yaml.Node) string {
+	if row.secret != open {
+		return "the value"
+	}
+	if n.Kind != yaml.ScalarNode {
+		return kindWord(n)
+	}
+	if n.Tag == "!!str" {
+		return strconv.Quote(clip(n.Value))
+	}
+	return clip(n.Value)
+}
+
+// clip shortens a text that somebody else wrote, for an error.
+func clip(s string) string {
+	const limit = 64
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "…"
+}

@@ -1,0 +1,134 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// maxFileSize bounds a configuration file, in bytes.
+const maxFileSize = 1 << 20
+
+// Default returns the configuration that runs when there is no file.
+func Default() *Config {
+	return newConfig(newSchema())
+}
+
+func newConfig(s *schema) *Config {
+	c := &Config{origins: make(map[string]place)}
+	s.fill(reflect.ValueOf(c).Elem(), "")
+	return c
+}
+
+// Load reads the file at path and the files conf.d/*.yaml beside it, and checks
+// the whole. Neither need exist. Files that somebody other than root and the
+// caller's user can write to are refused.
+//
+// The error is of type Errors and holds every fault that was found.
+func Load(path string) (*Config, error) {
+	s := newSchema()
+	c := newConfig(s)
+
+	more, errs := list(filepath.Join(filepath.Dir(path), "conf.d"))
+	whole := len(errs) == 0
+	for _, name := range append([]string{path}, more...) {
+		if name == path && !exists(path) {
+			continue
+		}
+		text, err := readFile(name)
+		if err != nil {
+			errs, whole = append(errs, fileError(name, err)), false
+			continue
+		}
+		faults, read := c.apply(s, name, text, name == path)
+		errs, whole = append(errs, faults...), whole && read
+		c.files = append(c.files, name)
+	}
+	errs = append(errs, c.validate(whole)...)
+	if len(errs) == 0 {
+		return c, nil
+	}
+	order := append([]string{"", path}, more...) // others, which are whole files, come first
+	slices.SortStableFunc(errs, func(a, b *Error) int {
+		if a.File != b.File {
+			return slices.Index(order, a.File) - slices.Index(order, b.File)
+		}
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		return a.Column - b.Column
+	})
+	return nil, errs
+}
+
+// exists says whether there is something at path. A link to nowhere is something:
+// it is read, and reported.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// apply reads the text of one file into the configuration. It returns false when
+// nothing could be read of it.
+func (c *Config) apply(s *schema, file string, text []byte, main bool) (Errors, bool) {
+	root, err := parse(text)
+	if err != nil {
+		err.File = file
+		return Errors{err}, false
+	}
+	if root == nil {
+		return nil, true
+	}
+	d := decoder{schema: s, file: file, main: main, origins: c.origins}
+	if size(root, 0) > maxValues {
+		d.fail(root, where{}, "split it, or use fewer aliases", "has more than %d values, aliases written out", maxValues)
+		return d.errs, false
+	}
+	d.mapping(root, reflect.ValueOf(c).Elem(), where{})
+	return d.errs, true
+}
+
+// list returns the files of a conf.d directory, sorted by name. What editors and
+// package managers leave behind is passed over; a file that was probably meant
+// to be read is an error.
+func list(dir string) ([]string, Errors) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, Errors{fileError(dir, err)}
+	}
+	var files []string
+	var errs Errors
+	for _, e := range entries {
+		name := filepath.Join(dir, e.Name())
+		switch {
+		case strings.HasPrefix(e.Name(), "."):
+		case filepath.Ext(name) == ".yaml":
+			files = append(files, name)
+		case filepath.Ext(name) == ".yml":
+			errs = append(errs, fileError(name, &refusal{
+				"is not read: only names that end in .yaml are",
+				"mv " + name + " " + strings.TrimSuffix(name, ".yml") + ".yaml",
+			}))
+		}
+	}
+	return files, errs
+}
+
+// fileError makes an Error of one that is about a whole file.
+func fileError(file string, err error) *Error {
+	if r, ok := errors.AsType[*refusal](err); ok {
+		return &Error{File: file, Message: r.why, Hint: "run: " + r.run}
+	}
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		err = fmt.Errorf("%s: %w", pe.Op, pe.Err) // the path is told already
+	}
+	return &Error{File: file, Message: err.Error()}
+}

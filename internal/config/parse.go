@@ -1,0 +1,117 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxValues bounds how many values a file may have once its aliases are written
+// out: a few lines of aliases can stand for billions.
+const maxValues = 100_000
+
+// parse returns the root of the only document in text; nil when there is nothing
+// but comments.
+func parse(text []byte) (*yaml.Node, *Error) {
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var doc, next yaml.Node
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF):
+		return nil, nil
+	case err != nil:
+		return nil, syntaxError(err, text)
+	}
+	switch err := dec.Decode(&next); {
+	case errors.Is(err, io.EOF):
+	case err != nil:
+		return nil, syntaxError(err, text)
+	default:
+		return nil, &Error{
+			Line: next.Line, Column: next.Column, Message: "a second document begins here",
+			Hint: "put it in a file of its own, or remove the line ---",
+		}
+	}
+	root := doc.Content[0]
+	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
+		return nil, nil
+	}
+	return root, nil
+}
+
+// size counts the values below n, aliases written out, on top of have. It stops
+// counting past maxValues; an alias may even stand for what it is part of.
+func size(n *yaml.Node, have int) int {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	have++
+	for _, child := range n.Content {
+		if have > maxValues {
+			break
+		}
+		have = size(child, have)
+	}
+	return have
+}
+
+var (
+	// yamlError matches the errors of the YAML library.
+	yamlError = regexp.MustCompile(`^(?:yaml: )?(?:line ([0-9]+): )?((?s).*)$`)
+	// parserError matches those whose line the library counts from 0: its
+	// parser's, not its scanner's.
+	parserError = regexp.MustCompile(`^(did not find expected (',' or|'-' indicator|key|node content|<)|found (undefined tag|duplicate %|incompatible))`)
+	// badAlias matches an alias without its anchor, which comes without a line.
+	badAlias = regexp.MustCompile(`^unknown anchor '(.*)' referenced`)
+)
+
+// syntaxError makes an Error of one of the YAML library's, which tell the line in
+// several ways, or don't.
+func syntaxError(err error, text []byte) *Error {
+	m := yamlError.FindStringSubmatch(err.Error())
+	problem := m[2]
+	e := &Error{Line: 1, Message: "is not YAML: " + clip(problem)}
+	if line, err := strconv.Atoi(m[1]); err == nil {
+		e.Line = line
+		if parserError.MatchString(problem) {
+			e.Line++
+		}
+	}
+	// What ends too soon is found past the last line.
+	e.Line = min(e.Line, max(1, bytes.Count(bytes.TrimRight(text, "\n"), []byte("\n"))+1))
+	switch alias := badAlias.FindStringSubmatch(problem); {
+	case alias != nil:
+		e.Line = lineOf(text, bytes.Index(text, []byte("*"+alias[1])))
+		e.Hint = "define it before it is used, or put text that begins with * in quotes"
+	case strings.Contains(problem, "control characters"):
+		e.Line = lineOf(text, bytes.IndexFunc(text, func(r rune) bool {
+			return (r < ' ' && r != '\t' && r != '\n' && r != '\r') || r == 0x7f
+		}))
+		e.Hint = "remove them"
+	case strings.Contains(problem, "UTF-8"):
+		e.Line = lineOf(text, bytes.IndexRune(text, utf8.RuneError))
+		e.Hint = "save the file as UTF-8"
+	case tabAt(text, e.Line):
+		e.Hint = "indent with spaces, not tabs"
+	case strings.Contains(problem, "mapping values are not allowed"):
+		e.Hint = "check the indentation, and put text that has a colon in quotes"
+	case strings.Contains(problem, "did not find expected"), strings.Contains(problem, "could not find expected"), strings.Contains(problem, "end of stream"):
+		e.Hint = "check indentation, brackets and quotes around this line"
+	}
+	return e
+}
+
+// lineOf returns the line of the byte at an index, 1 when there is none.
+func lineOf(text []byte, index int) int {
+	return 1 + bytes.Count(text[:max(0, index)], []byte("\n"))
+}
+
+func tabAt(text []byte, line int) bool {
+	lines := bytes.SplitAfterN(text, []byte("\n"), line+1)
+	return line <= len(lines) && bytes.Contains(lines[line-1], []byte("\t"))
+}

@@ -1,0 +1,217 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// schema is the field table bound to the Go types of Config.
+type schema struct {
+	rows     []FieldDoc
+	row      map[string]*FieldDoc    // by path
+	types    map[string]reflect.Type // by path, pointers removed
+	children map[string][]string     // the keys of a map, by its path, in the order of the table
+	defaults map[string]*yaml.Node   // the parsed defaults, by path
+}
+
+func newSchema() *schema {
+	s := &schema{
+		rows:     fieldTable(),
+		row:      make(map[string]*FieldDoc),
+		types:    make(map[string]reflect.Type),
+		children: make(map[string][]string),
+		defaults: make(map[string]*yaml.Node),
+	}
+	s.bind(reflect.TypeFor[Config](), "")
+	for i := range s.rows {
+		row := &s.rows[i]
+		row.Type = s.typeWords(row)
+		s.row[row.Path] = row
+		parent, name := split(row.Path)
+		s.children[parent] = append(s.children[parent], name)
+		if row.Default != "" {
+			var doc yaml.Node
+			if err := yaml.Unmarshal([]byte(row.Default), &doc); err != nil {
+				panic(fmt.Sprintf("config: the default of %s is not YAML: %v", row.Path, err))
+			}
+			s.defaults[row.Path] = doc.Content[0]
+		}
+	}
+	return s
+}
+
+// split cuts a path into that of the map that holds the key and the key. The map
+// of "checks[].name" is "checks[]".
+func split(path string) (parent, name string) {
+	i := strings.LastIndexByte(path, '.')
+	if i < 0 {
+		return "", path
+	}
+	return path[:i], path[i+1:]
+}
+
+// join is the inverse of split.
+func join(parent, name string) string {
+	if parent == "" {
+		return name
+	}
+	return parent + "." + name
+}
+
+// bind records the types of the fields of struct t, which is at path.
+func (s *schema) bind(t reflect.Type, path string) {
+	for f := range fieldsOf(t) {
+		p := join(path, f.name)
+		ft := f.typ
+		if ft.Kind() == reflect.Pointer {
+			ft = ft.Elem()
+		}
+		s.types[p] = ft
+		switch item := mapOf(ft); {
+		case item == nil:
+		case ft.Kind() == reflect.Slice:
+			s.bind(item, p+"[]")
+		case ft.Kind() == reflect.Map:
+			s.bind(item, p+".*")
+		default:
+			s.bind(item, p)
+		}
+	}
+}
+
+// mapOf returns the struct that the keys of a value of type t belong to, itself
+// or that of its items; nil when it has no keys of its own.
+func mapOf(t reflect.Type) reflect.Type {
+	switch t.Kind() {
+	case reflect.Slice, reflect.Map:
+		t = t.Elem()
+	default:
+	}
+	if t.Kind() != reflect.Struct || t == reflect.TypeFor[Size]() || t == reflect.TypeFor[StatusRange]() {
+		return nil
+	}
+	return t
+}
+
+// structField is one field of a struct that has a key.
+type structField struct {
+	name  string // the key
+	index int
+	typ   reflect.Type
+}
+
+// fieldsOf yields the fields of t that have a key.
+func fieldsOf(t reflect.Type) func(yield func(structField) bool) {
+	return func(yield func(structField) bool) {
+		for i := range t.NumField() {
+			f := t.Field(i)
+			if name := f.Tag.Get("yaml"); name != "" && !yield(structField{name, i, f.Type}) {
+				return
+			}
+		}
+	}
+}
+
+// typeWords says in words what kind of value the row takes.
+func (s *schema) typeWords(row *FieldDoc) string {
+	t := s.types[row.Path]
+	if t == nil {
+		panic("config: no field for " + row.Path)
+	}
+	switch t {
+	case reflect.TypeFor[Duration]():
+		return "duration"
+	case reflect.TypeFor[Size]():
+		if row.Format == formatCount {
+			return "percentage or number"
+		}
+		return "percentage or size"
+	case reflect.TypeFor[Statuses]():
+		return "status or list of statuses"
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int:
+		return "whole number"
+	case reflect.Float64:
+		return "number"
+	case reflect.Struct:
+		return "map"
+	case reflect.Map:
+		if t.Elem().Kind() == reflect.String {
+			return "map of text"
+		}
+		return "map of maps"
+	case reflect.Slice:
+		switch t.Elem().Kind() {
+		case reflect.String:
+			return "list of text"
+		case reflect.Int:
+			return "list of whole numbers"
+		default:
+			return "list of maps"
+		}
+	default:
+		return "text"
+	}
+}
+
+// fill sets the fields of struct v, which is at path, to their defaults. Fields
+// that are pointers stay nil: their maps are filled when they are given.
+func (s *schema) fill(v reflect.Value, path string) {
+	for f := range fieldsOf(v.Type()) {
+		field, p := v.Field(f.index), join(path, f.name)
+		if def := s.defaults[p]; def != nil {
+			d := decoder{schema: s, main: true}
+			d.value(def, field, where{key: p, path: p, shown: p})
+			if len(d.errs) > 0 {
+				panic("config: the default is refused: " + d.errs.Error())
+			}
+			continue
+		}
+		if field.Kind() == reflect.Struct && mapOf(field.Type()) != nil {
+			s.fill(field, p)
+		}
+	}
+}
+
+// elsewhere says where the key name, which the map at path does not have, would
+// be right: in the map around it or in one directly below it. It is empty when
+// nowhere near.
+func (s *schema) elsewhere(path, name string) string {
+	if path == "" {
+		return s.below("", name)
+	}
+	parent, self := split(path)
+	self = strings.TrimSuffix(self, "[]")
+	if _, ok := s.row[join(parent, name)]; ok && self != "*" {
+		return fmt.Sprintf("it belongs one level up, beside %q", self)
+	}
+	return s.below(path, name)
+}
+
+func (s *schema) below(path, name string) string {
+	var in []string
+	for _, child := range s.children[path] {
+		if _, ok := s.row[join(join(path, child), name)]; ok {
+			in = append(in, child)
+		}
+	}
+	if len(in) == 0 {
+		return ""
+	}
+	return "it belongs one level down, in " + orList(in)
+}
+
+// orList writes "a", "a or b", "a, b or c".
+func orList(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
