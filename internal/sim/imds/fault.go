@@ -1,0 +1,191 @@
+package imds
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A FaultKind is a way in which the service misbehaves.
+type FaultKind string
+
+// The kinds of faults.
+const (
+	FaultStatus    FaultKind = "status"    // answers with Status, whatever was asked
+	FaultDelay     FaultKind = "delay"     // answers properly after Delay
+	FaultHang      FaultKind = "hang"      // does not answer as long as the fault lasts, then closes the connection
+	FaultReset     FaultKind = "reset"     // resets the connection without having looked at the request
+	FaultLost      FaultKind = "lost"      // does what was asked, then resets the connection
+	FaultEmpty     FaultKind = "empty"     // 200 without a body
+	FaultTruncated FaultKind = "truncated" // the first half of the body
+	FaultPartial   FaultKind = "partial"   // 200 with data missing; with extended=true, 500
+)
+
+var faultKinds = []FaultKind{
+	FaultStatus, FaultDelay, FaultHang, FaultReset, FaultLost, FaultEmpty, FaultTruncated, FaultPartial,
+}
+
+// The endpoints that a fault can be limited to.
+const (
+	EndpointInstance        = "instance"
+	EndpointScheduledEvents = "scheduledevents"
+)
+
+// A Fault is a misbehaviour of the service. It meets the requests that all of
+// Endpoint, Method and VM let through, until Count or For is used up.
+//
+// A Go client repeats a GET by itself when a kept connection is reset, and so
+// uses up two of Count.
+type Fault struct {
+	Kind     FaultKind
+	Endpoint string // EndpointInstance or EndpointScheduledEvents; empty: both
+	Method   string // GET or POST; empty: both
+	VM       string // empty: every machine
+
+	Status     int           // for FaultStatus
+	Delay      time.Duration // before the answer; for every kind
+	RetryAfter time.Duration // sent as Retry-After in whole seconds, not divided by Speed; zero: not sent
+	Omit       []string      // for FaultPartial of the instance: compute fields; empty: name, vmId and others
+
+	Count int           // how many requests; zero: any number
+	For   time.Duration // for how long; zero: until it is cleared
+}
+
+// A fault is one that was set.
+type fault struct {
+	Fault
+	left    int       // requests that it still meets; -1: any number
+	until   time.Time // zero: no end
+	cleared chan struct{}
+}
+
+// SetFault makes the service misbehave. It takes the place of a fault with the
+// same Endpoint, Method and VM; of several that meet a request, the one set
+// first counts.
+func (s *Server) SetFault(f Fault) error {
+	if err := s.validateFault(f); err != nil {
+		return fmt.Errorf("set fault: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropFaults(func(old *fault) bool {
+		return old.Endpoint == f.Endpoint && old.Method == f.Method && strings.EqualFold(old.VM, f.VM)
+	})
+	set := &fault{Fault: f, left: f.Count, cleared: make(chan struct{})}
+	if f.Count == 0 {
+		set.left = -1
+	}
+	if f.For > 0 {
+		set.until = time.Now().Add(s.span(f.For))
+	}
+	s.faults = append(s.faults, set)
+	s.log.Info("fault set", "kind", f.Kind, "endpoint", f.Endpoint, "status", f.Status, "count", f.Count, "for", f.For)
+	s.notify()
+	return nil
+}
+
+// ClearFaults ends all faults; requests that hang are closed.
+func (s *Server) ClearFaults() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropFaults(func(*fault) bool { return true })
+	s.log.Info("faults cleared")
+	s.notify()
+}
+
+// Faults returns the faults in force, in the order in which they were set,
+// with what is left of Count and For.
+func (s *Server) Faults() []Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	var inForce []Fault
+	for _, f := range s.faults {
+		if !f.inForce(now) {
+			continue
+		}
+		left := f.Fault
+		left.Count = max(f.left, 0)
+		if !f.until.IsZero() {
+			left.For = time.Duration(float64(f.until.Sub(now)) * s.speed)
+		}
+		inForce = append(inForce, left)
+	}
+	return inForce
+}
+
+// dropFaults forgets faults and lets go of the requests that hang by them.
+func (s *Server) dropFaults(which func(*fault) bool) {
+	s.faults = slices.DeleteFunc(s.faults, func(f *fault) bool {
+		if which(f) {
+			close(f.cleared)
+			return true
+		}
+		return false
+	})
+}
+
+// takeFault returns the fault that meets a request, or nil.
+func (s *Server) takeFault(m *vm, endpoint, method string) *fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for _, f := range s.faults {
+		if !f.inForce(now) ||
+			f.Endpoint != "" && f.Endpoint != endpoint ||
+			f.Method != "" && f.Method != method ||
+			f.VM != "" && !strings.EqualFold(f.VM, m.key) {
+			continue
+		}
+		if f.left > 0 {
+			f.left--
+		}
+		return f
+	}
+	return nil
+}
+
+func (f *fault) inForce(now time.Time) bool {
+	return f.left != 0 && (f.until.IsZero() || now.Before(f.until))
+}
+
+func (s *Server) validateFault(f Fault) error {
+	var errs []error
+	if !slices.Contains(faultKinds, f.Kind) {
+		errs = append(errs, fmt.Errorf("kind %q is none of %s", f.Kind, joinWords(faultKinds)))
+	}
+	switch {
+	case f.Kind == FaultStatus && (f.Status < 200 || f.Status > 599):
+		errs = append(errs, fmt.Errorf("status %d is not between 200 and 599", f.Status))
+	case f.Kind != FaultStatus && f.Status != 0:
+		errs = append(errs, fmt.Errorf("status is for kind %s only", FaultStatus))
+	}
+	if f.Kind == FaultDelay && f.Delay <= 0 {
+		errs = append(errs, errors.New("delay is missing"))
+	}
+	if !slices.Contains([]string{"", EndpointInstance, EndpointScheduledEvents}, f.Endpoint) {
+		errs = append(errs, fmt.Errorf("endpoint %q is neither %s nor %s", f.Endpoint, EndpointInstance, EndpointScheduledEvents))
+	}
+	if !slices.Contains([]string{"", http.MethodGet, http.MethodPost}, f.Method) {
+		errs = append(errs, fmt.Errorf("method %q is neither GET nor POST", f.Method))
+	}
+	if f.VM != "" && s.find(f.VM) == nil {
+		errs = append(errs, fmt.Errorf("there is no machine %q", f.VM))
+	}
+	if f.Count < 0 || f.For < 0 || f.Delay < 0 || f.RetryAfter < 0 {
+		errs = append(errs, errors.New("count, for, delay and retry_after are not negative"))
+	}
+	return errors.Join(errs...)
+}
+
+// joinWords lists words for a message.
+func joinWords[T ~string](words []T) string {
+	list := make([]string, len(words))
+	for i, w := range words {
+		list[i] = string(w)
+	}
+	return strings.Join(list, ", ")
+}
