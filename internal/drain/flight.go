@@ -1,0 +1,164 @@
+package drain
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A flight is a drain in effect. Runner.mu guards its fields, except those that
+// are set before it is shared.
+type flight struct {
+	id    string
+	plan  *Plan
+	done  chan struct{} // closed when the drain has ended or was interrupted
+	nudge chan struct{} // a token: the deadline has moved
+
+	resumed            bool
+	driven             bool // a call runs it
+	causes             []Cause
+	startedAt, endedAt time.Time
+	notBefore          time.Time
+	deadline           time.Time     // the earliest that was asked for, as the wall clock says
+	end                time.Time     // the same on the monotonic clock: what is acted on
+	settle             time.Duration // what is left of the wait
+	settling           bool
+	steps              []stepState  // as plan.steps
+	gone               []StepRecord // of a plan before a restart
+	result             Result
+	failure            string
+	cordonErr          error
+	err                error // why there is no result
+
+	cancel                   context.CancelCauseFunc // nil until driven
+	undraining               bool
+	undrainBy, undrainReason string
+}
+
+// stepState is a step of a flight.
+type stepState struct {
+	StepRecord
+	began bool // it may have effects that have to be taken back
+	// stopAt is when its context ends, giveUpAt when it is abandoned; both
+	// only while it runs. told says that its context was ended.
+	stopAt, giveUpAt time.Time
+	told             bool
+	cancel           context.CancelCauseFunc
+}
+
+func newFlight(id string, plan *Plan, settle time.Duration) *flight {
+	f := &flight{
+		id: id, plan: plan, settle: settle,
+		done: make(chan struct{}), nudge: make(chan struct{}, 1),
+		steps: make([]stepState, len(plan.steps)),
+	}
+	for i, s := range plan.steps {
+		f.steps[i].StepRecord = StepRecord{Name: s.Name, Kind: s.Kind, Status: StepPending}
+	}
+	return f
+}
+
+// joined adds the cause and the times of a request, and reports whether that
+// changed anything.
+func (f *flight) joined(req Request) bool {
+	changed := false
+	if !slices.ContainsFunc(f.causes, req.Cause.same) {
+		f.causes = append(f.causes, req.Cause)
+		changed = true
+	}
+	if t := earlier(f.notBefore, req.NotBefore); !t.Equal(f.notBefore) {
+		f.notBefore, changed = t, true
+	}
+	if t := earlier(f.deadline, req.Deadline); !t.Equal(f.deadline) {
+		f.deadline, changed = t, true
+		f.end = earlier(f.end, anchor(time.Now(), t))
+		select {
+		case f.nudge <- struct{}{}:
+		default:
+		}
+	}
+	return changed
+}
+
+// left returns how long there is until the deadline.
+func (f *flight) left(now time.Time) (available time.Duration, unbounded bool) {
+	if f.end.IsZero() {
+		return 0, true
+	}
+	return f.end.Sub(now), false
+}
+
+// refit fits what is left of the plan into what is left of the time. A step that
+// runs may be cut short, but not below its minimum.
+func (f *flight) refit(now time.Time, settle time.Duration) fitting {
+	parts := make([]part, len(f.steps))
+	for i := range f.steps {
+		s, c := &f.steps[i], f.plan.steps[i]
+		p := part{after: f.plan.after[i]}
+		switch {
+		case s.Status == StepRunning:
+			p.max = max(0, s.giveUpAt.Sub(now))
+			p.min = min(p.max, max(0, c.Min-now.Sub(s.StartedAt)))
+			p.optional = c.Optional
+		case !s.Status.final():
+			p.min, p.max, p.optional = c.Min, c.Max, c.Optional
+		}
+		parts[i] = p
+	}
+	available, unbounded := f.left(now)
+	fitted := fit(parts, f.plan.order, settle, available, unbounded)
+	for i := range f.steps {
+		if f.steps[i].Status == StepPending {
+			f.steps[i].Limit = fitted.budget[i]
+		}
+	}
+	return fitted
+}
+
+// due reports whether everything that step i comes after has ended.
+func (f *flight) due(i int) bool {
+	return f.steps[i].Status == StepPending &&
+		!slices.ContainsFunc(f.plan.after[i], func(before int) bool { return !f.steps[before].Status.final() })
+}
+
+// verdict returns the result that the steps add up to, and what failed.
+func (f *flight) verdict() (Result, string) {
+	var failed []string
+	for i, s := range f.steps {
+		if s.Status == StepDone || f.plan.steps[i].Optional {
+			continue
+		}
+		what := fmt.Sprintf("step %s: %s", s.Name, s.Status)
+		if s.Error != "" {
+			what += ": " + s.Error
+		}
+		failed = append(failed, what)
+	}
+	if len(failed) > 0 {
+		return ResultFailed, cut(strings.Join(failed, "; "))
+	}
+	return ResultSucceeded, ""
+}
+
+// records returns the steps, those of an earlier plan first.
+func (f *flight) records() []StepRecord {
+	records := slices.Clone(f.gone)
+	for _, s := range f.steps {
+		records = append(records, s.StepRecord)
+	}
+	return records
+}
+
+func (f *flight) outcome() Outcome {
+	return Outcome{DrainID: f.id, Result: f.result, Error: f.failure, Steps: f.records(), Resumed: f.resumed}
+}
+
+func (f *flight) brief(within time.Duration) Brief {
+	b := Brief{DrainID: f.id, NotBefore: f.notBefore, Deadline: f.deadline, StopWithin: within}
+	if len(f.causes) > 0 {
+		b.Cause = f.causes[0]
+	}
+	return b
+}

@@ -1,0 +1,550 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func request(notice time.Duration) Request {
+	r := Request{Cause: preempt}
+	if notice != 0 {
+		r.NotBefore = time.Now().Add(notice)
+		r.Deadline = r.NotBefore.Add(-2 * second)
+	}
+	return r
+}
+
+func three(p *process) []StepConfig {
+	return []StepConfig{p.taking("a", 3*second), p.taking("b", 4*second), p.taking("c", second, after("a")), p.taking("d", second, after("b", "c"))}
+}
+
+func TestDrainInOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newWorld(t).start(10*second, func(p *process) []StepConfig {
+			steps := three(p)
+			steps[1].After, steps[1].AfterSet = []string{}, true
+			return steps
+		})
+		o, err := p.runner.Drain(p.ctx, request(0))
+		require.NoError(t, err)
+		require.Equal(t, ResultSucceeded, o.Result)
+		require.Equal(t, []string{
+			"0s cordon true", "10s a runs", "10s b runs", "13s a done", "13s c runs", "14s b done", "14s c done", "14s d runs", "15s d done",
+		}, sorted(p.log))
+		s := p.runner.Status()
+		require.Equal(t, PhaseFinished, s.Phase)
+		require.Equal(t, 3*second, s.Steps[0].Elapsed)
+		require.Equal(t, 60*second, s.Steps[0].Limit)
+		require.Equal(t, DrainStarted, p.entriesOf()[0].Kind)
+
+		// Every event keeps its own result, without a second drain.
+		again, err := p.runner.Drain(p.ctx, Request{Cause: Cause{Kind: ScheduledEvent, EventID: "E2"}})
+		require.NoError(t, err)
+		require.Equal(t, o, again)
+		require.Equal(t, ResultSucceeded, p.journal.State().Events["E2"].Drained)
+		n := len(p.entriesOf())
+		_, err = p.runner.Drain(p.ctx, Request{Cause: Cause{Kind: ScheduledEvent, EventID: "E2"}})
+		require.NoError(t, err)
+		require.Len(t, p.entriesOf(), n, "the same cause joins once")
+	})
+}
+
+// sorted puts lines of the same moment into order.
+func sorted(log []string) []string {
+	log = append([]string(nil), log...)
+	for i := 1; i < len(log); i++ {
+		for j := i; j > 0 && moment(log[j]) == moment(log[j-1]) && log[j] < log[j-1]; j-- {
+			log[j], log[j-1] = log[j-1], log[j]
+		}
+	}
+	return log
+}
+
+func moment(line string) string { return strings.Fields(line)[0] }
+
+func TestDrainWithLittleTime(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		notice time.Duration
+		steps  func(p *process) []StepConfig
+		want   map[string]StepStatus
+		result Result
+		took   time.Duration
+	}{
+		"a preempt of 8 s and a plan of 60 s": {
+			8 * second,
+			func(p *process) []StepConfig {
+				return []StepConfig{
+					p.taking("warn", 20*second, optional, limits(2*second, 20*second)),
+					p.taking("stop", 4*second, limits(5*second, 30*second)),
+					p.taking("report", 10*second, optional, limits(second, 10*second)),
+				}
+			},
+			map[string]StepStatus{"warn": StepShed, "stop": StepDone, "report": StepTimedOut},
+			ResultSucceeded, 6 * second,
+		},
+		"a required step that needs too long": {
+			8 * second,
+			func(p *process) []StepConfig {
+				return []StepConfig{p.taking("stop", 20*second), p.taking("last", 20*second, limits(2*second, 2*second))}
+			},
+			map[string]StepStatus{"stop": StepTimedOut, "last": StepTimedOut},
+			ResultFailed, 6 * second,
+		},
+		"a deadline that has passed": {
+			time.Second,
+			func(p *process) []StepConfig { return []StepConfig{p.taking("a", 0), p.taking("b", 0, optional)} },
+			map[string]StepStatus{"a": StepSkipped, "b": StepShed},
+			ResultFailed, 0,
+		},
+		"time that one step leaves goes to the next": {
+			12 * second,
+			func(p *process) []StepConfig {
+				return []StepConfig{p.taking("a", second, limits(5*second, 9*second)), p.taking("b", 8*second, limits(second, 30*second)), p.taking("c", second, optional, limits(second, second))}
+			},
+			map[string]StepStatus{"a": StepDone, "b": StepDone, "c": StepDone},
+			ResultSucceeded, 10 * second,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := newWorld(t).start(0, tc.steps)
+				o, err := p.runner.Drain(p.ctx, request(tc.notice))
+				require.NoError(t, err)
+				require.Equal(t, tc.want, results(o))
+				require.Equal(t, tc.result, o.Result)
+				require.Equal(t, tc.took, time.Since(p.began))
+			})
+		})
+	}
+}
+
+func TestUrgentDoesNotSettle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newWorld(t).start(10*second, func(p *process) []StepConfig { return []StepConfig{p.taking("a", second)} })
+		_, err := p.runner.Drain(p.ctx, Request{Cause: preempt, Urgent: true})
+		require.NoError(t, err)
+		require.Equal(t, []string{"0s cordon true", "0s a runs", "1s a done"}, p.log)
+	})
+}
+
+func TestAFailedStepDoesNotStopTheRest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newWorld(t).start(0, func(p *process) []StepConfig {
+			breaks := stepFunc{run: func(context.Context) error { return errStep }}
+			return []StepConfig{
+				{Name: "soft", Kind: "exec", Step: breaks, Optional: true},
+				{Name: "hard", Kind: "exec", Step: breaks},
+				p.taking("rest", second),
+			}
+		})
+		o, err := p.runner.Drain(p.ctx, request(0))
+		require.NoError(t, err)
+		require.Equal(t, ResultFailed, o.Result)
+		require.Equal(t, "step hard: failed: it broke", o.Error)
+		require.Equal(t, map[string]StepStatus{"soft": StepFailed, "hard": StepFailed, "rest": StepDone}, results(o))
+		require.Equal(t, ResultFailed, p.journal.State().Events["E1"].Drained)
+		require.Equal(t, PhaseFailed, p.runner.Status().Phase)
+	})
+}
+
+func TestASecondCauseCanOnlyTightenTheDeadline(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		at   time.Duration // when the second cause comes
+		end  time.Duration // its deadline, from the start
+		want []string
+	}{
+		"later changes nothing":       {second, 60 * second, []string{"0s cordon true", "10s a runs", "20s a done", "20s b runs", "25s b done"}},
+		"earlier while settling":      {second, 16 * second, []string{"0s cordon true", "3s a runs", "9.1s b runs"}},
+		"earlier in the first step":   {15 * second, 21 * second, []string{"0s cordon true", "10s a runs", "16.4s b runs"}},
+		"so early that nothing is on": {15 * second, 15 * second, []string{"0s cordon true", "10s a runs"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := newWorld(t).start(10*second, func(p *process) []StepConfig {
+					return []StepConfig{p.taking("a", 10*second, limits(2*second, 20*second)), p.taking("b", 5*second, limits(3*second, 20*second))}
+				})
+				var both sync.WaitGroup
+				start := time.Now()
+				both.Go(func() {
+					o, err := p.runner.Drain(p.ctx, request(0))
+					require.NoError(t, err)
+					require.NotEmpty(t, o.Result)
+				})
+				time.Sleep(tc.at)
+				o, err := p.runner.Drain(p.ctx, Request{Cause: Cause{Kind: Shutdown}, Deadline: start.Add(tc.end)})
+				require.NoError(t, err)
+				both.Wait()
+				require.NotEmpty(t, o.Result)
+				require.LessOrEqual(t, time.Since(start), max(tc.end, tc.at)+patience)
+				for i, line := range tc.want {
+					require.Equal(t, line, round(p.log[i]), "%v", p.log)
+				}
+				require.Equal(t, start.Add(tc.end).UTC().Round(0), p.journal.State().Drain.Deadline)
+			})
+		})
+	}
+}
+
+// round shortens the moment of a line to a tenth of a second.
+func round(line string) string {
+	m, rest, _ := strings.Cut(line, " ")
+	d, err := time.ParseDuration(m)
+	if err != nil {
+		return line
+	}
+	return d.Round(second/10).String() + " " + rest
+}
+
+func TestAStepThatIgnoresItsEndIsAbandoned(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		p := newWorld(t).start(0, func(p *process) []StepConfig {
+			return []StepConfig{
+				{Name: "deaf", Kind: "exec", Max: 5 * second, Step: stepFunc{run: func(context.Context) error { <-release; return nil }}},
+				p.taking("next", second),
+			}
+		})
+		o, err := p.runner.Drain(p.ctx, request(0))
+		require.NoError(t, err)
+		require.Equal(t, map[string]StepStatus{"deaf": StepTimedOut, "next": StepDone}, results(o))
+		require.Contains(t, o.Error, "abandoned")
+		require.Equal(t, []string{"0s cordon true", "5.5s next runs", "6.5s next done"}, p.log)
+	})
+}
+
+func TestUndrain(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		after  time.Duration
+		result Result
+		want   []string
+	}{
+		"while settling":    {time.Second, ResultCancelled, []string{"0s cordon true", "1s cordon false"}},
+		"in a step":         {14 * second, ResultCancelled, []string{"0s cordon true", "10s a runs", "13s a done", "13s b runs", "14s b undone", "14s a undone", "14s cordon false"}},
+		"after the plan":    {time.Minute, ResultSucceeded, []string{"0s cordon true", "10s a runs", "13s a done", "13s b runs", "17s b done", "1m0s b undone", "1m0s a undone", "1m0s cordon false"}},
+		"right at the step": {13 * second, ResultCancelled, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := newWorld(t).start(10*second, func(p *process) []StepConfig {
+					return []StepConfig{p.taking("a", 3*second), p.taking("b", 4*second)}
+				})
+				var drain sync.WaitGroup
+				drain.Go(func() {
+					o, err := p.runner.Drain(p.ctx, request(0))
+					require.NoError(t, err)
+					require.Equal(t, tc.result, o.Result)
+				})
+				time.Sleep(tc.after)
+				require.NoError(t, p.runner.Undrain(p.ctx, "fleet-agent", "the event is gone"))
+				drain.Wait()
+				if tc.want != nil {
+					require.Equal(t, tc.want, p.log)
+				}
+				require.Nil(t, p.journal.State().Drain)
+				require.Equal(t, Status{}, p.runner.Status())
+				h := p.journal.History()[0]
+				require.Equal(t, tc.result, h.Result)
+				require.Equal(t, "the event is gone", h.UndrainReason)
+				require.False(t, h.UndrainedAt.IsZero())
+
+				require.NoError(t, p.runner.Undrain(p.ctx, "", ""), "nothing to undrain")
+				_, err := p.runner.Drain(p.ctx, request(0))
+				require.NoError(t, err)
+				require.Len(t, p.journal.History(), 2, "a new drain")
+			})
+		})
+	}
+}
+
+func TestUndrainReportsWhatItCouldNotTakeBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newWorld(t).start(0, func(p *process) []StepConfig {
+			return []StepConfig{p.taking("a", 0), {Name: "b", Kind: "unit", Step: stepFunc{undo: func(context.Context) error { return errStep }}}}
+		})
+		_, err := p.runner.Drain(p.ctx, request(0))
+		require.NoError(t, err)
+		err = p.runner.Undrain(p.ctx, "", "")
+		require.ErrorIs(t, err, errStep)
+		require.ErrorContains(t, err, "take back step b")
+		require.Equal(t, 1, p.undos["a"])
+		require.False(t, p.cordoned)
+		require.Contains(t, p.journal.History()[0].Error, "take back step b")
+	})
+}
+
+func TestADrainDoesNotWaitForAnUndrain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow := stepFunc{undo: func(ctx context.Context) error { return pause(ctx, 50*second) }}
+		p := newWorld(t).start(0, func(*process) []StepConfig { return []StepConfig{{Name: "a", Kind: "unit", Step: slow}} })
+		first, err := p.runner.Drain(p.ctx, request(0))
+		require.NoError(t, err)
+		var undrain sync.WaitGroup
+		undrain.Go(func() { require.ErrorIs(t, p.runner.Undrain(p.ctx, "", ""), ErrSuperseded) })
+		undrain.Go(func() {
+			time.Sleep(second / 2)
+			require.ErrorIs(t, p.runner.Undrain(p.ctx, "", ""), ErrSuperseded, "the second waits for the first")
+		})
+		time.Sleep(second)
+		require.Equal(t, PhaseUndraining, p.runner.Status().Phase)
+		second, err := p.runner.Drain(p.ctx, request(8*time.Second))
+		require.NoError(t, err)
+		undrain.Wait()
+		require.NotEqual(t, first.DrainID, second.DrainID)
+		require.True(t, p.cordoned)
+		require.Equal(t, time.Second, time.Since(p.began))
+		require.Equal(t, second.DrainID, p.journal.State().Drain.ID)
+		require.False(t, p.journal.History()[1].Undraining)
+	})
+}
+
+// TestStoppingTheAgentEndsNothing is SIGTERM in the middle of a step.
+func TestStoppingTheAgentEndsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		plan := func(p *process) []StepConfig {
+			return []StepConfig{p.taking("a", 3*second), p.taking("b", 4*second), p.taking("c", second)}
+		}
+		p := w.start(10*second, plan)
+		deadline := time.Now().Add(300 * second)
+		var calls sync.WaitGroup
+		for n, ctx := range []context.Context{p.ctx, t.Context()} {
+			calls.Go(func() {
+				time.Sleep(time.Duration(n))
+				_, err := p.runner.Drain(ctx, Request{Cause: preempt, Deadline: deadline})
+				require.ErrorIs(t, err, ErrInterrupted)
+			})
+		}
+		time.Sleep(14 * second)
+		p.stop()
+		calls.Wait()
+		require.Equal(t, StepStarted, w.entriesOf()[len(w.entriesOf())-1].Kind)
+		require.Equal(t, 14*second, time.Since(w.began))
+
+		time.Sleep(2 * second)
+		p = w.start(10*second, plan)
+		require.Equal(t, PhaseRunning, p.runner.Status().Phase)
+		o, resumed, err := p.runner.Resume(p.ctx)
+		require.NoError(t, err)
+		require.True(t, resumed)
+		require.True(t, o.Resumed)
+		require.Equal(t, ResultSucceeded, o.Result)
+		require.Equal(t, map[string]int{"a": 1, "b": 2, "c": 1}, w.runs)
+		require.Equal(t, 21*second, time.Since(w.began), "no second wait")
+		require.True(t, p.runner.Status().Deadline.Equal(deadline))
+		require.Equal(t, 1, w.count(DrainFinished, ""))
+
+		// An agent that starts on a drained node keeps it so.
+		w.cordoned = false // as a listener that has just started
+		p = w.start(10*second, plan)
+		o, resumed, err = p.runner.Resume(p.ctx)
+		require.NoError(t, err)
+		require.True(t, resumed)
+		require.Equal(t, ResultSucceeded, o.Result)
+		require.True(t, w.cordoned)
+	})
+}
+
+func TestResumeWhileSettling(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		plan := func(p *process) []StepConfig { return []StepConfig{p.taking("a", second)} }
+		p := w.start(10*second, plan)
+		time.AfterFunc(4*second, p.stop)
+		_, err := p.runner.Drain(p.ctx, request(0))
+		require.ErrorIs(t, err, ErrInterrupted)
+		p = w.start(10*second, plan)
+		require.Equal(t, PhaseSettling, p.runner.Status().Phase)
+		// The event is still there, and asks before anyone resumes.
+		o, err := p.runner.Drain(p.ctx, request(0))
+		require.NoError(t, err)
+		require.True(t, o.Resumed)
+		require.Equal(t, []string{"0s cordon true", "10s a runs", "11s a done"}, w.log)
+		require.Equal(t, 1, w.count(DrainStarted, ""))
+	})
+}
+
+func TestAfterARebootTheNodeServes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		plan := func(p *process) []StepConfig { return []StepConfig{p.taking("a", 5*second)} }
+		p := w.start(0, plan)
+		time.AfterFunc(second, p.stop)
+		_, err := p.runner.Drain(p.ctx, request(0))
+		require.ErrorIs(t, err, ErrInterrupted)
+
+		w.boot = "b2"
+		p = w.start(0, plan)
+		_, resumed, err := p.runner.Resume(p.ctx)
+		require.NoError(t, err)
+		require.False(t, resumed)
+		require.False(t, w.cordoned, "a cordon that was left behind is lifted")
+		require.Equal(t, ResultInterrupted, p.journal.History()[0].Result)
+		require.Equal(t, 1, w.runs["a"])
+	})
+}
+
+func TestResumeWithAnotherPlan(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.start(0, func(p *process) []StepConfig {
+			return []StepConfig{p.taking("a", second), p.taking("old", second), p.taking("b", 5*second)}
+		})
+		time.AfterFunc(3*second, p.stop)
+		_, err := p.runner.Drain(p.ctx, request(0))
+		require.ErrorIs(t, err, ErrInterrupted)
+		p = w.start(0, func(p *process) []StepConfig {
+			return []StepConfig{p.taking("a", second), p.taking("new", second), p.taking("b", second)}
+		})
+		o, _, err := p.runner.Resume(p.ctx)
+		require.NoError(t, err)
+		require.Equal(t, map[string]StepStatus{"a": StepDone, "old": StepDone, "new": StepDone, "b": StepDone}, results(o))
+		require.Equal(t, map[string]int{"a": 1, "old": 1, "new": 1, "b": 2}, w.runs)
+	})
+}
+
+func TestSetPlanLeavesTheDrainInEffectAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newWorld(t).start(0, func(p *process) []StepConfig { return []StepConfig{p.taking("a", 3*second)} })
+		next, err := NewPlan([]StepConfig{p.taking("b", second)})
+		require.NoError(t, err)
+		time.AfterFunc(second, func() { p.runner.SetPlan(next, 7*second) })
+		_, err = p.runner.Drain(p.ctx, request(0))
+		require.NoError(t, err)
+		require.NoError(t, p.runner.Undrain(p.ctx, "", ""))
+		_, err = p.runner.Drain(p.ctx, request(0))
+		require.NoError(t, err)
+		require.Equal(t, map[string]int{"a": 1, "b": 1}, p.runs)
+		require.Equal(t, 11*second, time.Since(p.began))
+	})
+}
+
+func TestAFailingCordonDoesNotStopTheDrain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		plan, err := NewPlan([]StepConfig{{Name: "a", Step: nothing}})
+		require.NoError(t, err)
+		r, err := New(Config{
+			Plan: plan, Journal: openMem(t, newMemFiles(), "b1"),
+			Cordon: func(context.Context, bool) error { return errStep },
+		})
+		require.NoError(t, err)
+		o, err := r.Drain(t.Context(), request(0))
+		require.NoError(t, err)
+		require.Equal(t, ResultSucceeded, o.Result)
+		require.Equal(t, "cordon: it broke", r.Status().Error)
+		require.ErrorIs(t, r.Undrain(t.Context(), "", ""), errStep)
+	})
+}
+
+func TestReleaseComesBeforeTheStepsAreTakenBack(t *testing.T) {
+	t.Parallel()
+	var order []string
+	plan, err := NewPlan([]StepConfig{{Name: "a", Step: stepFunc{undo: func(context.Context) error { order = append(order, "undo"); return nil }}}})
+	require.NoError(t, err)
+	r, err := New(Config{
+		Plan: plan, Journal: openMem(t, newMemFiles(), "b1"),
+		Cordon:  func(_ context.Context, on bool) error { order = append(order, fmt.Sprint("cordon ", on)); return nil },
+		Release: func(context.Context) error { order = append(order, "release"); return nil },
+	})
+	require.NoError(t, err)
+	_, err = r.Drain(t.Context(), request(0))
+	require.NoError(t, err)
+	require.NoError(t, r.Undrain(t.Context(), "", ""))
+	require.Equal(t, []string{"cordon true", "release", "undo", "cordon false"}, order)
+}
+
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	plan, err := NewPlan(nil)
+	require.NoError(t, err)
+	j := openMem(t, newMemFiles(), "b1")
+	cordon := func(context.Context, bool) error { return nil }
+	for name, cfg := range map[string]Config{
+		"plan":    {Journal: j, Cordon: cordon},
+		"journal": {Plan: plan, Cordon: cordon},
+		"cordon":  {Plan: plan, Journal: j},
+		"settle":  {Plan: plan, Journal: j, Cordon: cordon, Settle: -1},
+	} {
+		_, err := New(cfg)
+		require.ErrorContains(t, err, name)
+	}
+}
+
+func TestAJoinerMayStopWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newWorld(t).start(0, func(p *process) []StepConfig { return []StepConfig{p.taking("a", 9*second)} })
+		var first sync.WaitGroup
+		first.Go(func() {
+			o, err := p.runner.Drain(p.ctx, request(0))
+			require.NoError(t, err)
+			require.Equal(t, ResultSucceeded, o.Result)
+		})
+		synctest.Wait()
+		ctx, cancel := context.WithCancelCause(p.ctx)
+		time.AfterFunc(second, func() { cancel(errStep) })
+		_, err := p.runner.Drain(ctx, Request{Cause: Cause{Kind: Operator}})
+		require.ErrorIs(t, err, errStep)
+		require.NotErrorIs(t, err, ErrInterrupted)
+		changed := p.runner.Changed()
+		first.Wait()
+		select {
+		case <-changed:
+		default:
+			require.Fail(t, "the end is no change")
+		}
+		require.Len(t, p.journal.State().Drain.Causes, 2)
+	})
+}
+
+func TestStepsAreToldTheCause(t *testing.T) {
+	t.Parallel()
+	var got Brief
+	plan, err := NewPlan([]StepConfig{{Name: "a", Step: stepFunc{run: func(ctx context.Context) error {
+		got = BriefFrom(ctx)
+		_, bounded := ctx.Deadline()
+		if !bounded || CauseFrom(ctx) != got.Cause {
+			return errors.New("no deadline or another cause")
+		}
+		return nil
+	}}}})
+	require.NoError(t, err)
+	r, err := New(Config{Plan: plan, Journal: openMem(t, newMemFiles(), "b1"), Cordon: func(context.Context, bool) error { return nil }})
+	require.NoError(t, err)
+	req := request(time.Hour)
+	o, err := r.Drain(t.Context(), req)
+	require.NoError(t, err)
+	require.Equal(t, ResultSucceeded, o.Result, o.Error)
+	require.Equal(t, Brief{DrainID: o.DrainID, Cause: preempt, NotBefore: req.NotBefore, Deadline: req.Deadline, StopWithin: patience}, got)
+	require.Equal(t, []string{
+		"FLEET_CAUSE=scheduled-event", "FLEET_EVENT_ID=E1", "FLEET_EVENT_TYPE=Preempt",
+		"FLEET_DEADLINE=" + req.Deadline.UTC().Format(time.RFC3339),
+	}, environment(got))
+	require.Equal(t, Brief{}, BriefFrom(t.Context()))
+}
