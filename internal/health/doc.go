@@ -1,0 +1,59 @@
+// Package health answers: can this node serve, and how does it say so?
+//
+// A [Monitor] runs checks on a schedule and judges their results; [Answers]
+// serves the verdict over HTTP from bytes that were rendered when it changed,
+// so that a slow or hung check costs a probe nothing.
+//
+// # A check
+//
+// The results of a check decide its status, with hysteresis both ways; the
+// statuses of its dependencies decide whether it is run at all:
+//
+//	          first result: pass
+//	unknown ----------------------> passing <--+
+//	  ^  |                             |       | pass_after passes
+//	  |  |                 fail_after  |       | in a row
+//	  |  |                 failures    |       |
+//	  |  |  first result:  in a row    v       |
+//	  |  +--------------------------> failing -+
+//	  |             fail
+//	  |
+//	  |  no dependency is failing or blocked any more
+//	  +-------------------------------------------- blocked
+//	                                                  ^
+//	   any status: a dependency is failing or blocked |
+//
+// A check whose dependency is unknown is not run either, but keeps its status.
+// As soon as all dependencies pass it is run at once. What was known before a
+// block says nothing about afterwards, so the next result decides alone, like
+// the first. Only failing checks are roots.
+//
+// # The verdict
+//
+// Each endpoint has a verdict over the critical checks that gate it:
+//
+//	            every gating check passes
+//	starting -----------------------------> healthy
+//	   |                                     ^   |
+//	   | every gating check has been         |   | a gating check
+//	   | decided, one does not pass, and     |   | does not pass
+//	   | start_grace is over                 |   v
+//	   +----------------------------------> unhealthy
+//	                      every gating check passes
+//
+// A check is decided once it has had a result or has been blocked: a check
+// that waits for a dependency without a result is not decided, one whose
+// dependency has failed is. Unknown is never healthy: a check that came with a
+// reload and is not decided yet keeps the verdict where it is, good or bad, and
+// any other check that does not pass makes it unhealthy at once.
+//
+// Draining and maintenance are no states of this machine: while either is on,
+// /readyz answers 503 whatever the verdict, and /healthz goes on as it was.
+//
+// # Goroutines
+//
+// [Monitor.Run] owns them all: itself, the scheduler, and one for each probe in
+// flight, of which a check has at most one. A probe that ignores its context
+// is reported as failing and is not started again before it has returned; when
+// Run ends, it waits 2 s for such a probe and then names it in its error.
+package health

@@ -1,0 +1,442 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestFirstVerdict(t *testing.T) {
+	t.Run("no checks: healthy at once", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := launch(t, Config{})
+			after(0)
+			require.Equal(t, [2]int{200, 200}, n.codes())
+		})
+	})
+	t.Run("before Run: starting", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			answers := NewAnswers(AnswersConfig{})
+			m, err := New(Config{Answers: answers})
+			require.NoError(t, err)
+			m.SetDraining(true)
+			m.SetDraining(false)
+			n := &node{Monitor: m, answers: answers}
+			require.Equal(t, [2]int{503, 503}, n.codes())
+			require.Equal(t, Starting, m.Report().State)
+		})
+	})
+	t.Run("every gating check has its first result", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			fast, slow := &target{}, &target{takes: time.Second}
+			n := launch(t, Config{Checks: []Check{check("fast", fast), check("slow", slow)}})
+			after(900 * time.Millisecond)
+			require.Equal(t, [2]int{503, 503}, n.codes())
+			require.Equal(t, Unknown, n.status(t, "slow"))
+			after(200 * time.Millisecond)
+			require.Equal(t, [2]int{200, 200}, n.codes())
+		})
+	})
+	t.Run("a failing first result decides at once", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := launch(t, Config{Checks: []Check{check("a", &target{err: errDown})}})
+			after(time.Millisecond)
+			require.Equal(t, [2]int{202, 503}, n.codes())
+			require.Equal(t, []string{"a"}, n.Report().Roots)
+			require.Equal(t, "down", n.check(t, "a").Error)
+		})
+	})
+	t.Run("a hung dependency decides at its timeout", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := launch(t, Config{Checks: []Check{check("top", &target{}, "base"), check("base", &target{takes: forever})}})
+			after(1900 * time.Millisecond)
+			require.Equal(t, [2]int{503, 503}, n.codes(), "a check that waits for an unknown one is not decided")
+			require.Equal(t, Unknown, n.status(t, "top"))
+			after(200 * time.Millisecond)
+			require.Equal(t, [2]int{202, 503}, n.codes(), "blocked is decided, and does not pass")
+			require.Equal(t, Blocked, n.status(t, "top"))
+			require.Equal(t, []string{"base"}, n.Report().Roots)
+			require.Equal(t, "timed out after 2s: context deadline exceeded", n.check(t, "base").Error)
+		})
+	})
+	t.Run("a chain is decided without waiting for intervals", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := launch(t, Config{Checks: []Check{
+				check("d", &target{}, "c"), check("c", &target{}, "b"), check("b", &target{}, "a"), check("a", &target{}),
+			}})
+			after(10 * time.Millisecond)
+			require.Equal(t, [2]int{200, 200}, n.codes())
+		})
+	})
+}
+
+func TestStartGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &target{err: errDown}
+		n := launch(t, Config{Checks: []Check{check("a", a)}, StartGrace: 59*time.Second + time.Millisecond})
+		after(59 * time.Second)
+		require.Equal(t, [2]int{503, 503}, n.codes(), "unhealthy in the grace would burn the extension's own")
+		require.Equal(t, Starting, n.Report().State)
+		require.Equal(t, Failing, n.status(t, "a"))
+		after(time.Millisecond)
+		require.Equal(t, [2]int{202, 503}, n.codes(), "the grace ends on time, not at the next result")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		a := &target{}
+		n := launch(t, Config{Checks: []Check{check("a", a)}, StartGrace: time.Minute})
+		after(time.Second)
+		require.Equal(t, [2]int{200, 200}, n.codes())
+		a.set(errDown)
+		after(11 * time.Second)
+		require.Equal(t, [2]int{202, 503}, n.codes(), "the first healthy verdict ends the grace")
+	})
+}
+
+func TestHysteresisInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &target{}
+		c := check("a", a)
+		c.FailAfter, c.PassAfter = 3, 2
+		n := launch(t, Config{Checks: []Check{c}})
+		after(time.Second)
+		since := n.Report().Since
+		passing := n.check(t, "a").Since
+
+		a.set(errDown)
+		after(10 * time.Second) // failures at 5 s and 10 s
+		require.Equal(t, [2]int{200, 200}, n.codes())
+		require.Empty(t, n.check(t, "a").Error, "still passing")
+		require.Equal(t, since, n.Report().Since)
+		require.Equal(t, passing, n.check(t, "a").Since)
+		after(5 * time.Second)
+		require.Equal(t, [2]int{202, 503}, n.codes())
+		since = n.check(t, "a").Since
+		require.Equal(t, since, n.Report().Since)
+
+		a.set(errors.New("down, but otherwise"))
+		after(5 * time.Second)
+		require.Equal(t, "down, but otherwise", n.check(t, "a").Error)
+		require.Equal(t, since, n.check(t, "a").Since, "since survives repeats")
+
+		a.set(nil)
+		after(5 * time.Second)
+		require.Equal(t, [2]int{202, 503}, n.codes())
+		after(5 * time.Second)
+		require.Equal(t, [2]int{200, 200}, n.codes())
+		require.Greater(t, n.Report().Since, since)
+	})
+}
+
+func TestSeverityAndGates(t *testing.T) {
+	tests := map[string]struct {
+		severity Severity
+		gates    Gates
+		want     [2]int
+	}{
+		"critical, both":   {Critical, Gates{Health: true, Ready: true}, [2]int{202, 503}},
+		"default, both":    {"", Gates{Health: true, Ready: true}, [2]int{202, 503}},
+		"critical, health": {Critical, Gates{Health: true}, [2]int{202, 200}},
+		"critical, ready":  {Critical, Gates{Ready: true}, [2]int{200, 503}},
+		"critical, none":   {Critical, Gates{}, [2]int{200, 200}},
+		"warning, both":    {Warning, Gates{Health: true, Ready: true}, [2]int{200, 200}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := check("a", &target{err: errDown})
+				c.Severity, c.Gates = test.severity, test.gates
+				n := launch(t, Config{Checks: []Check{c, check("b", &target{})}})
+				after(time.Second)
+				require.Equal(t, test.want, n.codes())
+				require.Equal(t, Failing, n.status(t, "a"))
+				require.Equal(t, []string{"a"}, n.Report().Roots, "a root is named whatever it gates")
+			})
+		})
+	}
+}
+
+func TestBlockedChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dns, hsm, app, other := &target{}, &target{}, &target{}, &target{}
+		n := launch(t, Config{Checks: []Check{
+			check("app", app, "hsm", "other"), check("hsm", hsm, "dns"), check("dns", dns), check("other", other),
+		}})
+		after(time.Second)
+		require.Equal(t, [2]int{200, 200}, n.codes())
+		names := []string{}
+		for _, c := range n.Report().Checks {
+			names = append(names, c.Name)
+		}
+		require.Equal(t, []string{"dns", "hsm", "other", "app"}, names, "dependencies first")
+
+		dns.set(errDown)
+		after(12 * time.Second)
+		require.Equal(t, Failing, n.status(t, "dns"))
+		require.Equal(t, Blocked, n.status(t, "hsm"))
+		require.Equal(t, Blocked, n.status(t, "app"))
+		require.Equal(t, Passing, n.status(t, "other"))
+		require.Equal(t, []string{"dns"}, n.Report().Roots)
+		require.Equal(t, []string{"dns"}, n.check(t, "app").BlockedBy, "the root, not the link between")
+		require.Equal(t, [2]int{202, 503}, n.codes())
+		explanation, ok := n.Explain("dns")
+		require.True(t, ok)
+		require.Equal(t, []string{"hsm", "app"}, explanation.Blocks)
+
+		runs := hsm.count()
+		after(time.Minute)
+		require.Equal(t, runs, hsm.count(), "blocked checks are not run")
+
+		// Two roots at once are both named.
+		other.set(errDown)
+		after(12 * time.Second)
+		require.Equal(t, []string{"dns", "other"}, n.Report().Roots)
+		require.Equal(t, []string{"dns", "other"}, n.check(t, "app").BlockedBy)
+		other.set(nil)
+		after(6 * time.Second)
+		require.Equal(t, []string{"dns"}, n.check(t, "app").BlockedBy)
+
+		// The way back: each link is run as soon as the one before it passes,
+		// and nothing is healthy before all of them have been measured anew.
+		hsm.slow(time.Second)
+		dns.set(nil)
+		for n.status(t, "dns") != Passing {
+			after(100 * time.Millisecond)
+		}
+		require.Equal(t, Unknown, n.status(t, "hsm"))
+		require.Equal(t, [2]int{202, 503}, n.codes(), "what was known before the block does not count")
+		after(time.Second)
+		require.Equal(t, [2]int{200, 200}, n.codes())
+		require.Equal(t, Passing, n.status(t, "app"))
+	})
+}
+
+// TestStaleResultDoesNotCount lets a run begin before its check is blocked and
+// end after it was freed again.
+func TestStaleResultDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, top := &target{}, &target{}
+		b, c := check("base", base), check("top", top, "base")
+		b.Interval, b.FailAfter = time.Second, 1
+		c.Timeout, c.PassAfter = 4*time.Second, 2 // so that one pass does not undo a failure
+		n := launch(t, Config{Checks: []Check{b, c}})
+		after(4900 * time.Millisecond)
+		top.slow(forever)
+		after(200 * time.Millisecond) // top hangs from 5 s on, until 9 s
+		base.set(errDown)
+		after(time.Second)
+		require.Equal(t, Blocked, n.status(t, "top"))
+		base.set(nil)
+		top.slow(0)
+		after(time.Second)
+		require.Equal(t, Unknown, n.status(t, "top"), "its run from before the block goes on")
+		after(2 * time.Second)
+		require.Equal(t, Passing, n.status(t, "top"), "the old run's timeout decided nothing, and a new run began at once")
+		explanation, _ := n.Explain("top")
+		require.Contains(t, explanation.Results[1].Error, "timed out", "but it is remembered")
+	})
+}
+
+func TestDrainingAndMaintenance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &target{}
+		n := launch(t, Config{Checks: []Check{check("a", a)}})
+		after(time.Second)
+		for name, set := range map[string]func(bool){"draining": n.SetDraining, "maintenance": n.SetMaintenance} {
+			set(true) // no waiting from here on: it takes effect before it returns
+			require.Equal(t, [2]int{200, 503}, n.codes(), name)
+			require.False(t, n.Report().Ready())
+			require.Equal(t, Healthy, n.Report().State)
+			set(false)
+			require.Equal(t, [2]int{200, 200}, n.codes(), name)
+		}
+		n.SetDraining(true)
+		n.SetMaintenance(true)
+		n.SetDraining(false)
+		require.Equal(t, [2]int{200, 503}, n.codes(), "one is enough")
+
+		a.set(errDown)
+		after(10 * time.Second)
+		require.Equal(t, [2]int{202, 503}, n.codes(), "the verdict goes on meanwhile")
+		a.set(nil)
+		after(10 * time.Second)
+		require.Equal(t, [2]int{200, 503}, n.codes())
+	})
+	synctest.Test(t, func(t *testing.T) { // before Run, as after a restart in mid-drain
+		answers := NewAnswers(AnswersConfig{})
+		m, err := New(Config{Answers: answers})
+		require.NoError(t, err)
+		m.SetDraining(true)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _ = m.Run(ctx) }()
+		after(time.Second)
+		require.Equal(t, [2]int{200, 503}, (&node{Monitor: m, answers: answers}).codes())
+		cancel()
+	})
+}
+
+func TestChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &target{}
+		n := launch(t, Config{Checks: []Check{check("a", a)}})
+		closed := func(ch <-chan struct{}) bool {
+			select {
+			case <-ch:
+				return true
+			default:
+				return false
+			}
+		}
+		changed := n.Changed()
+		after(time.Second)
+		require.True(t, closed(changed))
+
+		changed = n.Changed()
+		after(time.Hour)
+		require.False(t, closed(changed), "results that say the same are no news")
+		n.SetDraining(false)
+		require.False(t, closed(changed))
+		n.SetDraining(true)
+		require.True(t, closed(changed))
+
+		changed = n.Changed()
+		a.set(errDown)
+		after(5 * time.Second)
+		require.False(t, closed(changed), "below fail_after")
+		after(5 * time.Second)
+		require.True(t, closed(changed))
+
+		changed = n.Changed()
+		a.set(errors.New("down in another way"))
+		after(5 * time.Second)
+		require.True(t, closed(changed), "the reason is part of the report")
+	})
+}
+
+func TestReportIsASnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := &target{err: errDown}
+		n := launch(t, Config{Checks: []Check{check("base", base), check("top", &target{}, "base")}})
+		after(time.Second)
+		before := n.Report()
+		base.set(nil)
+		after(10 * time.Second)
+		require.Equal(t, Failing, before.Checks[0].Status)
+		require.Equal(t, []string{"base"}, before.Checks[1].BlockedBy)
+		require.Equal(t, Healthy, n.Report().State)
+	})
+}
+
+func TestExplain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &target{takes: 30 * time.Millisecond}
+		n := launch(t, Config{Checks: []Check{check("a", a)}})
+		_, ok := n.Explain("b")
+		require.False(t, ok)
+		after(61 * time.Second)
+		a.set(errDown)
+		after(10 * time.Second)
+		e, ok := n.Explain("a")
+		require.True(t, ok)
+		require.Equal(t, Failing, e.Check.Status)
+		require.Equal(t, 30*time.Millisecond, e.Check.Latency)
+		require.Equal(t, 2, e.Consecutive)
+		require.Equal(t, 5*time.Second, e.Interval)
+		require.Len(t, e.Results, 10)
+		require.Equal(t, "down", e.Results[1].Error)
+		require.True(t, e.Results[2].Passed())
+		for i, r := range e.Results {
+			require.Equal(t, 30*time.Millisecond, r.Latency)
+			if i > 0 {
+				require.Equal(t, 5*time.Second, e.Results[i-1].At.Sub(r.At), "newest first")
+			}
+		}
+		require.Equal(t, e.Results[0].At.Add(5*time.Second), e.NextRun)
+		require.False(t, e.Running)
+	})
+}
+
+func TestPanicIsAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := check("a", &target{})
+		c.Probe = func(context.Context) error {
+			return make([]error, 1)[time.Now().Year()]
+		}
+		n := launch(t, Config{Checks: []Check{c, check("b", &target{})}})
+		after(time.Second)
+		require.Equal(t, [2]int{202, 503}, n.codes())
+		require.Contains(t, n.check(t, "a").Error, "probe panicked: runtime error: index out of range")
+		require.Contains(t, n.check(t, "a").Error, "monitor_test.go:", "the place is named")
+		require.Equal(t, Passing, n.status(t, "b"))
+	})
+}
+
+func TestRunCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, top := &target{}, &target{takes: time.Second}
+		n := launch(t, Config{Checks: []Check{check("base", base), check("top", top, "base")}})
+		after(3 * time.Second)
+		_, err := n.RunCheck(t.Context(), "bottom")
+		require.ErrorIs(t, err, ErrUnknownCheck)
+
+		top.set(errDown)
+		begun := time.Now()
+		result, err := n.RunCheck(t.Context(), "top")
+		require.NoError(t, err)
+		require.Equal(t, Result{At: begun, Latency: time.Second, Error: "down"}, result)
+
+		// A run in flight began too early; the answer is the next one's.
+		top.set(nil)
+		first := make(chan Result)
+		go func() {
+			r, err := n.RunCheck(t.Context(), "top")
+			if err == nil {
+				first <- r
+			}
+		}()
+		after(500 * time.Millisecond)
+		top.set(errDown)
+		result, err = n.RunCheck(t.Context(), "top")
+		require.NoError(t, err)
+		require.Equal(t, "down", result.Error)
+		require.True(t, (<-first).Passed())
+
+		// A blocked check can be run, but that decides nothing.
+		top.set(nil)
+		base.set(errDown)
+		after(12 * time.Second)
+		require.Equal(t, Blocked, n.status(t, "top"))
+		result, err = n.RunCheck(t.Context(), "top")
+		require.NoError(t, err)
+		require.True(t, result.Passed())
+		require.Equal(t, Blocked, n.status(t, "top"))
+		top.slow(time.Second)
+		base.set(nil)
+		for n.status(t, "base") != Passing {
+			after(100 * time.Millisecond)
+		}
+		require.Equal(t, Unknown, n.status(t, "top"))
+		after(time.Second)
+		require.Equal(t, Passing, n.status(t, "top"))
+
+		// The caller's patience, and the end of the monitor.
+		top.slow(forever)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = n.RunCheck(ctx, "top")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		ended := make(chan error)
+		go func() {
+			_, err := n.RunCheck(t.Context(), "top")
+			ended <- err
+		}()
+		after(100 * time.Millisecond)
+		require.NoError(t, n.stop())
+		require.ErrorContains(t, <-ended, "stopped before it had a result")
+		_, err = n.RunCheck(t.Context(), "top")
+		require.ErrorContains(t, err, "not running")
+	})
+}

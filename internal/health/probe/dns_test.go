@@ -1,0 +1,276 @@
+package probe
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// serveDNS answers from zone lines, over UDP and TCP on one port. Answers that
+// would not fit into a datagram are cut, so that the client comes again.
+func serveDNS(t *testing.T, lines ...string) string {
+	t.Helper()
+	zone := map[string][]dns.RR{}
+	for _, line := range lines {
+		rr, err := dns.NewRR(line)
+		require.NoError(t, err)
+		zone[strings.ToLower(rr.Header().Name)] = append(zone[strings.ToLower(rr.Header().Name)], rr)
+	}
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		m.Authoritative = true
+		if strings.HasPrefix(q.Question[0].Name, "broken.") {
+			m.Rcode = dns.RcodeServerFailure
+		}
+		name := strings.ToLower(q.Question[0].Name)
+		if len(zone[name]) == 0 && m.Rcode == dns.RcodeSuccess {
+			m.Rcode = dns.RcodeNameError
+		}
+		for range len(zone) { // along the aliases
+			next := ""
+			for _, rr := range zone[name] {
+				if alias, ok := rr.(*dns.CNAME); ok {
+					next = strings.ToLower(alias.Target)
+					m.Answer = append(m.Answer, rr)
+				} else if rr.Header().Rrtype == q.Question[0].Qtype {
+					m.Answer = append(m.Answer, rr)
+				}
+			}
+			if next == "" {
+				break
+			}
+			name = next
+		}
+		if w.LocalAddr().Network() == "udp" {
+			m.Truncate(dns.MinMsgSize)
+		}
+		_ = w.WriteMsg(m) // the client may have gone
+	})
+	// One port for both: take it from TCP, and try again when UDP has it not.
+	for range 20 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		pc, err := net.ListenPacket("udp", l.Addr().String())
+		if err != nil {
+			_ = l.Close()
+			continue
+		}
+		for _, server := range []*dns.Server{{Listener: l, Handler: handler}, {PacketConn: pc, Handler: handler}} {
+			started, done := make(chan struct{}), make(chan error, 1)
+			server.NotifyStartedFunc = func() { close(started) }
+			go func() { done <- server.ActivateAndServe() }()
+			<-started
+			t.Cleanup(func() {
+				require.NoError(t, server.Shutdown())
+				require.NoError(t, <-done)
+			})
+		}
+		return l.Addr().String()
+	}
+	t.Fatal("no port is free for both UDP and TCP")
+	return ""
+}
+
+func TestDNS(t *testing.T) {
+	lines := []string{
+		"hsm.example. 60 IN A 192.0.2.1", "hsm.example. 60 IN A 192.0.2.2",
+		"hsm.example. 60 IN AAAA 2001:db8::1",
+		"six.example. 60 IN AAAA 2001:db8::6",
+		"www.example. 60 IN CNAME Edge.Example.", "edge.example. 60 IN CNAME hsm.example.",
+		"_ldap._tcp.example. 60 IN SRV 10 5 389 DC1.example.", "_ldap._tcp.example. 60 IN SRV 20 5 636 dc2.example.",
+	}
+	for i := range 60 { // does not fit into a datagram
+		lines = append(lines, fmt.Sprintf("many.example. 60 IN A 198.51.100.%d", i))
+	}
+	server := serveDNS(t, lines...)
+	dead := deadAddress(t)
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+
+	for name, tc := range map[string]struct {
+		cfg     DNSConfig
+		timeout time.Duration
+		says    string // SERVER stands for the server's address
+	}{
+		"any":            {cfg: DNSConfig{Name: "hsm.example"}},
+		"any, only v6":   {cfg: DNSConfig{Name: "six.example."}},
+		"A":              {cfg: DNSConfig{Name: "hsm.example", Type: "a", Expect: []string{"192.0.2.2"}}},
+		"A, all of them": {cfg: DNSConfig{Name: "HSM.example", Type: "A", Expect: []string{"192.0.2.2", "192.0.2.1"}}},
+		"AAAA":           {cfg: DNSConfig{Name: "hsm.example", Type: "AAAA", Expect: []string{"2001:0db8:0::1"}}},
+		"through TCP":    {cfg: DNSConfig{Name: "many.example", Type: "A", Expect: []string{"198.51.100.59"}}},
+		"A of an alias":  {cfg: DNSConfig{Name: "www.example", Type: "A", Expect: []string{"192.0.2.1"}}},
+		"CNAME":          {cfg: DNSConfig{Name: "www.example", Type: "CNAME", Expect: []string{"EDGE.example"}}},
+		"CNAME at last":  {cfg: DNSConfig{Name: "www.example", Type: "CNAME", Expect: []string{"hsm.example"}}},
+		"SRV":            {cfg: DNSConfig{Name: "_ldap._tcp.example", Type: "SRV", Expect: []string{"dc2.example.:636", "dc1.example:389"}}},
+		"no such name": {
+			cfg:  DNSConfig{Name: "none.example", Type: "A"},
+			says: "dns none.example at SERVER: no such name (NXDOMAIN), want an answer of type A",
+		},
+		"no such record": {
+			cfg:  DNSConfig{Name: "six.example", Type: "A"},
+			says: "dns six.example at SERVER: no such record, want an answer of type A",
+		},
+		"other answer": {
+			cfg:  DNSConfig{Name: "six.example", Type: "AAAA", Expect: []string{"2001:db8::6", "2001:db8::7"}},
+			says: "dns six.example at SERVER: answer 2001:db8::6, want 2001:db8::6 and 2001:db8::7",
+		},
+		"no alias": {
+			cfg:  DNSConfig{Name: "hsm.example", Type: "CNAME"},
+			says: "dns hsm.example at SERVER: no such record, want an answer of type CNAME",
+		},
+		"server failure": {
+			cfg:  DNSConfig{Name: "broken.example"},
+			says: "dns broken.example at SERVER: server failure (SERVFAIL), want an address",
+		},
+		"silence": {
+			cfg: DNSConfig{Name: "hsm.example", Server: silent.LocalAddr().String()}, timeout: 20 * time.Millisecond,
+			says: "dns hsm.example at " + silent.LocalAddr().String() + ": timed out, want an address",
+		},
+		"system, hosts file": {cfg: DNSConfig{Name: "localhost", Type: "A", Expect: []string{"127.0.0.1"}, Server: "-"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			switch tc.cfg.Server {
+			case "":
+				tc.cfg.Server = server
+			case "-":
+				tc.cfg.Server = ""
+			}
+			if tc.timeout == 0 {
+				tc.timeout = patience
+			}
+			p, err := DNS(tc.cfg)
+			err = lookFor(t, tc.timeout, p, err)
+			if tc.says == "" {
+				require.NoError(t, err)
+				return
+			}
+			requireSays(t, err, strings.ReplaceAll(tc.says, "SERVER", server))
+		})
+	}
+
+	t.Run("nobody listens", func(t *testing.T) {
+		p, err := DNS(DNSConfig{Name: "hsm.example", Server: dead})
+		err = look(t, p, err)
+		requireSays(t, err, "dns hsm.example at "+dead+": connection refused, want an address")
+	})
+}
+
+// A server that is chosen is asked, whatever /etc/hosts says.
+func TestDNSNotFromHostsFile(t *testing.T) {
+	p, err := DNS(DNSConfig{Name: "localhost", Type: "A"})
+	require.NoError(t, look(t, p, err))
+
+	server := serveDNS(t, "localhost. 60 IN A 192.0.2.1")
+	p, err = DNS(DNSConfig{Name: "localhost", Type: "A", Server: server, Expect: []string{"127.0.0.1"}})
+	requireSays(t, look(t, p, err), "dns localhost at "+server+": answer 192.0.2.1, want 127.0.0.1")
+}
+
+func TestDNSIgnoresForgeries(t *testing.T) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		buf := make([]byte, 512)
+		n, from, err := conn.ReadFrom(buf)
+		q := new(dns.Msg)
+		if err != nil || q.Unpack(buf[:n]) != nil {
+			return
+		}
+		answer := func(mutate func(m *dns.Msg)) {
+			m := new(dns.Msg).SetReply(q)
+			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "hsm.example.", Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(192, 0, 2, 66)}}
+			mutate(m)
+			data, err := m.Pack()
+			if err == nil {
+				_, _ = conn.WriteTo(data, from) // the client may have gone
+			}
+		}
+		_, _ = conn.WriteTo([]byte("noise"), from)
+		answer(func(m *dns.Msg) { m.Id++ })
+		answer(func(m *dns.Msg) { m.Response = false })
+		answer(func(m *dns.Msg) { m.Question[0].Name = "other.example." })
+		answer(func(m *dns.Msg) {
+			m.Question[0].Name = "hsm.example."
+			m.Answer[0].(*dns.A).A = net.IPv4(192, 0, 2, 1)
+		})
+	})
+	p, err := DNS(DNSConfig{Name: "hsm.example", Type: "A", Server: conn.LocalAddr().String(), Expect: []string{"192.0.2.1"}})
+	err = look(t, p, err)
+	_ = conn.Close()
+	wg.Wait()
+	require.NoError(t, err)
+}
+
+func TestSystemServer(t *testing.T) {
+	for name, tc := range map[string]struct{ conf, want string }{
+		"first of two": {"# comment\nsearch example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\n", "192.0.2.1:53"},
+		"v6":           {"nameserver\t2001:db8::53", "[2001:db8::53]:53"},
+		"none":         {"nameserver\n", "127.0.0.1:53"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := systemServer(tempFile(t, []byte(tc.conf)))
+			require.NoError(t, err)
+			require.Equal(t, tc.want, got)
+		})
+	}
+	got, err := systemServer("/nonexistent")
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.1:53", got)
+}
+
+// FuzzParseReply feeds what a server may send: it is either refused, or its
+// answers can be read.
+func FuzzParseReply(f *testing.F) {
+	query := &dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: 1},
+		Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName("a.example."), Type: dnsmessage.TypeCNAME, Class: dnsmessage.ClassINET}},
+	}
+	for _, line := range []string{"a.example. 60 IN A 192.0.2.1", "a.example. 60 IN CNAME a.example.", "a.example. 60 IN SRV 1 2 3 b.example."} {
+		rr, err := dns.NewRR(line)
+		require.NoError(f, err)
+		m := new(dns.Msg).SetQuestion("a.example.", dns.TypeCNAME)
+		m.Id, m.Response, m.Answer = 1, true, []dns.RR{rr}
+		data, err := m.Pack()
+		require.NoError(f, err)
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		reply := parseReply(data, query)
+		if reply == nil {
+			return
+		}
+		require.Equal(t, query.ID, reply.ID)
+		for _, kind := range []dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA, dnsmessage.TypeSRV, dnsmessage.TypeCNAME} {
+			require.LessOrEqual(t, len(answersOf(reply.Answers, "a.example.", kind)), len(reply.Answers))
+		}
+	})
+}
+
+func TestDNSRefuses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		cfg  DNSConfig
+		says string
+	}{
+		"no name":     {DNSConfig{}, `name "": want a domain name`},
+		"URL":         {DNSConfig{Name: "http://x"}, `name "http://x": want a domain name`},
+		"type":        {DNSConfig{Name: "x", Type: "MX"}, `type "MX": want A, AAAA, SRV or CNAME`},
+		"server":      {DNSConfig{Name: "x", Server: "192.0.2.1"}, `server "192.0.2.1": want host:port, such as 127.0.0.1:8080 or [::1]:8080`},
+		"expect A":    {DNSConfig{Name: "x", Type: "A", Expect: []string{"::1"}}, `expect "::1": want an address of type A`},
+		"expect AAAA": {DNSConfig{Name: "x", Type: "AAAA", Expect: []string{"1.2.3.4"}}, `expect "1.2.3.4": want an address of type AAAA`},
+		"expect any":  {DNSConfig{Name: "x", Expect: []string{"y"}}, `expect "y": want an address`},
+		"expect SRV":  {DNSConfig{Name: "x", Type: "SRV", Expect: []string{"y"}}, `expect "y": want name:port`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := DNS(tc.cfg)
+			require.EqualError(t, err, tc.says)
+		})
+	}
+}

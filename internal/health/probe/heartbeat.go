@@ -1,0 +1,83 @@
+package probe
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// HeartbeatConfig describes how often an application has to report.
+type HeartbeatConfig struct {
+	TTL time.Duration // a report counts for this long
+}
+
+// Heartbeat judges by what an application reports about itself. Until the
+// first report the probe fails with "no report yet": silence is never healthy.
+// Its methods are safe for concurrent use.
+type Heartbeat struct {
+	ttl  time.Duration
+	wake chan struct{}
+
+	mu   sync.Mutex // guards last
+	last heartbeatReport
+}
+
+type heartbeatReport struct {
+	at      time.Time // zero: none yet
+	passed  bool
+	message string
+}
+
+// NewHeartbeat makes a Heartbeat that has had no report.
+func NewHeartbeat(cfg HeartbeatConfig) (*Heartbeat, error) {
+	if cfg.TTL <= 0 {
+		return nil, fmt.Errorf("ttl %v: want a positive duration", cfg.TTL)
+	}
+	return &Heartbeat{ttl: cfg.TTL, wake: make(chan struct{}, 1)}, nil
+}
+
+// Report takes the application's word; of the message, at most 120 bytes are kept.
+func (h *Heartbeat) Report(passed bool, message string) {
+	h.mu.Lock()
+	h.last = heartbeatReport{at: time.Now(), passed: passed, message: clean(message, maxQuote)}
+	h.mu.Unlock()
+	signal(h.wake)
+}
+
+// Wake is received from when a report has come since the last receive.
+func (h *Heartbeat) Wake() <-chan struct{} { return h.wake }
+
+// Probe passes while the last report says so and is not older than the TTL.
+func (h *Heartbeat) Probe(ctx context.Context) error {
+	fail := func(seen, want string, err error) error {
+		return &Error{Kind: "heartbeat", Target: "application", Seen: seen, Want: want, Err: err}
+	}
+	within := "a report at least every " + h.ttl.String()
+	if err := ctx.Err(); err != nil {
+		return fail(describe(err), within, err)
+	}
+	h.mu.Lock()
+	last := h.last
+	h.mu.Unlock()
+	age := time.Since(last.at)
+	switch {
+	case last.at.IsZero():
+		return fail("no report yet", within, nil)
+	case age > h.ttl:
+		return fail("last report "+age.Truncate(time.Millisecond).String()+" ago", within, nil)
+	case !last.passed && last.message == "":
+		return fail("it reported a failure", "a report that passes", nil)
+	case !last.passed:
+		return fail("it reported a failure: "+quote(last.message), "a report that passes", nil)
+	}
+	return nil
+}
+
+// signal leaves a wake-up in a channel of one, where it may be already.
+func signal(wake chan<- struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}

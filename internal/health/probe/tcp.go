@@ -1,0 +1,27 @@
+package probe
+
+import (
+	"context"
+	"net"
+)
+
+// TCPConfig describes a connection.
+type TCPConfig struct {
+	Address string // host:port
+}
+
+// TCP passes when the address accepts a connection.
+func TCP(cfg TCPConfig) (func(ctx context.Context) error, error) {
+	if err := hostPort("address", cfg.Address); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", cfg.Address)
+		if err != nil {
+			return &Error{Kind: "tcp", Target: cfg.Address, Seen: describe(err), Want: "a connection", Err: err}
+		}
+		// The connection was made, which is all that was asked.
+		_ = conn.Close()
+		return nil
+	}, nil
+}

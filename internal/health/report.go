@@ -1,0 +1,72 @@
+package health
+
+import "time"
+
+// State is the verdict over all checks that gate an endpoint.
+type State string
+
+// The verdicts. The package doc draws how they follow each other.
+const (
+	Starting  State = "starting" // not known yet, or start grace is running
+	Healthy   State = "healthy"
+	Unhealthy State = "unhealthy"
+)
+
+// Report is an immutable snapshot of all that is known.
+type Report struct {
+	At time.Time // when the snapshot was taken
+
+	State State     // of the checks that gate /healthz
+	Since time.Time // when State began
+
+	ReadyState  State // of the checks that gate /readyz
+	Draining    bool
+	Maintenance bool
+
+	// Checks are in dependency order: a check comes after what it depends on.
+	Checks []CheckReport
+	// Roots names the failing checks, of any severity: what else does not
+	// pass is blocked by these, or has no result yet.
+	Roots []string
+}
+
+// Ready reports whether /readyz answers 200.
+func (r *Report) Ready() bool {
+	return r.ReadyState == Healthy && !r.Draining && !r.Maintenance
+}
+
+// CheckReport is one check in a Report.
+type CheckReport struct {
+	Name      string
+	Kind      string
+	Severity  Severity
+	Gates     Gates
+	Status    Status
+	Since     time.Time     // when Status began
+	Error     string        // of the newest failure; only while failing
+	BlockedBy []string      // the failing checks that block this one; only while blocked
+	LastRun   time.Time     // start of the newest run; zero before the first
+	Latency   time.Duration // of the newest run
+}
+
+// Explanation says why a check is what it is.
+type Explanation struct {
+	Check CheckReport
+
+	// The settings in force.
+	Interval, Timeout    time.Duration
+	FailAfter, PassAfter int
+	DependsOn            []string
+
+	// Blocks names every check that cannot run because of this one, now.
+	Blocks []string
+	// Consecutive counts the newest results that agree.
+	Consecutive int
+	// NextRun is when the check runs next; zero while it is running or
+	// waits for a dependency.
+	NextRun time.Time
+	// Running says that the probe is at work right now.
+	Running bool
+	// Results are the last 10, newest first.
+	Results []Result
+}

@@ -1,0 +1,170 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+// run is one execution of a probe.
+type run struct {
+	task    *task
+	epoch   int // of the task at the start; notCounted for a run that was only asked for
+	started time.Time
+	cancel  context.CancelFunc
+	waiters []chan Result
+	overdue bool // reported as failed already: it ignores its context
+	done    bool // returned
+	stale   bool // its task or its Run is gone: the result is nobody's
+}
+
+// notCounted is the epoch of a run whose result decides nothing.
+const notCounted = -1
+
+// start begins a run of t, which is not running.
+func (m *Monitor) start(t *task, now time.Time) {
+	ctx, cancel := context.WithTimeout(m.ctx, t.check.Timeout)
+	r := &run{task: t, epoch: t.epoch, started: now, cancel: cancel, waiters: t.waiters}
+	if !t.free {
+		r.epoch = notCounted
+	}
+	t.run, t.again, t.waiters = r, false, nil
+	t.advance(now)
+	m.queue.move(t, now.Add(t.check.Timeout+overrun))
+	m.fresh = append(m.fresh, r)
+	m.inFlight[r] = struct{}{}
+
+	probe, limit := t.check.Probe, t.check.Timeout
+	m.workers.Go(func() {
+		defer cancel()
+		err := call(ctx, probe)
+		if ctx.Err() != nil {
+			err = timedOut(err, limit)
+		}
+		m.finish(r, err)
+	})
+}
+
+// call runs a probe and turns a panic into an error: one check with a bug must
+// not take the agent with it.
+func call(ctx context.Context, probe Probe) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("probe panicked: %v: %s", v, origin(debug.Stack()))
+		}
+	}()
+	return probe(ctx)
+}
+
+// origin finds in a stack the place where the panic was raised.
+func origin(stack []byte) string {
+	lines := strings.Split(string(stack), "\n")
+	for i, line := range lines {
+		// After panic's own frame (two lines) comes the function that called it.
+		if strings.HasPrefix(line, "panic(") && i+3 < len(lines) {
+			place, _, _ := strings.Cut(strings.TrimSpace(lines[i+3]), " ")
+			return place
+		}
+	}
+	return "unknown place"
+}
+
+// timedOut words the result of a probe that returned after its time limit.
+func timedOut(err error, limit time.Duration) error {
+	switch {
+	case err == nil:
+		return fmt.Errorf("passed, but took longer than its timeout of %s", limit)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("timed out after %s: %w", limit, err)
+	default:
+		return err
+	}
+}
+
+// finish takes in the result of a run.
+func (m *Monitor) finish(r *run, err error) {
+	m.mu.Lock()
+	defer m.unlock()
+	defer m.wakeScheduler()
+	now := time.Now()
+	t := r.task
+	r.done = true
+	delete(m.inFlight, r)
+	if t.run == r {
+		t.run = nil
+	}
+	if r.stale || m.ctx.Err() != nil { // cut short, which says nothing about the check
+		closeAll(r.waiters)
+		return
+	}
+	result := Result{At: r.started, Latency: now.Sub(r.started)}
+	if err != nil {
+		result.Error = errorLine(err)
+	}
+	m.record(r, result, now)
+	switch {
+	case t.again || len(t.waiters) > 0:
+		m.queue.move(t, later(now, r.started.Add(minGap)))
+	default:
+		t.advance(now)
+		m.queue.move(t, t.due)
+	}
+}
+
+// reportOverdue counts a failure against a probe that ignores its context: at
+// once, and again for every interval that it goes on. It is not run again
+// before it has returned.
+func (m *Monitor) reportOverdue(t *task, now time.Time) {
+	r := t.run
+	if !r.overdue {
+		name, limit := t.check.Name, t.check.Timeout
+		m.notes = append(m.notes, func() {
+			m.log.Warn("probe ignores its time limit", "check", name, "timeout", limit)
+		})
+	}
+	m.record(r, Result{
+		At:      r.started,
+		Latency: now.Sub(r.started),
+		// Without the time so far: the text must not change while nothing does.
+		Error: fmt.Sprintf("still running more than %s after its timeout of %s", overrun, t.check.Timeout),
+	}, now)
+	r.overdue = true
+	t.answer(Result{At: r.started, Latency: now.Sub(r.started), Error: t.history.newest().Error})
+	t.advance(now)
+	m.queue.move(t, t.due)
+}
+
+// record enters a result and draws the conclusions.
+func (m *Monitor) record(r *run, result Result, now time.Time) {
+	t := r.task
+	t.history.add(result)
+	if !r.overdue { // a run counts once, however long it lasts
+		t.busy += result.Latency
+		if result.Passed() {
+			t.passes++
+		} else {
+			t.failures++
+		}
+	}
+	answerAll(r.waiters, result)
+	r.waiters = nil
+
+	if r.epoch != t.epoch {
+		return
+	}
+	before, failure := t.tracker.status, t.lastFailure
+	t.tracker.add(result.Passed(), t.check.FailAfter, t.check.PassAfter)
+	if !result.Passed() {
+		t.lastFailure = result.Error
+	}
+	if t.tracker.status == before && t.lastFailure == failure {
+		return // by far the most results: nothing for anyone to hear about
+	}
+	changed := m.settle(now)
+	if m.judge(now) || changed {
+		m.publish()
+	}
+}

@@ -1,0 +1,273 @@
+package health
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// serve runs a probe server on loopback until the end of the test and returns
+// its base URL. maxConns 0 is the default.
+func serve(t *testing.T, h http.Handler, maxConns int) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	srv := NewServer(ServerConfig{Handler: h, MaxConns: maxConns})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := srv.Serve(listener); err != http.ErrServerClosed {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	t.Cleanup(func() {
+		_ = srv.Close()
+		wg.Wait()
+	})
+	return "http://" + listener.Addr().String()
+}
+
+// dial opens a raw connection that is closed at the end of the test.
+func dial(t *testing.T, base string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", base[len("http://"):])
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// A control probes beside a test's hostile clients as a load balancer would: a
+// new connection each time. It ends with the worst latency it saw.
+type control struct {
+	stop chan struct{}
+	wg   sync.WaitGroup
+
+	probes int
+	worst  time.Duration
+	err    error
+}
+
+func startControl(base string) *control {
+	c := &control{stop: make(chan struct{})}
+	c.wg.Go(func() {
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+		for c.err == nil {
+			select {
+			case <-c.stop:
+				return
+			default:
+			}
+			begun := time.Now()
+			resp, err := client.Get(base + "/healthz")
+			if err != nil {
+				c.err = err
+				return
+			}
+			_, _ = copyBounded(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				c.err = fmt.Errorf("status %d", resp.StatusCode)
+			}
+			c.probes++
+			c.worst = max(c.worst, time.Since(begun))
+		}
+	})
+	return c
+}
+
+// require ends the control and holds it to its promise: every probe answered,
+// in far less than the 30 s that the extension waits.
+func (c *control) require(t *testing.T) {
+	t.Helper()
+	close(c.stop)
+	c.wg.Wait()
+	require.NoError(t, c.err)
+	require.Positive(t, c.probes)
+	require.Less(t, c.worst, 2*time.Second)
+	t.Logf("%d control probes, worst %s", c.probes, c.worst)
+}
+
+func TestHostileClientsDelayNobody(t *testing.T) {
+	const probe = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+	tests := map[string]func(t *testing.T, base string){
+		"2,000 silent connections": func(t *testing.T, base string) {
+			t.Helper()
+			for range 2000 {
+				dial(t, base)
+			}
+		},
+		"2,000 idle connections after a request": func(t *testing.T, base string) {
+			t.Helper()
+			for range 2000 {
+				conn := dial(t, base)
+				_, err := io.WriteString(conn, probe)
+				require.NoError(t, err)
+			}
+		},
+		"2,000 half requests": func(t *testing.T, base string) {
+			t.Helper()
+			for range 2000 {
+				conn := dial(t, base)
+				_, err := io.WriteString(conn, probe[:20])
+				require.NoError(t, err)
+			}
+		},
+		"never reads": func(t *testing.T, base string) {
+			t.Helper()
+			var wg sync.WaitGroup
+			for range 20 {
+				conn := dial(t, base)
+				_ = conn.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+				wg.Go(func() {
+					for { // until the server has stopped reading, since nobody reads its answers
+						if _, err := io.WriteString(conn, probe+probe+probe+probe); err != nil {
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+		},
+		"a byte at a time": func(t *testing.T, base string) {
+			t.Helper()
+			var wg sync.WaitGroup
+			for range 300 { // more than the server keeps
+				conn := dial(t, base)
+				wg.Go(func() {
+					for i := range 10 {
+						if _, err := conn.Write([]byte{probe[i]}); err != nil {
+							return
+						}
+						time.Sleep(20 * time.Millisecond)
+					}
+				})
+			}
+			wg.Wait()
+		},
+	}
+	for name, attack := range tests {
+		t.Run(name, func(t *testing.T) {
+			base := serve(t, answering("healthy", CustomMetrics{}), 0)
+			c := startControl(base)
+			attack(t, base)
+			c.require(t)
+		})
+	}
+}
+
+// TestOneMoreConnectionClosesTheStalest opens one connection more than the
+// limit: the one without progress for the longest time goes, and only that.
+func TestOneMoreConnectionClosesTheStalest(t *testing.T) {
+	base := serve(t, answering("healthy", CustomMetrics{}), 3)
+	ask := func(conn net.Conn) error {
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			return err
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		_, err = copyBounded(io.Discard, resp.Body)
+		return err
+	}
+	a, b, c := dial(t, base), dial(t, base), dial(t, base)
+	for _, conn := range []net.Conn{a, b, c, a, c} { // b is the one that was quiet longest
+		require.NoError(t, ask(conn))
+	}
+	d := dial(t, base)
+	require.NoError(t, ask(d))
+	require.Error(t, ask(b))
+	require.NoError(t, ask(a))
+	require.NoError(t, ask(c))
+	require.NoError(t, ask(d))
+}
+
+// TestMakingRoom is the accept loop's side of it, in virtual time: a
+// connection has 100 ms before it can be closed for another, and closing one
+// under TLS does not wait for a client that does not read the closing alert.
+func TestMakingRoom(t *testing.T) {
+	withCertificate := httptest.NewTLSServer(http.NotFoundHandler())
+	certificates := withCertificate.TLS.Certificates
+	withCertificate.Close()
+
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		table := newConnTable(1)
+		client, server := net.Pipe()
+		defer client.Close()
+		conn := tls.Server(server, &tls.Config{Certificates: certificates})
+		var wg sync.WaitGroup
+		wg.Go(func() { // reads the handshake and no more
+			if err := tls.Client(client, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}).Handshake(); err != nil {
+				t.Error(err)
+			}
+		})
+		table.note(conn, http.StateNew)
+		require.NoError(t, conn.Handshake())
+		wg.Wait()
+
+		next, _ := net.Pipe()
+		table.note(next, http.StateNew)
+		require.Equal(t, minConnAge, time.Since(begun))
+		_, err := server.Write([]byte{0})
+		require.ErrorIs(t, err, io.ErrClosedPipe)
+		table.note(conn, http.StateClosed)
+		table.note(next, http.StateActive)
+		table.note(next, http.StateIdle)
+		table.note(next, http.StateClosed)
+		require.Empty(t, table.entries)
+	})
+}
+
+func TestConnTable(t *testing.T) {
+	conns := make([]net.Conn, 4)
+	for i := range conns {
+		conns[i], _ = net.Pipe()
+	}
+	table, now := newConnTable(2), time.Now()
+	require.Nil(t, table.add(conns[0], now))
+	require.Nil(t, table.add(conns[1], now))
+	require.Equal(t, minConnAge, table.crowded(now), "nobody is old enough to go")
+	require.LessOrEqual(t, table.crowded(now.Add(minConnAge)), time.Duration(0))
+	table.touch(conns[0], now)
+	require.Equal(t, conns[1], table.add(conns[2], now), "the stalest, even when busy")
+	table.touch(conns[1], now)
+	table.forget(conns[1]) // the server notices later
+	table.forget(conns[0])
+	require.Zero(t, table.crowded(now))
+	require.Nil(t, table.add(conns[3], now), "there is room again")
+	require.Equal(t, conns[2], table.add(conns[0], now))
+	require.Len(t, table.entries, 2)
+	require.Equal(t, 2, table.order.Len())
+}
+
+func TestServerLimits(t *testing.T) {
+	base := serve(t, answering("healthy", CustomMetrics{}), 0)
+	conn := dial(t, base)
+	_, err := fmt.Fprintf(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: %016384d\r\n\r\n", 1)
+	require.NoError(t, err)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, resp.StatusCode)
+
+	srv := NewServer(ServerConfig{})
+	for name, limit := range map[string]time.Duration{
+		"header": srv.ReadHeaderTimeout, "read": srv.ReadTimeout, "write": srv.WriteTimeout,
+	} {
+		require.Positive(t, limit, name)
+		require.LessOrEqual(t, limit, 10*time.Second, name)
+	}
+	require.Greater(t, srv.IdleTimeout, 60*time.Second, "over the extension's longest interval")
+}
