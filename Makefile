@@ -1,0 +1,71 @@
+# fleet-agent. `make help` lists the targets; `make demo` and `make test` need
+# nothing but Go and make.
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GOFLAGS  ?=
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+BUILD    := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+COMMANDS := fleet-agent fleetsim
+ARCHES   := amd64 arm64
+
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+NFPM          := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.41.3
+TOOLS         := $(CURDIR)/bin/tools
+
+.DEFAULT_GOAL := help
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Build the commands for this machine into bin/
+	@mkdir -p bin
+	@for c in $(COMMANDS); do echo "build $$c"; $(BUILD) -o bin/$$c ./cmd/$$c || exit 1; done
+
+build-all: ## Build the commands for every architecture into bin/ARCH/
+	@for a in $(ARCHES); do for c in $(COMMANDS); do \
+	  echo "build $$c $$a"; GOOS=linux GOARCH=$$a $(BUILD) -o bin/$$a/$$c ./cmd/$$c || exit 1; done; done
+
+demo: build ## Watch a node meet a Preempt: healthy, drain, ack, back to service
+	@go run ./internal/demo -bin bin
+
+test: ## Run the tests
+	go test $(GOFLAGS) ./...
+
+race: ## Run the tests under the race detector
+	go test -race $(GOFLAGS) ./...
+
+lint: $(TOOLS)/golangci-lint ## Run the linters
+	$(TOOLS)/golangci-lint run ./...
+	go mod tidy -diff
+
+$(TOOLS)/golangci-lint:
+	GOBIN=$(TOOLS) go install $(GOLANGCI_LINT)
+
+DIST ?= dist
+deb: build-all $(TOOLS)/nfpm ## Build the Debian packages, what is in them, and SHA256SUMS into dist/
+	go run ./internal/packaging -version '$(VERSION)' -arches '$(ARCHES)' -nfpm $(TOOLS)/nfpm -dist $(DIST)
+
+deb-check: deb ## Check the packages: contents, lintian, and that a second build gives the same bytes
+	go test ./internal/packaging -count 1 -dist $(abspath $(DIST))
+	rm -rf $(ARCHES:%=bin/%)
+	umask 077; TZ=Asia/Kathmandu LC_ALL=C $(MAKE) --no-print-directory deb DIST=$(DIST)/again VERSION='$(VERSION)'
+	cmp $(DIST)/SHA256SUMS $(DIST)/again/SHA256SUMS
+	rm -rf $(DIST)/again
+
+$(TOOLS)/nfpm:
+	GOBIN=$(TOOLS) go install $(NFPM)
+
+bench: build ## Measure: probe cost against a static handler, size, start, memory, idle CPU
+	go test -run '^$$' -bench . -benchtime 2s ./internal/health
+	go run ./internal/bench -bin bin
+
+FUZZTIME ?= 20s
+fuzz: ## Fuzz every parser for FUZZTIME each (20s)
+	@go list ./... | while read -r pkg; do \
+	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "fuzz $$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$pkg || exit 1; done; done
+
+docs: ## Write the generated documentation again
+	go run ./internal/docs
+
+.PHONY: help build build-all demo test race lint deb deb-check bench fuzz docs

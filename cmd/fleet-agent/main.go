@@ -1,0 +1,41 @@
+// Command fleet-agent answers, on a VM of an Azure scale set: can this node
+// serve, is Azure about to take it away, and what is being done about it?
+//
+// `fleet-agent run` is the daemon. Every other command either asks the daemon
+// over its control socket or works on the configuration alone.
+//
+// Only `run` starts goroutines, and waits for them; most belong to
+// internal/agent.
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/fleet-agent/fleet-agent/internal/cli"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, os.Getenv))
+}
+
+// run executes the command line and returns the code to exit with.
+func run(args []string, stdout, stderr io.Writer, getenv func(string) string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// The first signal asks the command to end; a second one ends it.
+	defer context.AfterFunc(ctx, stop)()
+
+	g := newGlobals(stdout, stderr, getenv)
+	root := newRootCommand(g)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return cli.ExitInterrupted
+	}
+	return cli.Report(stderr, g.out.ErrStyle, "fleet-agent", err)
+}

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/config"
+	"github.com/fleet-agent/fleet-agent/internal/control"
+)
+
+// configVariable is the environment's way to say --config.
+const configVariable = "FLEET_AGENT_CONFIG"
+
+// The groups that the commands are listed in.
+const (
+	groupLook = "look"
+	groupAct  = "act"
+	groupNode = "node"
+)
+
+// globals is what every command is given: the global flags and where to write.
+type globals struct {
+	configPath string // of the main file; conf.d lies beside it
+	socket     string // as given by --socket; see socketPath
+	format     format // of what goes to standard output
+	noColor    bool
+
+	out    *cli.Output
+	getenv func(string) string
+	zone   *time.Location // of the times in text
+	// self is how the user called the program, with the global flags that
+	// lead to this agent, for commands that are suggested.
+	self string
+}
+
+func newGlobals(stdout, stderr io.Writer, getenv func(string) string) *globals {
+	g := &globals{configPath: config.DefaultPath, format: formatText, getenv: getenv, zone: time.Local, self: "fleet-agent"}
+	if path := getenv(configVariable); path != "" {
+		g.configPath = path
+	}
+	g.out = cli.NewOutput(cli.OutputConfig{Out: stdout, Err: stderr, Getenv: getenv})
+	return g
+}
+
+// client returns a client of this node's agent.
+func (g *globals) client() *control.Client { return control.NewClient(g.socketPath()) }
+
+// socketPath returns the path of the control socket. A configuration that
+// cannot be read doesn't stop the commands: the daemon may go on with the one
+// that it read before, and then its operator has to find out why.
+func (g *globals) socketPath() string {
+	if g.socket != "" {
+		return g.socket
+	}
+	cfg, err := config.Load(g.configPath)
+	if err != nil {
+		cfg = config.Default()
+	}
+	return filepath.Join(cfg.RunDir, control.SocketName)
+}
+
+func newRootCommand(g *globals) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "fleet-agent",
+		Short: "the node agent for Azure scale sets",
+		Long: `fleet-agent tells Azure and load balancers whether this node can serve, and
+drains it before Azure takes it away: on Spot evictions, scheduled events,
+shutdowns, or when told to.
+
+Start with: fleet-agent status
+
+Exit codes, of every command unless its help says otherwise:
+  0    done
+  1    error, or wrong usage
+  4    the agent cannot be reached
+  130  interrupted
+
+Environment:
+  FLEET_AGENT_CONFIG  the file of --config
+  NO_COLOR            no colours, as --no-color`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          knownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			g.out = cli.NewOutput(cli.OutputConfig{Out: g.out.Out, Err: g.out.Err, Getenv: g.getenv, NoColor: g.noColor})
+			for _, name := range []string{"config", "socket"} {
+				if f := cmd.Flags().Lookup(name); f != nil && f.Changed {
+					g.self += " --" + name + " " + shellQuote(f.Value.String())
+				}
+			}
+			return nil
+		},
+	}
+	root.SetOut(g.out.Out)
+	root.SetErr(g.out.Err)
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetFlagErrorFunc(usageError)
+
+	flags := root.PersistentFlags()
+	flags.SortFlags = false
+	flags.StringVar(&g.configPath, "config", g.configPath, "`FILE` to read (default "+config.DefaultPath+")")
+	flags.Lookup("config").DefValue = "" // the text says it, whatever the environment says
+	flags.StringVar(&g.socket, "socket", "", "control socket `PATH` (default "+control.SocketName+" in run_dir)")
+	flags.VarP(&g.format, "output", "o", "`FORMAT` of the output: text or json")
+	flags.BoolVar(&g.noColor, "no-color", false, "no colours")
+	flags.BoolP("help", "h", false, "show this help")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
+
+	root.AddGroup(
+		&cobra.Group{ID: groupLook, Title: "Look at the node:"},
+		&cobra.Group{ID: groupAct, Title: "Take it out of service and back:"},
+		&cobra.Group{ID: groupNode, Title: "Run and set up the agent:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(groupLook, newStatusCommand(g), newEventsCommand(g), newExplainCommand(g), newCheckCommand(g), newPlanCommand(g))
+	add(groupAct, newDrainCommand(g), newUndrainCommand(g), newMaintenanceCommand(g))
+	add(groupNode, newRunCommand(g), newConfigCommand(g),
+		newReportCommand(g), newVersionCommand(g), newCompletionCommand())
+	root.SetUsageFunc(writeUsage)
+	cobra.EnableCommandSorting = false // the order above is for readers
+	return root
+}
+
+// writeUsage is cobra's usage without what says nothing. It is no template: to
+// link text/template makes the linker keep every exported method of the binary.
+func writeUsage(cmd *cobra.Command) error {
+	var b strings.Builder
+	use := cmd.UseLine()
+	if cmd.HasAvailableSubCommands() {
+		use = cmd.CommandPath() + " COMMAND"
+	}
+	fmt.Fprintf(&b, "Usage:\n  %s\n", use)
+	if cmd.HasExample() {
+		fmt.Fprintf(&b, "\nExamples:\n%s\n", cmd.Example)
+	}
+	groups := cmd.Groups()
+	if len(groups) == 0 && cmd.HasAvailableSubCommands() {
+		groups = []*cobra.Group{{Title: "Commands:"}}
+	}
+	for _, g := range groups {
+		fmt.Fprintf(&b, "\n%s\n", g.Title)
+		for _, c := range cmd.Commands() {
+			if c.IsAvailableCommand() && c.GroupID == g.ID {
+				fmt.Fprintf(&b, "  %-13s%s\n", c.Name(), c.Short)
+			}
+		}
+	}
+	for _, f := range []struct {
+		title string
+		flags *pflag.FlagSet
+	}{{"Flags", cmd.LocalFlags()}, {"Global flags", cmd.InheritedFlags()}} {
+		if f.flags.HasAvailableFlags() {
+			fmt.Fprintf(&b, "\n%s:\n%s\n", f.title, strings.TrimRight(f.flags.FlagUsages(), " \n"))
+		}
+	}
+	if cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(&b, "\n%s COMMAND --help tells more.\n", cmd.CommandPath())
+	}
+	_, err := io.WriteString(cmd.OutOrStderr(), b.String())
+	return err
+}
+
+// The forms of output.
+const (
+	formatText format = "text"
+	formatJSON format = "json"
+)
+
+var formats = []string{string(formatText), string(formatJSON)}
+
+// format is the value of --output.
+type format string
+
+func (f *format) String() string { return string(*f) }
+func (f *format) Type() string   { return "format" }
+
+func (f *format) Set(s string) error {
+	switch format(s) {
+	case formatText, formatJSON:
+		*f = format(s)
+		return nil
+	}
+	return errors.New("must be text or json")
+}
+
+// usageError is err with a hint at the command's help.
+func usageError(cmd *cobra.Command, err error) error {
+	return cli.Hint(err, "%s --help shows how it is used", cmd.CommandPath())
+}
+
+// noArguments is the Args of commands that take none.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError(cmd, fmt.Errorf("%s takes no argument, got %q", cmd.CommandPath(), args[0]))
+}
+
+// arguments is the Args of commands that take exactly the named ones.
+func arguments(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return usageError(cmd, fmt.Errorf("%s: %s is missing", cmd.CommandPath(), names[len(args)]))
+		case len(args) > len(names):
+			return usageError(cmd, fmt.Errorf("%s: unexpected argument %q", cmd.CommandPath(), args[len(names)]))
+		}
+		return nil
+	}
+}
+
+// oneOf is the Args of commands that take one of a few words.
+func oneOf(what string, words ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := arguments(what)(cmd, args); err != nil {
+			return err
+		}
+		if !slices.Contains(words, args[0]) {
+			return usageError(cmd, fmt.Errorf("%s: %q is not one of %s", cmd.CommandPath(), args[0], strings.Join(words, ", ")))
+		}
+		return nil
+	}
+}
+
+// noFiles keeps the shell from offering file names where none belong.
+func noFiles(cmd *cobra.Command) { cmd.ValidArgsFunction = cobra.NoFileCompletions }
+
+// knownCommand is the Args of commands that only have subcommands: it is asked
+// when the first argument named none of them.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return cli.Hint(err, "did you mean %s %s?", cmd.CommandPath(), strings.Join(near, " or "))
+	}
+	return usageError(cmd, err)
+}
+
+// shellQuote quotes a path for a suggested command, if it needs it.
+func shellQuote(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:@,=", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

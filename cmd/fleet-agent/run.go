@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fleet-agent/fleet-agent/internal/agent"
+	"github.com/fleet-agent/fleet-agent/internal/config"
+	"github.com/fleet-agent/fleet-agent/internal/systemd"
+)
+
+func newRunCommand(g *globals) *cobra.Command {
+	var debug bool
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "run the daemon",
+		Long: `Run the daemon: serve the probe endpoints, run the checks, follow scheduled
+events and drain the node when one is about to take it away.
+
+systemd starts it; by hand it works as any user, with a configuration whose
+run_dir and state_dir that user can write. SIGHUP applies a changed
+configuration, whole or not at all. SIGTERM stops the daemon and drains nothing;
+a drain under way goes on when it starts again.`,
+		Example: `  fleet-agent run
+  fleet-agent --config ./config.yaml run --debug`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			level := slog.LevelInfo
+			if debug {
+				level = slog.LevelDebug
+			}
+			return runDaemon(cmd.Context(), g, slog.New(systemd.LogHandler(g.out.Err, level)))
+		},
+	}
+	cmd.Flags().BoolVar(&debug, "debug", false, "log every poll and every probe")
+	return cmd
+}
+
+// runDaemon runs the agent until ctx is done, and reloads it on SIGHUP.
+func runDaemon(ctx context.Context, g *globals, logger *slog.Logger) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // first of all: unhandled it ends the process
+	defer signal.Stop(hangups)
+
+	notifier := systemd.FromEnvironment(logger)
+	listeners, err := systemd.Listeners()
+	if err != nil {
+		return err
+	}
+	conf, err := g.loadConfig()
+	if err != nil {
+		return err
+	}
+	a, err := agent.New(agent.Config{
+		Config:    conf,
+		Load:      func() (*config.Config, error) { return config.Load(g.configPath) },
+		Version:   readVersion().Release,
+		Notifier:  notifier,
+		Listeners: listeners,
+		Logger:    logger,
+	})
+	if err != nil {
+		return err
+	}
+
+	ctx, stop := context.WithCancel(ctx)
+	var reloads sync.WaitGroup
+	defer reloads.Wait()
+	defer stop()
+	reloads.Go(func() {
+		for {
+			select {
+			case <-hangups:
+				if err := a.Reload(ctx); err != nil {
+					logger.Error("configuration not reloaded, the old one goes on", "err", err)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return a.Run(ctx)
+}

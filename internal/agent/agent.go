@@ -1,0 +1,464 @@
+// Package agent answers: how do the parts of the node agent work together?
+//
+// It is the only package that wires the node side: configuration, health,
+// scheduled events, drain, metadata service, systemd and the control socket.
+// The coordinator decides what the node does about events; everything else here
+// connects, reports or listens.
+//
+// Run owns every goroutine of the daemon and returns when all of them are gone.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+
+	"github.com/fleet-agent/fleet-agent/internal/config"
+	"github.com/fleet-agent/fleet-agent/internal/drain"
+	"github.com/fleet-agent/fleet-agent/internal/health"
+	"github.com/fleet-agent/fleet-agent/internal/imds"
+	"github.com/fleet-agent/fleet-agent/internal/scheduledevents"
+	"github.com/fleet-agent/fleet-agent/internal/systemd"
+)
+
+// Config is what an Agent is made of.
+type Config struct {
+	Config *config.Config
+	// Load reads the configuration again for a reload; nil where there is
+	// nothing to read.
+	Load    func() (*config.Config, error)
+	Version string
+	// Notifier speaks to the service manager; nil is fine.
+	Notifier *systemd.Notifier
+	// Listeners are sockets that systemd passed, by name; "probe" is used.
+	Listeners map[string][]net.Listener
+	Logger    *slog.Logger
+
+	// For tests: the boot id and the uptime of the machine, the way to the
+	// metadata service, the address of the system bus, what makes the plan, and
+	// what is called after each durable journal entry. Zero values mean the
+	// real ones.
+	BootID      string
+	Uptime      func() time.Duration
+	Transport   http.RoundTripper
+	BusAddress  string
+	Plan        func(*config.Config) (*drain.Plan, error)
+	AfterAppend func(seq uint64)
+}
+
+// An Agent is the daemon.
+type Agent struct {
+	cfg      Config
+	logger   *slog.Logger
+	started  time.Time
+	registry *prometheus.Registry
+	live     liveness
+
+	conf        atomic.Pointer[config.Config] // in force
+	answers     *health.Answers
+	monitor     *health.Monitor
+	sources     atomic.Pointer[sources]
+	client      *imds.Client
+	poller      *scheduledevents.Poller
+	journal     *drain.Journal
+	runner      *drain.Runner
+	gate        *gate
+	coordinator *coordinator
+	manager     *systemd.Manager
+	inhibitor   *systemd.Inhibitor
+	observer    *observer
+	certificate *certificate // nil for plain HTTP
+	metrics     *metrics
+
+	instance atomic.Pointer[imds.Instance] // nil until the metadata service told
+
+	reloading sync.Mutex
+	reload    atomic.Pointer[string] // why the last reload was refused; nil when it was not
+	probeAddr atomic.Pointer[string]
+	metrAddr  atomic.Pointer[string]
+}
+
+// New returns an agent that has started nothing. The directories of state and
+// of the run are made if they are missing, and the journal is read.
+func New(cfg Config) (*Agent, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Uptime == nil {
+		cfg.Uptime = uptime
+	}
+	if cfg.BootID == "" {
+		id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		if err != nil {
+			return nil, fmt.Errorf("read boot id: %w", err)
+		}
+		cfg.BootID = strings.TrimSpace(string(id))
+	}
+	a := &Agent{cfg: cfg, logger: cfg.Logger, started: time.Now(), registry: prometheus.NewRegistry()}
+	if cfg.Plan == nil {
+		a.cfg.Plan = func(conf *config.Config) (*drain.Plan, error) { return buildPlan(conf, a.planContext()) }
+	}
+	a.conf.Store(cfg.Config)
+	a.metrics = newMetrics(a.registry, cfg.Version)
+
+	if err := os.MkdirAll(cfg.Config.RunDir, 0o755); err != nil {
+		return nil, fmt.Errorf("make run directory: %w", err)
+	}
+	for _, step := range []func() error{a.newHealth, a.newEvents, a.newDrain} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	a.observer = newObserver(a)
+	return a, nil
+}
+
+// newHealth makes the monitor, its answers and the connection to systemd that
+// unit checks and drain steps share.
+func (a *Agent) newHealth() error {
+	a.manager = systemd.NewManager(systemd.ManagerConfig{Address: a.cfg.BusAddress, Bridge: systemd.BridgeSocket, Logger: a.logger})
+	a.answers = health.NewAnswers(health.AnswersConfig{Live: a.live.alive})
+	cfg, sources, err := healthConfig(a.conf.Load(), probeUnits{a.manager}, nil)
+	if err != nil {
+		return err
+	}
+	a.sources.Store(sources)
+	cfg.Answers, cfg.Logger = a.answers, a.logger
+	cfg.Beat = a.live.loop("checks", 30*time.Second).beat
+	if a.monitor, err = health.New(cfg); err != nil {
+		return err
+	}
+	return a.registry.Register(a.monitor)
+}
+
+// newEvents makes the metadata client and the poller.
+func (a *Agent) newEvents() error {
+	conf := a.conf.Load()
+	var err error
+	a.client, err = imds.New(imds.Config{
+		Endpoint: conf.IMDS.Endpoint, Transport: a.cfg.Transport, Logger: a.logger, Registerer: a.registry,
+	})
+	if err != nil {
+		return err
+	}
+	cfg := pollerConfig(conf)
+	cfg.Client, cfg.Logger, cfg.Registerer = a.client, a.logger, a.registry
+	cfg.Beat = a.live.loop("poll", 30*time.Second).beat
+	a.poller, err = scheduledevents.New(cfg)
+	return err
+}
+
+// pollerConfig is the part of the poller's configuration that a reload applies.
+func pollerConfig(conf *config.Config) scheduledevents.Config {
+	return scheduledevents.Config{
+		Interval:   conf.ScheduledEvents.PollInterval.D(),
+		APIVersion: conf.ScheduledEvents.APIVersion,
+	}
+}
+
+// newDrain reads the journal and makes the runner and the coordinator.
+func (a *Agent) newDrain() error {
+	conf := a.conf.Load()
+	var err error
+	a.journal, err = drain.OpenJournal(drain.JournalConfig{
+		Dir: conf.StateDir, BootID: a.cfg.BootID, Logger: a.logger, AfterAppend: a.cfg.AfterAppend,
+	})
+	if err != nil {
+		return err
+	}
+	plan, err := a.cfg.Plan(conf)
+	if err != nil {
+		return err
+	}
+	a.gate = &gate{runDir: conf.RunDir, setDraining: a.monitor.SetDraining}
+	a.runner, err = drain.New(drain.Config{
+		Plan:       plan,
+		Journal:    a.journal,
+		Settle:     conf.Drain.Settle.D(),
+		Cordon:     func(_ context.Context, on bool) error { return a.gate.setDrain(on) },
+		Release:    func(context.Context) error { return a.gate.release() },
+		Logger:     a.logger,
+		Registerer: a.registry,
+	})
+	if err != nil {
+		return err
+	}
+	a.coordinator = &coordinator{
+		runner:  a.runner,
+		journal: a.journal,
+		gate:    a.gate,
+		ack:     a.poller.Ack,
+		polled: func() (attempted, succeeded time.Time) {
+			s := a.poller.Status()
+			return s.LastAttempt, s.LastSuccess
+		},
+		setMaintenance: a.monitor.SetMaintenance,
+		uptime:         a.cfg.Uptime,
+		staysUp:        a.staysUp,
+		loop:           a.live.loop("coordinator", 30*time.Second),
+		logger:         a.logger,
+		inbox:          make(chan func(context.Context)),
+		policy:         eventPolicy(conf),
+		asked:          map[string]time.Time{},
+		acks:           map[string]*ackAttempt{},
+	}
+	a.inhibitor = systemd.NewInhibitor(systemd.InhibitorConfig{
+		Address: a.cfg.BusAddress,
+		Who:     "fleet-agent", Why: "drain the node before it goes down",
+		OnShutdown: a.shutdown, OnCalledOff: a.coordinator.ShutdownCalledOff,
+		Logger: a.logger,
+	})
+	return nil
+}
+
+func (a *Agent) planContext() planContext {
+	return planContext{
+		units:  drainUnits{a.manager},
+		runDir: a.conf.Load().RunDir, // of the start: a reload does not move it
+		node:   func() string { return a.node().Name },
+	}
+}
+
+// Run runs the daemon until ctx is done. It drains nothing on the way out: a
+// drain under way is taken up again by the next start.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.journal.Close()
+	a.closeGate()
+	probes, err := a.listenProbe(ctx)
+	if err != nil {
+		return err
+	}
+	services := []service{{"probe listener", probes}}
+	if address := a.conf.Load().Listen.Metrics; address != "" {
+		serveMetrics, err := a.listenMetrics(ctx, address)
+		if err != nil {
+			return err
+		}
+		services = append(services, service{"metrics listener", serveMetrics})
+	}
+	control, err := a.listenControl(ctx)
+	if err != nil {
+		return err
+	}
+	watchdog := systemd.NewWatchdog(systemd.WatchdogConfig{Notifier: a.cfg.Notifier, Alive: a.live.alive, Logger: a.logger})
+	services = append(services,
+		service{"control socket", control},
+		service{"watchdog", watchdog.Run},
+		service{"systemd connection", a.manager.Run},
+	)
+	services = append(services, a.core()...)
+	services = append(services, service{"inhibitor", a.inhibitor.Run}, service{"trim", a.trim}, service{"stop notice", a.announceStop})
+	a.logger.Info("agent started", "version", a.cfg.Version, "probe", *a.probeAddr.Load(), "config_files", a.conf.Load().Files())
+	err = serve(ctx, services...)
+	a.logger.Info("agent stopped")
+	return err
+}
+
+// core is what decides; the rest of Run connects it with the world.
+func (a *Agent) core() []service {
+	return []service{
+		{"checks", a.monitor.Run},
+		{"coordinator", a.coordinator.Run},
+		{"observer", a.observer.Run},
+		{"identity", a.identify},
+		{"scheduled events", func(ctx context.Context) error { return a.poller.Run(ctx, a.coordinator.observe) }},
+	}
+}
+
+// closeGate restores, before the first probe is answered, what kept the node
+// out of service when the last agent ended.
+func (a *Agent) closeGate() {
+	state := a.journal.State()
+	// A journal that cannot be trusted may have forgotten the drain whose flag
+	// is still there; the coordinator opens the gate when a document says so.
+	forgotten := a.journal.Degraded() != nil && a.gate.raised(drainFlag)
+	if err := a.gate.setDrain(state.Drain != nil || forgotten); err != nil {
+		a.logger.Error("drain flag not kept", "err", err)
+	}
+	if a.gate.raised(cordonFlag) {
+		if err := a.gate.setCordon(true); err != nil {
+			a.logger.Error("cordon flag not kept", "err", err)
+		}
+	}
+	a.monitor.SetMaintenance(state.Maintenance != nil)
+}
+
+// announceStop is the last service and so the first to end: it tells systemd
+// that the agent really stops, and asks for time while the others do.
+func (a *Agent) announceStop(ctx context.Context) error {
+	<-ctx.Done()
+	a.cfg.Notifier.Stopping()
+	return nil
+}
+
+// shutdown drains in the window that logind's delay gives, which the deadline
+// of ctx tells.
+func (a *Agent) shutdown(ctx context.Context) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return // not held up: systemd stops everything by its own rules
+	}
+	window := time.Until(end)
+	a.logger.Info("system is going down", "window", window.Round(time.Millisecond))
+	a.coordinator.Shutdown(ctx, end.Add(-min(a.conf.Load().Drain.Reserve.D(), window/4)))
+}
+
+// staysUp reports whether logind says that no shutdown is under way.
+func (a *Agent) staysUp() bool {
+	state := a.inhibitor.Status().State
+	return state == systemd.InhibitorHolding || state == systemd.InhibitorRefused
+}
+
+const (
+	identifyRetry   = 5 * time.Second
+	identifyRefresh = 10 * time.Minute
+)
+
+// identify learns which VM this is, and goes on looking: a standby pool puts a
+// running VM into a scale set. A partial answer is no answer.
+func (a *Agent) identify(ctx context.Context) error {
+	var last imds.Class
+	for {
+		wait, recovered := identifyRefresh, a.poller.Changed()
+		instance, err := a.client.Instance(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // the agent stops
+		case err != nil:
+			wait = identifyRetry
+			if class := imds.Classify(err); class != last {
+				last = class
+				a.logger.Warn("instance identity unknown", "class", class, "err", err)
+			}
+		default:
+			last = ""
+			if err := a.meet(ctx, instance); err != nil {
+				return nil //nolint:nilerr // the agent stops
+			}
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-recovered: // what the poller reaches again, a look-up may too
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// meet takes over the identity of this VM. State that a cloned image brought
+// from another VM is discarded first.
+func (a *Agent) meet(ctx context.Context, instance imds.Instance) error {
+	return a.coordinator.do(ctx, func(context.Context) {
+		if old := a.instance.Load(); old != nil && *old == instance {
+			return
+		}
+		discarded, err := a.journal.DiscardForeign(instance.VMID)
+		if err != nil {
+			a.logger.Error("state of another vm not discarded from disk", "err", err)
+		}
+		if discarded {
+			a.logger.Warn("state of another vm discarded", "vm_id", instance.VMID)
+		}
+		a.coordinator.self = instance.Name
+		a.instance.Store(&instance)
+		a.observer.poke()
+		a.logger.Info("instance identity known", "name", instance.Name, "vm_id", instance.VMID,
+			"scale_set", instance.ScaleSet, "zone", instance.Zone, "priority", instance.Priority)
+	})
+}
+
+// Reload applies a configuration that was changed on disk, whole or not at all.
+// What listens and where state is kept is not changed by a reload; that such a
+// change waits for a restart is logged.
+func (a *Agent) Reload(ctx context.Context) error {
+	if a.cfg.Load == nil {
+		return errors.New("reload: there is no configuration to read")
+	}
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	a.cfg.Notifier.Reloading()
+	defer a.cfg.Notifier.Ready()
+	conf, err := a.cfg.Load()
+	if err == nil {
+		err = a.apply(ctx, conf)
+	}
+	a.metrics.reloaded(err == nil)
+	if err != nil {
+		reason := err.Error()
+		a.reload.Store(&reason)
+		a.observer.poke()
+		return fmt.Errorf("reload configuration: %w", err)
+	}
+	a.reload.Store(nil)
+	a.observer.poke()
+	a.logger.Info("configuration reloaded", "config_files", conf.Files())
+	return nil
+}
+
+func (a *Agent) apply(ctx context.Context, conf *config.Config) error {
+	plan, err := a.cfg.Plan(conf)
+	if err != nil {
+		return err
+	}
+	oldSources := a.sources.Load()
+	checks, newSources, err := healthConfig(conf, probeUnits{a.manager}, oldSources)
+	if err != nil {
+		return err
+	}
+	if err := a.monitor.Apply(checks); err != nil {
+		newSources.closeExcept(oldSources)
+		return err
+	}
+	a.sources.Store(newSources)
+	oldSources.closeExcept(newSources)
+	if err := a.client.SetEndpoint(conf.IMDS.Endpoint); err != nil { // checked by config
+		return err
+	}
+	if err := a.poller.Apply(pollerConfig(conf)); err != nil { // checked by config
+		return err
+	}
+	a.runner.SetPlan(plan, conf.Drain.Settle.D())
+	old := a.conf.Swap(conf)
+	for _, field := range needsRestart(old, conf) {
+		a.logger.Warn("change waits for a restart", "field", field)
+	}
+	return a.coordinator.do(ctx, func(context.Context) { a.coordinator.policy = eventPolicy(conf) })
+}
+
+// needsRestart names the changed fields that a reload does not apply.
+func needsRestart(old, conf *config.Config) []string {
+	var fields []string
+	for _, f := range []struct {
+		name    string
+		changed bool
+	}{
+		{"listen", old.Listen != conf.Listen},
+		{"state_dir", old.StateDir != conf.StateDir},
+		{"run_dir", old.RunDir != conf.RunDir},
+	} {
+		if f.changed {
+			fields = append(fields, f.name)
+		}
+	}
+	return fields
+}
+
+// uptime is the time since the machine booted, suspensions included.
+func uptime() time.Duration {
+	var ts unix.Timespec
+	// Fails only for an unknown clock, which this one is not on Linux.
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
+	return time.Duration(ts.Nano())
+}

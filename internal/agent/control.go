@@ -1,0 +1,226 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/control"
+)
+
+// The groups whose members may use the control socket.
+const (
+	readGroup  = "fleet-agent"
+	adminGroup = "fleet-admin"
+)
+
+// maxControlBody bounds a request on the control socket.
+const maxControlBody = 64 << 10
+
+// access is what a caller of the control socket may do.
+type access int
+
+const (
+	none   access = iota
+	read          // see, and report heartbeats
+	change        // drain, undrain, maintenance, run a check
+)
+
+// accessOf decides by the credentials that the kernel gave. owner is the user
+// that the agent runs as; group looks up a group on every call, for it may be
+// made after the agent started.
+func accessOf(p peer, owner uint32, group func(name string) (gid uint32, ok bool)) access {
+	if p.uid == 0 || p.uid == owner {
+		return change
+	}
+	if gid, ok := group(adminGroup); ok && p.in(gid) {
+		return change
+	}
+	if gid, ok := group(readGroup); ok && p.in(gid) {
+		return read
+	}
+	return none
+}
+
+// operations is what the control socket can ask of the agent.
+type operations interface {
+	Status() control.Status
+	Events() control.Events
+	Explain(name string) (control.Explanation, error)
+	RunCheck(ctx context.Context, name string) (control.CheckResult, error)
+	ReportHeartbeat(name string, r control.HeartbeatRequest) (control.Accepted, error)
+	Drain(ctx context.Context, by string, r control.DrainRequest) (control.Accepted, error)
+	Undrain(ctx context.Context, by string, r control.UndrainRequest) (control.Accepted, error)
+	Maintenance(ctx context.Context, by string, r control.MaintenanceRequest) (control.Accepted, error)
+}
+
+type peerKey struct{}
+
+// listenControl makes the control socket in runDir. Every local user may
+// connect, so that whoever is not allowed is told why; accessOf decides. A
+// socket left by an agent that was killed is replaced.
+func listenControl(ctx context.Context, runDir string) (net.Listener, error) {
+	path := filepath.Join(runDir, control.SocketName)
+	if c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", path); err == nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("listen on control socket %s: another agent answers there", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("listen on control socket: %w", err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("listen on control socket: %w", err)
+	}
+	return l, nil
+}
+
+// newControlServer serves ops over the control socket.
+func newControlServer(ops operations, logger *slog.Logger) *http.Server {
+	s := &controlServer{ops: ops, logger: logger}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", s.handle(read, func(*http.Request, peer) (any, error) {
+		return ops.Status(), nil
+	}))
+	mux.HandleFunc("GET /v1/events", s.handle(read, func(*http.Request, peer) (any, error) {
+		return ops.Events(), nil
+	}))
+	mux.HandleFunc("GET /v1/checks/{name}", s.handle(read, func(r *http.Request, _ peer) (any, error) {
+		return ops.Explain(r.PathValue("name"))
+	}))
+	mux.HandleFunc("POST /v1/checks/{name}/run", s.handle(change, func(r *http.Request, _ peer) (any, error) {
+		return ops.RunCheck(r.Context(), r.PathValue("name"))
+	}))
+	mux.HandleFunc("POST /v1/checks/{name}/report", s.handle(read, func(r *http.Request, _ peer) (any, error) {
+		return body(r, func(req control.HeartbeatRequest) (control.Accepted, error) {
+			return ops.ReportHeartbeat(r.PathValue("name"), req)
+		})
+	}))
+	mux.HandleFunc("POST /v1/drain", s.handle(change, func(r *http.Request, p peer) (any, error) {
+		return body(r, func(req control.DrainRequest) (control.Accepted, error) {
+			return ops.Drain(r.Context(), p.String(), req)
+		})
+	}))
+	mux.HandleFunc("POST /v1/undrain", s.handle(change, func(r *http.Request, p peer) (any, error) {
+		return body(r, func(req control.UndrainRequest) (control.Accepted, error) {
+			return ops.Undrain(r.Context(), p.String(), req)
+		})
+	}))
+	mux.HandleFunc("POST /v1/maintenance", s.handle(change, func(r *http.Request, p peer) (any, error) {
+		return body(r, func(req control.MaintenanceRequest) (control.Accepted, error) {
+			return ops.Maintenance(r.Context(), p.String(), req)
+		})
+	}))
+	return &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if u, ok := c.(*net.UnixConn); ok {
+				if p, err := peerOf(u); err == nil {
+					return context.WithValue(ctx, peerKey{}, p)
+				}
+			}
+			return ctx // handle refuses a request without a peer
+		},
+	}
+}
+
+type controlServer struct {
+	ops    operations
+	logger *slog.Logger
+}
+
+// handle checks the caller, logs changes, and encodes the answer.
+func (s *controlServer) handle(need access, do func(*http.Request, peer) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		p, ok := r.Context().Value(peerKey{}).(peer)
+		if !ok {
+			s.answer(w, nil, &control.Error{Status: http.StatusForbidden, Code: "forbidden", Message: "the caller's credentials cannot be read"})
+			return
+		}
+		if accessOf(p, uint32(os.Geteuid()), groupID) < need {
+			s.logger.Warn("control request refused", "uid", p.uid, "pid", p.pid, "request", r.Method+" "+r.URL.Path)
+			s.answer(w, nil, refusal(p, need))
+			return
+		}
+		answer, err := do(r, p)
+		if need == change {
+			s.logger.Info("control request", "uid", p.uid, "pid", p.pid, "request", r.Method+" "+r.URL.Path, "err", err)
+		}
+		s.answer(w, answer, err)
+	}
+}
+
+func refusal(p peer, need access) *control.Error {
+	if need == change {
+		return &control.Error{
+			Status: http.StatusForbidden, Code: "forbidden",
+			Message: fmt.Sprintf("%s may not change this node", p),
+			Hint:    "use sudo, or join the group " + adminGroup,
+		}
+	}
+	return &control.Error{
+		Status: http.StatusForbidden, Code: "forbidden",
+		Message: fmt.Sprintf("%s may not read this node's status", p),
+		Hint:    "use sudo, or join the group " + readGroup,
+	}
+}
+
+func (s *controlServer) answer(w http.ResponseWriter, answer any, err error) {
+	status := http.StatusOK
+	if err != nil {
+		e, ok := errors.AsType[*control.Error](err)
+		if !ok {
+			e = &control.Error{Status: http.StatusInternalServerError, Code: "internal", Message: err.Error()}
+		}
+		status, answer = e.Status, e
+	}
+	data, err := json.Marshal(answer)
+	if err != nil {
+		s.logger.Error("control answer not encoded", "err", err)
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(data, '\n')) // the caller went away: nothing to do
+}
+
+// body decodes the request strictly and passes it on.
+func body[T any](r *http.Request, do func(T) (control.Accepted, error)) (any, error) {
+	var req T
+	dec := json.NewDecoder(io.LimitReader(r.Body, maxControlBody))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&req); err != nil {
+		return nil, badRequest("the request body: %v", err)
+	}
+	return do(req)
+}
+
+func badRequest(format string, args ...any) *control.Error {
+	return &control.Error{Status: http.StatusBadRequest, Code: "bad-request", Message: fmt.Sprintf(format, args...)}
+}
+
+func notFound(format string, args ...any) *control.Error {
+	return &control.Error{Status: http.StatusNotFound, Code: "not-found", Message: fmt.Sprintf(format, args...)}
+}
+
+func conflict(hint, format string, args ...any) *control.Error {
+	return &control.Error{Status: http.StatusConflict, Code: "conflict", Message: fmt.Sprintf(format, args...), Hint: hint}
+}

@@ -1,0 +1,380 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/drain"
+	"github.com/fleet-agent/fleet-agent/internal/scheduledevents"
+)
+
+// rebootedWithin is how long after boot an event that is already Started is
+// taken for the cause of that boot, when no journal tells.
+const rebootedWithin = 15 * time.Minute
+
+// A coordinator brings together what is wanted of the node (the last valid
+// document of scheduled events, a shutdown, an operator) and what the journal
+// says was done, and closes the gap: it begins drains, joins causes to the one
+// under way, acks, and undrains.
+//
+// It is level-triggered. Every change, whatever it is, ends in reconcile, which
+// looks at the whole of what is known and remembers nothing that it could look
+// up; it can run at any time, and twice as well as once. That is what makes a
+// killed agent go on where it stood.
+//
+//	document ─┐
+//	shutdown ─┼─▶ reconcile ──▶ wanted causes ──▶ drain / join / undrain
+//	operator ─┤       ▲                                │
+//	timer ────┘       └── journal ◀── runner, acks ◀───┘
+//
+// All state below "owned by Run" belongs to the goroutine of Run; others reach
+// it by do. Run waits for every goroutine that it started.
+type coordinator struct {
+	runner  *drain.Runner
+	journal *drain.Journal
+	gate    *gate
+	ack     func(ctx context.Context, eventID string) error
+	// polled says when the last poll began and when the last valid document came.
+	polled func() (attempted, succeeded time.Time)
+	// setMaintenance tells the health monitor.
+	setMaintenance func(bool)
+	uptime         func() time.Duration
+	// staysUp reports whether it is known that no shutdown is under way.
+	staysUp func() bool
+	loop    *loop
+	logger  *slog.Logger
+
+	inbox chan func(context.Context)
+	view  atomic.Pointer[view]
+	work  sync.WaitGroup
+
+	// Owned by Run.
+	policy     policy
+	doc        *scheduledevents.Document // nil before the first valid one
+	self       string                    // compute.name; empty until IMDS told
+	asked      map[string]time.Time      // event id -> deadline that the runner was last asked for
+	acks       map[string]*ackAttempt
+	undraining bool
+	// lifted: an operator asked for the undrain of an operator's drain.
+	lifted bool
+	// shutdown is by when a drain must end that delays a shutdown; zero when
+	// none is in preparation.
+	shutdown time.Time
+	timer    *time.Timer
+}
+
+// policy is the part of the configuration that the coordinator follows.
+type policy struct {
+	events  scheduledevents.Policy
+	reserve time.Duration
+}
+
+// A view is what the coordinator knows, for status; it is immutable.
+type view struct {
+	self   string
+	events []eventView
+}
+
+type eventView struct {
+	event     scheduledevents.Event
+	decision  scheduledevents.Decision
+	ack       string
+	ackReason string
+}
+
+// do runs f in Run's goroutine and then reconciles.
+func (c *coordinator) do(ctx context.Context, f func(context.Context)) error {
+	select {
+	case c.inbox <- f:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// observe takes the newest document.
+func (c *coordinator) observe(ctx context.Context, doc scheduledevents.Document) {
+	_ = c.do(ctx, func(context.Context) { c.doc = &doc }) // only fails when the agent stops
+}
+
+// Run coordinates until ctx is done. A drain under way is interrupted then, not
+// ended: the journal lets the next start of the agent go on with it.
+func (c *coordinator) Run(ctx context.Context) error {
+	defer c.work.Wait()
+	defer c.loop.end()
+	c.timer = time.NewTimer(0)
+	defer c.timer.Stop()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	c.resume(ctx)
+	for {
+		c.loop.beat()
+		select {
+		case <-ctx.Done():
+			return nil
+		case f := <-c.inbox:
+			f(ctx)
+			c.reconcile(ctx)
+		case <-c.timer.C:
+			c.reconcile(ctx)
+		case <-tick.C: // for the beat, and for what nobody announces: staysUp
+			if c.draining() {
+				c.reconcile(ctx)
+			}
+		}
+	}
+}
+
+// resume takes up what the journal says was interrupted, a drain or an undrain.
+// The gate was closed before the probe listener opened.
+func (c *coordinator) resume(ctx context.Context) {
+	if !c.draining() {
+		return
+	}
+	c.work.Go(func() {
+		_, _, err := c.runner.Resume(ctx)
+		c.drainEnded(ctx, err)
+	})
+}
+
+// reconcile closes the gap between what is wanted and what is.
+func (c *coordinator) reconcile(ctx context.Context) {
+	now := time.Now()
+	next := time.Time{} // when to look again
+	c.meetDocument()
+	events := c.judge()
+
+	wanted := !c.shutdown.IsZero()
+	for _, e := range events {
+		switch {
+		case !c.acts(e):
+		case e.decision.ActAt.After(now):
+			next = earlier(next, e.decision.ActAt)
+		case e.decision.Action == scheduledevents.ActionDrain:
+			wanted = true
+			c.drainFor(ctx, e.event)
+		}
+	}
+	if !c.shutdown.IsZero() {
+		c.startDrain(ctx, "shutdown", drain.Request{
+			Cause:    drain.Cause{Kind: drain.Shutdown, Reason: "the system is going down"},
+			Deadline: c.shutdown,
+		})
+	}
+	c.cordon(events, now)
+	if !wanted { // else a cause that the journal may not have yet takes over
+		c.release(ctx, events)
+	}
+	next = earlier(next, c.maintain())
+	c.acknowledge(ctx, events)
+	c.view.Store(&view{self: c.self, events: events})
+
+	if !next.IsZero() {
+		c.timer.Reset(max(0, next.Sub(now)))
+	}
+}
+
+// meetDocument marks, with the first document of this boot, the events that
+// this boot is the result of: a Reboot that is Started when the node comes up
+// has happened, and the node returns to service.
+func (c *coordinator) meetDocument() {
+	if c.doc == nil || c.self == "" {
+		return
+	}
+	state := c.journal.State()
+	if state.BootSeen {
+		return
+	}
+	for _, v := range c.judge() {
+		e := v.event
+		_, handled := state.PreviousEvents[e.ID]
+		rebooted := handled || c.uptime() < rebootedWithin
+		impact := e.Type == scheduledevents.Reboot || e.Type == scheduledevents.Redeploy
+		if v.decision.Mine && e.Status == scheduledevents.Started && impact && rebooted {
+			c.append(drain.Entry{Kind: drain.EventDismissed, EventID: e.ID, Reason: "the node was started by it"})
+			c.logger.Info("event has happened already", "event_id", e.ID, "event_type", e.Type)
+		}
+	}
+	c.append(drain.Entry{Kind: drain.BootSeen})
+}
+
+// judge decides on every event of the document.
+func (c *coordinator) judge() []eventView {
+	if c.doc == nil {
+		return nil
+	}
+	views := make([]eventView, 0, len(c.doc.Events))
+	for _, e := range c.doc.Events {
+		v := eventView{event: e}
+		if c.self != "" {
+			v.decision = c.policy.events.Decide(e, c.self)
+		}
+		views = append(views, v)
+	}
+	return views
+}
+
+// acts reports whether the agent acts on the event at all.
+func (c *coordinator) acts(e eventView) bool {
+	return e.decision.Mine && e.decision.Known && !c.journal.State().Events[e.event.ID].Dismissed
+}
+
+// drainFor asks for a drain because of an event, once for every deadline.
+func (c *coordinator) drainFor(ctx context.Context, e scheduledevents.Event) {
+	req := drain.Request{Cause: drain.Cause{Kind: drain.ScheduledEvent, EventID: e.ID, EventType: e.Type, Reason: e.Description}}
+	if !e.NotBefore.IsZero() {
+		req.NotBefore = e.NotBefore
+		req.Deadline = e.NotBefore.Add(-c.policy.reserve)
+	} else {
+		// Started, and nobody knows how long is left: no time for traffic to
+		// settle, but no deadline either at which to stop work that may yet end.
+		req.Urgent = true
+	}
+	c.startDrain(ctx, e.ID, req)
+}
+
+// startDrain begins a drain or joins the one under way, unless the runner was
+// asked already with this deadline or an earlier one. An undrain under way gives
+// way to it.
+func (c *coordinator) startDrain(ctx context.Context, key string, req drain.Request) {
+	if last, ok := c.asked[key]; ok && (req.Deadline.IsZero() || (!last.IsZero() && !req.Deadline.Before(last))) {
+		return
+	}
+	c.asked[key] = req.Deadline
+	c.work.Go(func() {
+		_, err := c.runner.Drain(ctx, req)
+		c.drainEnded(ctx, err)
+	})
+}
+
+// drainEnded takes note that a drain has ended; the journal says how.
+func (c *coordinator) drainEnded(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
+		c.logger.Error("drain ended with an error", "err", err)
+	}
+	_ = c.do(ctx, func(context.Context) {}) // only fails when the agent stops
+}
+
+// cordon keeps the node unready while an event asks for just that.
+func (c *coordinator) cordon(events []eventView, now time.Time) {
+	if c.doc == nil || c.self == "" {
+		return // blind: what was stays
+	}
+	want := slices.ContainsFunc(events, func(e eventView) bool {
+		return c.acts(e) && e.decision.Action == scheduledevents.ActionCordon && !e.decision.ActAt.After(now)
+	})
+	if want == c.gate.isCordoned() {
+		return
+	}
+	if err := c.gate.setCordon(want); err != nil {
+		c.logger.Error("cordon flag not kept", "err", err)
+	}
+	c.logger.Info("cordon changed", "on", want)
+}
+
+// release undrains when no cause of the drain holds any longer.
+func (c *coordinator) release(ctx context.Context, events []eventView) {
+	s := c.journal.State().Drain
+	if c.undraining {
+		return
+	}
+	if s == nil {
+		c.openForgottenGate()
+		return
+	}
+	for _, cause := range s.Causes {
+		if c.holds(cause, events) {
+			return
+		}
+	}
+	c.undraining = true
+	clear(c.asked)
+	reason := released(s.Causes)
+	c.work.Go(func() {
+		err := c.runner.Undrain(ctx, "fleet-agent", reason)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, drain.ErrSuperseded) {
+			c.logger.Error("undrain ended with an error", "err", err)
+		}
+		_ = c.do(ctx, func(context.Context) { c.undraining, c.lifted = false, false }) // only fails when the agent stops
+	})
+}
+
+// openForgottenGate lifts the cordon of a drain that nothing knows of any more,
+// once it is known that no event asks for one.
+func (c *coordinator) openForgottenGate() {
+	if c.doc == nil || c.self == "" || !c.gate.isDrained() {
+		return
+	}
+	if err := c.gate.setDrain(false); err != nil {
+		c.logger.Error("drain flag not lowered", "err", err)
+		return
+	}
+	c.logger.Warn("returned to service after a drain that the journal does not know")
+}
+
+// draining reports whether a drain is in effect, ended or not.
+func (c *coordinator) draining() bool { return c.journal.State().Drain != nil }
+
+// holds reports whether a cause still asks for the drain. What is not known
+// holds: only a valid document says that an event has vanished.
+func (c *coordinator) holds(cause drain.Cause, events []eventView) bool {
+	switch cause.Kind {
+	case drain.ScheduledEvent:
+		if c.doc == nil || c.self == "" {
+			return true
+		}
+		return slices.ContainsFunc(events, func(e eventView) bool {
+			return e.event.ID == cause.EventID && c.acts(e) && e.decision.Action == scheduledevents.ActionDrain
+		})
+	case drain.Shutdown:
+		return !c.shutdown.IsZero() || !c.staysUp()
+	default: // an operator's drain lasts until an operator ends it
+		return !c.lifted
+	}
+}
+
+func released(causes []drain.Cause) string {
+	for _, cause := range causes {
+		switch cause.Kind {
+		case drain.ScheduledEvent:
+			return fmt.Sprintf("event %s (%s) is gone", cause.EventID, cause.EventType)
+		case drain.Shutdown:
+			return "the shutdown was called off"
+		case drain.Operator: // lifted with the words of the operator, below
+		}
+	}
+	return "asked by an operator"
+}
+
+// maintain follows the journal, which forgets maintenance when its time is
+// over, and returns when that is.
+func (c *coordinator) maintain() time.Time {
+	m := c.journal.State().Maintenance
+	c.setMaintenance(m != nil)
+	if m == nil {
+		return time.Time{}
+	}
+	return m.Until
+}
+
+// append journals an entry. A journal that cannot be written is reported by the
+// journal itself and does not stop the agent.
+func (c *coordinator) append(e drain.Entry) {
+	if err := c.journal.Append(e); err != nil {
+		c.logger.Warn("journal entry not durable", "kind", e.Kind, "err", err)
+	}
+}
+
+// earlier returns the earlier of two times, of which zero means never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}

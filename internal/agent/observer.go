@@ -1,0 +1,182 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/control"
+	"github.com/fleet-agent/fleet-agent/internal/drain"
+	"github.com/fleet-agent/fleet-agent/internal/health"
+	"github.com/fleet-agent/fleet-agent/internal/systemd"
+)
+
+const (
+	maxTransitions = 10
+	// readyBound is how long the first verdict may take before systemd is no
+	// longer asked for more time.
+	readyBound = 10 * time.Minute
+)
+
+// An observer watches everything that the node's state is made of and tells of
+// its changes: the log, systemd's STATUS= and READY=1, the metrics, and the
+// last transitions for operators.
+type observer struct {
+	a    *Agent
+	wake chan struct{} // capacity 1
+
+	mu          sync.Mutex
+	state       control.State
+	reason      string
+	since       time.Time
+	transitions []control.Transition // newest first
+}
+
+func newObserver(a *Agent) *observer {
+	return &observer{a: a, wake: make(chan struct{}, 1), state: control.StateStarting, since: a.started}
+}
+
+// poke asks for a look; it never blocks.
+func (o *observer) poke() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run watches until ctx is done.
+func (o *observer) Run(ctx context.Context) error {
+	extending, stopExtending := context.WithCancel(ctx)
+	var extender sync.WaitGroup
+	extender.Go(func() {
+		_ = systemd.NewExtender(o.a.cfg.Notifier, 30*time.Second, readyBound).Run(extending) // always nil
+	})
+	defer extender.Wait()
+	defer stopExtending()
+	ready := false
+	for {
+		monitor, runner, poller := o.a.monitor.Changed(), o.a.runner.Changed(), o.a.poller.Changed()
+		o.look()
+		if !ready && judged(o.a.monitor.Report()) {
+			ready = true
+			stopExtending()
+			o.a.cfg.Notifier.Ready()
+		}
+		select {
+		case <-monitor:
+		case <-runner:
+		case <-poller:
+		case <-o.wake:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// judged reports whether every check that gates something has had a result.
+func judged(r *health.Report) bool {
+	for _, c := range r.Checks {
+		if c.Status == health.Unknown && c.Severity != health.Warning && c.Gates != (health.Gates{}) {
+			return false
+		}
+	}
+	return true
+}
+
+// look compares the state with what it was and tells of the change.
+func (o *observer) look() {
+	state, reason := o.a.nodeState()
+	now := time.Now()
+	o.mu.Lock()
+	from := o.state
+	if state != from {
+		o.transitions = append([]control.Transition{{At: now, From: from, To: state, Reason: reason}}, o.transitions...)
+		o.transitions = o.transitions[:min(len(o.transitions), maxTransitions)]
+		o.state, o.since = state, now
+	}
+	o.reason = reason
+	o.mu.Unlock()
+	if state != from {
+		o.a.logger.Info("state changed", "from", from, "to", state, "reason", reason)
+		o.a.metrics.show(state)
+	}
+	o.a.cfg.Notifier.Status(statusLine(state, reason))
+}
+
+func statusLine(state control.State, reason string) string {
+	if reason == "" {
+		return string(state)
+	}
+	return string(state) + ": " + reason
+}
+
+// nodeState is the one word for what the node is doing, and why.
+func (a *Agent) nodeState() (control.State, string) {
+	if d := a.drainStatus(); d != nil {
+		return drainState(d)
+	}
+	if a.gate.isCordoned() {
+		return control.StateDraining, "cordoned for a scheduled event"
+	}
+	report := a.monitor.Report()
+	switch {
+	case report.Maintenance:
+		if m := a.journal.State().Maintenance; m != nil {
+			return control.StateMaintenance, strings.TrimSpace("until " + m.Until.UTC().Format("15:04:05 MST") + " " + m.Reason)
+		}
+		return control.StateMaintenance, ""
+	case report.State == health.Starting || report.ReadyState == health.Starting:
+		return control.StateStarting, "waiting for the first results of the checks"
+	case !report.Ready() || report.State != health.Healthy:
+		return control.StateUnhealthy, rootsReason(report)
+	case len(report.Roots) > 0:
+		return control.StateDegraded, rootsReason(report)
+	default:
+		return control.StateServing, ""
+	}
+}
+
+func drainState(d *control.Drain) (control.State, string) {
+	why := causeText(d.Cause)
+	switch drain.Phase(d.Phase) {
+	case drain.PhaseFinished:
+		return control.StateDrained, why
+	case drain.PhaseFailed:
+		return control.StateDraining, "the drain failed: " + d.Error
+	case drain.PhaseUndraining:
+		return control.StateDraining, "returning to service"
+	case drain.PhaseSettling:
+		return control.StateDraining, why + ", traffic settles"
+	case drain.PhaseNone, drain.PhaseRunning: // by its steps
+	}
+	for _, s := range d.Steps {
+		if s.Status == string(drain.StepRunning) {
+			return control.StateDraining, why + ", step " + s.Name
+		}
+	}
+	return control.StateDraining, why
+}
+
+func causeText(c control.Cause) string {
+	switch drain.CauseKind(c.Kind) {
+	case drain.ScheduledEvent:
+		return c.EventType + " " + c.EventID
+	case drain.Operator:
+		return strings.TrimSuffix(fmt.Sprintf("asked by %s: %s", c.By, c.Reason), ": ")
+	default:
+		return c.Reason
+	}
+}
+
+func rootsReason(r *health.Report) string {
+	switch len(r.Roots) {
+	case 0:
+		return ""
+	case 1:
+		return "check " + r.Roots[0] + " fails"
+	default:
+		return "checks " + strings.Join(r.Roots, ", ") + " fail"
+	}
+}

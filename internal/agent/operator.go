@@ -1,0 +1,163 @@
+package agent
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/control"
+	"github.com/fleet-agent/fleet-agent/internal/drain"
+)
+
+const (
+	// maxReason bounds an operator's words, in bytes.
+	maxReason = 512
+	// maxMaintenance bounds maintenance: a node that is out of service for
+	// longer should not be in the scale set.
+	maxMaintenance = 7 * 24 * time.Hour
+)
+
+// ask runs f in the coordinator's goroutine and returns its answer.
+func ask[T any](ctx context.Context, c *coordinator, f func(context.Context) (T, error)) (T, error) {
+	type result struct {
+		answer T
+		err    error
+	}
+	ch := make(chan result, 1)
+	err := c.do(ctx, func(ctx context.Context) {
+		answer, err := f(ctx)
+		ch <- result{answer, err}
+	})
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	r := <-ch // f runs to its end once it was taken
+	return r.answer, r.err
+}
+
+// Drain begins an operator's drain, or joins the one under way.
+func (c *coordinator) Drain(ctx context.Context, by string, r control.DrainRequest) (control.Accepted, error) {
+	timeout, err := seconds("timeout_seconds", r.TimeoutSeconds)
+	if err != nil {
+		return control.Accepted{}, err
+	}
+	reason, err := oneLine(r.Reason)
+	if err != nil {
+		return control.Accepted{}, err
+	}
+	return ask(ctx, c, func(ctx context.Context) (control.Accepted, error) {
+		message := "drain begun"
+		if c.draining() {
+			message = "the node drains already; joined as one more cause"
+		}
+		req := drain.Request{Cause: drain.Cause{Kind: drain.Operator, By: by, Reason: reason}}
+		if timeout > 0 {
+			req.Deadline = time.Now().Add(timeout)
+		}
+		c.lifted = false
+		delete(c.asked, "operator")
+		c.startDrain(ctx, "operator", req)
+		return control.Accepted{Version: control.Version, Message: message}, nil
+	})
+}
+
+// Undrain ends an operator's drain. While a scheduled event or a shutdown asks
+// for it too, only force does, which dismisses the events for good.
+func (c *coordinator) Undrain(ctx context.Context, by string, r control.UndrainRequest) (control.Accepted, error) {
+	reason, err := oneLine(r.Reason)
+	if err != nil {
+		return control.Accepted{}, err
+	}
+	return ask(ctx, c, func(context.Context) (control.Accepted, error) {
+		s := c.journal.State().Drain
+		if s == nil {
+			return control.Accepted{}, conflict("", "the node is not draining")
+		}
+		events := c.judge()
+		for _, cause := range s.Causes {
+			switch {
+			case cause.Kind == drain.Shutdown && c.holds(cause, events):
+				return control.Accepted{}, conflict("cancel the shutdown: shutdown -c", "the system is going down")
+			case cause.Kind != drain.ScheduledEvent || !c.holds(cause, events):
+			case !r.Force:
+				return control.Accepted{}, conflict("--force dismisses the event: it is not acked, and the node serves when it happens",
+					"event %s (%s) still asks for the drain", cause.EventID, cause.EventType)
+			default:
+				c.append(drain.Entry{Kind: drain.EventDismissed, EventID: cause.EventID, By: by, Reason: reason})
+				c.logger.Warn("event dismissed", "event_id", cause.EventID, "event_type", cause.EventType, "by", by)
+			}
+		}
+		c.lifted = true
+		return control.Accepted{Version: control.Version, Message: "returning to service"}, nil
+	})
+}
+
+// Maintenance takes the node out of service without touching a unit, for a
+// bounded time, or ends that.
+func (c *coordinator) Maintenance(ctx context.Context, by string, r control.MaintenanceRequest) (control.Accepted, error) {
+	length, err := seconds("for_seconds", r.ForSeconds)
+	if err != nil {
+		return control.Accepted{}, err
+	}
+	reason, err := oneLine(r.Reason)
+	if err != nil {
+		return control.Accepted{}, err
+	}
+	if r.On && (length <= 0 || length > maxMaintenance) {
+		return control.Accepted{}, badRequest("for_seconds: maintenance lasts between 1s and %s", maxMaintenance)
+	}
+	return ask(ctx, c, func(context.Context) (control.Accepted, error) {
+		if !r.On {
+			if c.journal.State().Maintenance == nil {
+				return control.Accepted{}, conflict("", "the node is not in maintenance")
+			}
+			c.append(drain.Entry{Kind: drain.MaintenanceOff, By: by, Reason: reason})
+			return control.Accepted{Version: control.Version, Message: "maintenance ended"}, nil
+		}
+		until := time.Now().Add(length)
+		c.append(drain.Entry{Kind: drain.MaintenanceOn, Until: &until, By: by, Reason: reason})
+		return control.Accepted{Version: control.Version, Message: "in maintenance until " + until.UTC().Format(time.RFC3339)}, nil
+	})
+}
+
+// Shutdown drains because the system goes down at the deadline; it returns when
+// the drain has ended, the deadline has passed or ctx is done.
+func (c *coordinator) Shutdown(ctx context.Context, deadline time.Time) {
+	_ = c.do(ctx, func(context.Context) { c.shutdown = deadline }) // only fails when the agent stops
+	wait, stop := context.WithDeadline(ctx, deadline)
+	defer stop()
+	for {
+		changed := c.runner.Changed()
+		if s := c.journal.State().Drain; s != nil && s.Finished() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-wait.Done():
+			return
+		}
+	}
+}
+
+// ShutdownCalledOff says that the shutdown will not happen after all.
+func (c *coordinator) ShutdownCalledOff(ctx context.Context) {
+	_ = c.do(ctx, func(context.Context) { c.shutdown = time.Time{} }) // only fails when the agent stops
+}
+
+// seconds converts a number of seconds of the wire.
+func seconds(field string, s float64) (time.Duration, error) {
+	const most = float64(365 * 24 * time.Hour / time.Second)
+	if s < 0 || s > most || s != s {
+		return 0, badRequest("%s: %v is not a number of seconds between 0 and a year", field, s)
+	}
+	return time.Duration(s * float64(time.Second)), nil
+}
+
+// oneLine bounds an operator's words and keeps them on one line of a log.
+func oneLine(s string) (string, error) {
+	if len(s) > maxReason {
+		return "", badRequest("reason: %d bytes, at most %d", len(s), maxReason)
+	}
+	return strings.Join(strings.Fields(s), " "), nil
+}

@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/control"
+	simimds "github.com/fleet-agent/fleet-agent/internal/sim/imds"
+)
+
+func (w *world) ops() *controlOps { return &controlOps{w.agent} }
+
+func TestOperatorDrain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.serving()
+		_, err := w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{})
+		require.ErrorContains(t, err, "not draining")
+
+		accepted, err := w.ops().Drain(t.Context(), "uid 0 (root)", control.DrainRequest{Reason: "kernel\nupdate"})
+		require.NoError(t, err)
+		require.Equal(t, "drain begun", accepted.Message)
+		w.awaitState(control.StateDrained, 30*time.Second)
+		s := w.status()
+		require.Equal(t, control.Cause{Kind: "operator", By: "uid 0 (root)", Reason: "kernel update"}, s.Drain.Cause)
+		require.Nil(t, s.Drain.Deadline)
+
+		w.restart()
+		w.pass(10 * time.Minute)
+		require.Equal(t, control.StateDrained, w.status().State, "an operator's drain lasts until an operator ends it")
+
+		_, err = w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{})
+		require.NoError(t, err)
+		w.awaitState(control.StateServing, 5*time.Second)
+	})
+}
+
+// TestUndrainWhileAnEventAsks is refused, and with force dismisses the event.
+func TestUndrainWhileAnEventAsks(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.serving()
+		id := w.sim.Publish(simimds.EventSpec{Type: simimds.Reboot, Resources: []string{self, other}, Hold: true})
+		w.awaitState(control.StateDrained, 30*time.Second)
+
+		_, err := w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{})
+		require.ErrorContains(t, err, id)
+		w.pass(5 * time.Second)
+		require.Equal(t, control.StateDrained, w.status().State)
+
+		_, err = w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{Force: true})
+		require.NoError(t, err)
+		w.awaitState(control.StateServing, 5*time.Second)
+		w.restart()
+		w.awaitState(control.StateServing, 5*time.Second)
+		w.pass(time.Minute)
+		require.Equal(t, control.StateServing, w.status().State, "dismissed for good")
+		require.Empty(t, w.sim.Acks())
+	})
+}
+
+// TestOperatorAndEvent: the event vanishes, the operator's cause stays.
+func TestOperatorAndEvent(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.serving()
+		id := w.sim.Publish(simimds.EventSpec{Type: simimds.Reboot, Resources: []string{self}, Hold: true})
+		w.awaitState(control.StateDrained, 30*time.Second)
+		accepted, err := w.ops().Drain(t.Context(), "uid 0 (root)", control.DrainRequest{})
+		require.NoError(t, err)
+		require.Contains(t, accepted.Message, "joined")
+		w.pass(time.Second)
+		require.NoError(t, w.sim.Complete(id))
+		w.pass(time.Minute)
+		require.Equal(t, control.StateDrained, w.status().State)
+		_, err = w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{})
+		require.NoError(t, err)
+		w.awaitState(control.StateServing, 5*time.Second)
+	})
+}
+
+// TestMaintenance: unready, no unit touched, over restarts, until its time is over.
+func TestMaintenance(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.serving()
+		for _, bad := range []control.MaintenanceRequest{{On: true}, {On: true, ForSeconds: -1}, {On: true, ForSeconds: 1e9}} {
+			_, err := w.ops().Maintenance(t.Context(), "uid 0 (root)", bad)
+			require.ErrorContains(t, err, "for_seconds")
+		}
+		_, err := w.ops().Maintenance(t.Context(), "uid 0 (root)", control.MaintenanceRequest{On: true, ForSeconds: 7200, Reason: "disk swap"})
+		require.NoError(t, err)
+		w.pass(0)
+		require.Equal(t, control.StateMaintenance, w.status().State)
+		require.Equal(t, http.StatusServiceUnavailable, w.code("/readyz"))
+		require.Equal(t, http.StatusOK, w.code("/healthz"))
+		w.kill()
+		w.start()
+		require.Equal(t, http.StatusServiceUnavailable, w.code("/readyz"))
+		w.pass(2*time.Hour - time.Minute)
+		require.Equal(t, http.StatusServiceUnavailable, w.code("/readyz"))
+		w.pass(2 * time.Minute)
+		require.Equal(t, control.StateServing, w.status().State)
+		begun, _, _ := w.steps[0].counts()
+		require.Zero(t, begun)
+
+		_, err = w.ops().Maintenance(t.Context(), "uid 0 (root)", control.MaintenanceRequest{})
+		require.ErrorContains(t, err, "not in maintenance")
+	})
+}
+
+// TestShutdown: an unannounced one drains in its window, and is undone when it
+// is called off.
+func TestShutdown(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.serving()
+		begin := time.Now()
+		w.agent.coordinator.Shutdown(t.Context(), begin.Add(30*time.Second))
+		require.Less(t, time.Since(begin), 6*time.Second, "returned when the drain had ended")
+		require.Equal(t, control.StateDrained, w.status().State)
+		w.agent.coordinator.staysUp = func() bool { return true }
+		w.agent.coordinator.ShutdownCalledOff(t.Context())
+		w.awaitState(control.StateServing, 5*time.Second)
+	})
+}

@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/config"
+	"github.com/fleet-agent/fleet-agent/internal/control"
+	simimds "github.com/fleet-agent/fleet-agent/internal/sim/imds"
+)
+
+// fileCheck is a check that passes while a file is there.
+func fileCheck(name, path string) config.Check {
+	return config.Check{
+		Name: name, Interval: config.Duration(time.Second), Timeout: config.Duration(time.Second),
+		FailAfter: 1, PassAfter: 1, Severity: "critical", Gates: []string{"health", "ready"},
+		File: &config.FileCheck{Path: path, Present: true},
+	}
+}
+
+func TestReload(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		there := filepath.Join(w.dir, "there")
+		require.NoError(t, os.WriteFile(there, nil, 0o600))
+		w.conf.Checks = []config.Check{fileCheck("one", there)}
+		w.serving()
+
+		next := *w.conf
+		next.Checks = []config.Check{fileCheck("one", there), fileCheck("two", filepath.Join(w.dir, "missing"))}
+		next.ScheduledEvents.Events = map[string]config.EventPolicy{"Reboot": {Action: "ignore", Ack: "never"}}
+		w.load = func() (*config.Config, error) { return &next, nil }
+		require.NoError(t, w.agent.Reload(t.Context()))
+		w.awaitState(control.StateUnhealthy, 5*time.Second)
+		require.Equal(t, []string{"two"}, w.status().Health.Roots)
+		require.Equal(t, http.StatusAccepted, w.code("/healthz"))
+
+		w.sim.Publish(simimds.EventSpec{Type: simimds.Reboot, Resources: []string{self}})
+		w.pass(10 * time.Second)
+		require.Equal(t, "ignore", w.status().Events[0].Action, "the new policy is in force")
+		require.Nil(t, w.status().Drain)
+	})
+}
+
+// TestRefusedReload: the old configuration goes on, and operators are told.
+func TestRefusedReload(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		there := filepath.Join(w.dir, "there")
+		require.NoError(t, os.WriteFile(there, nil, 0o600))
+		w.conf.Checks = []config.Check{fileCheck("one", there)}
+		w.serving()
+
+		cyclic := *w.conf
+		cyclic.Checks = []config.Check{fileCheck("a", there), fileCheck("b", there)}
+		cyclic.Checks[0].DependsOn, cyclic.Checks[1].DependsOn = []string{"b"}, []string{"a"}
+		for name, load := range map[string]func() (*config.Config, error){
+			"unreadable":  func() (*config.Config, error) { return nil, errors.New("config.yaml:3:1: unknown key") },
+			"impossible":  func() (*config.Config, error) { return &cyclic, nil },
+			"half broken": func() (*config.Config, error) { return &config.Config{Checks: []config.Check{{Name: "none"}}}, nil },
+		} {
+			w.load = load
+			require.Error(t, w.agent.Reload(t.Context()), name)
+			w.pass(3 * time.Second)
+			s := w.status()
+			require.Equal(t, control.StateServing, s.State, name)
+			require.Len(t, s.Health.Checks, 1, name)
+			require.Equal(t, "one", s.Health.Checks[0].Name, name)
+			require.Len(t, s.Warnings, 1, name)
+			require.Contains(t, s.Warnings[0], "the old configuration goes on", name)
+		}
+		w.load = nil
+		require.NoError(t, w.agent.Reload(t.Context()))
+		require.Empty(t, w.status().Warnings)
+	})
+}

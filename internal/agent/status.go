@@ -1,0 +1,244 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/control"
+	"github.com/fleet-agent/fleet-agent/internal/drain"
+	"github.com/fleet-agent/fleet-agent/internal/health"
+	"github.com/fleet-agent/fleet-agent/internal/scheduledevents"
+)
+
+// maxHeartbeatMessage bounds what an application says with a heartbeat, in bytes.
+const maxHeartbeatMessage = 1 << 10
+
+// controlOps is the agent as the control socket sees it.
+type controlOps struct{ a *Agent }
+
+// Status is everything that an operator may want to know, as of now.
+func (o *controlOps) Status() control.Status {
+	a := o.a
+	state, reason := a.nodeState()
+	a.observer.mu.Lock()
+	since, transitions := a.observer.since, slices.Clone(a.observer.transitions)
+	if a.observer.state != state { // the observer is about to see it too
+		since = time.Now()
+	}
+	a.observer.mu.Unlock()
+	report := a.monitor.Report()
+	s := control.Status{
+		Version: control.Version, Now: time.Now(),
+		State: state, Reason: reason, Since: since,
+		Health: control.Health{
+			State: string(report.State), Ready: report.Ready(), Live: a.live.alive(),
+			Checks: []control.Check{}, Roots: append([]string{}, report.Roots...),
+		},
+		Events:      a.eventList(),
+		Drain:       a.drainStatus(),
+		Maintenance: a.maintenanceStatus(),
+		IMDS:        a.imdsStatus(),
+		Node:        a.node(),
+		Agent: control.Agent{
+			Version: a.cfg.Version, PID: os.Getpid(), StartedAt: a.started,
+			ConfigFiles: append([]string{}, a.conf.Load().Files()...), ProbeAddress: *a.probeAddr.Load(),
+		},
+		Transitions: append([]control.Transition{}, transitions...),
+		Warnings:    a.warnings(),
+	}
+	if addr := a.metrAddr.Load(); addr != nil {
+		s.Agent.MetricsAddress = *addr
+	}
+	for _, c := range report.Checks {
+		s.Health.Checks = append(s.Health.Checks, wireCheck(c))
+	}
+	return s
+}
+
+// Events is what is scheduled, and the drains of the past.
+func (o *controlOps) Events() control.Events {
+	e := control.Events{
+		Version: control.Version, Now: time.Now(), IMDS: o.a.imdsStatus(),
+		Events: o.a.eventList(), History: []control.DrainRecord{},
+	}
+	for _, r := range o.a.journal.History() {
+		e.History = append(e.History, wireRecord(r))
+	}
+	return e
+}
+
+// Explain says why a check is what it is.
+func (o *controlOps) Explain(name string) (control.Explanation, error) {
+	x, ok := o.a.monitor.Explain(name)
+	if !ok {
+		return control.Explanation{}, o.unknownCheck(name)
+	}
+	e := control.Explanation{
+		Version: control.Version, Now: time.Now(), Check: wireCheck(x.Check),
+		IntervalSeconds: x.Interval.Seconds(), TimeoutSeconds: x.Timeout.Seconds(),
+		FailAfter: x.FailAfter, PassAfter: x.PassAfter,
+		DependsOn: append([]string{}, x.DependsOn...), Blocks: append([]string{}, x.Blocks...),
+		Consecutive: x.Consecutive, NextRun: timeOrNil(x.NextRun), Results: []control.CheckResult{},
+	}
+	for _, r := range x.Results {
+		e.Results = append(e.Results, wireResult(r))
+	}
+	return e, nil
+}
+
+// RunCheck runs one check now.
+func (o *controlOps) RunCheck(ctx context.Context, name string) (control.CheckResult, error) {
+	r, err := o.a.monitor.RunCheck(ctx, name)
+	if errors.Is(err, health.ErrUnknownCheck) {
+		return control.CheckResult{}, o.unknownCheck(name)
+	}
+	if err != nil {
+		return control.CheckResult{}, err
+	}
+	return wireResult(r), nil
+}
+
+// ReportHeartbeat takes an application's word.
+func (o *controlOps) ReportHeartbeat(name string, r control.HeartbeatRequest) (control.Accepted, error) {
+	if len(r.Message) > maxHeartbeatMessage {
+		return control.Accepted{}, badRequest("message: %d bytes, at most %d", len(r.Message), maxHeartbeatMessage)
+	}
+	h := o.a.sources.Load().byName[name]
+	if h == nil {
+		if _, ok := o.a.monitor.Explain(name); ok {
+			return control.Accepted{}, conflict("", "check %q is not of kind heartbeat", name)
+		}
+		return control.Accepted{}, o.unknownCheck(name)
+	}
+	h.Report(r.Passed, r.Message)
+	return control.Accepted{Version: control.Version, Message: "reported"}, nil
+}
+
+func (o *controlOps) unknownCheck(name string) error {
+	e := notFound("there is no check %q", name)
+	e.Hint = "fleet-agent status -v lists the checks"
+	return e
+}
+
+// Drain begins an operator's drain.
+func (o *controlOps) Drain(ctx context.Context, by string, r control.DrainRequest) (control.Accepted, error) {
+	return o.a.coordinator.Drain(ctx, by, r)
+}
+
+// Undrain ends it.
+func (o *controlOps) Undrain(ctx context.Context, by string, r control.UndrainRequest) (control.Accepted, error) {
+	return o.a.coordinator.Undrain(ctx, by, r)
+}
+
+// Maintenance begins or ends maintenance.
+func (o *controlOps) Maintenance(ctx context.Context, by string, r control.MaintenanceRequest) (control.Accepted, error) {
+	return o.a.coordinator.Maintenance(ctx, by, r)
+}
+
+// eventList is the last valid document with the agent's decisions; mine first.
+func (a *Agent) eventList() []control.Event {
+	list := []control.Event{}
+	v := a.coordinator.view.Load()
+	if v == nil {
+		return list
+	}
+	for _, e := range v.events {
+		list = append(list, wireEvent(e))
+	}
+	slices.SortStableFunc(list, func(x, y control.Event) int {
+		if x.Mine != y.Mine {
+			if x.Mine {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(x.ID, y.ID)
+	})
+	return list
+}
+
+func wireEvent(e eventView) control.Event {
+	return control.Event{
+		ID: e.event.ID, Type: e.event.Type, Status: e.event.Status, Source: e.event.Source,
+		Description: e.event.Description, Resources: append([]string{}, e.event.Resources...),
+		NotBefore: timeOrNil(e.event.NotBefore), DurationSeconds: e.event.DurationSeconds,
+		Mine: e.decision.Mine, Action: string(e.decision.Action), Ack: e.ack, AckReason: e.ackReason,
+	}
+}
+
+func (a *Agent) imdsStatus() control.IMDS {
+	s := a.poller.Status()
+	w := control.IMDS{
+		State: string(s.State), Endpoint: a.client.Endpoint(),
+		BlindSince: timeOrNil(s.BlindSince), LastSuccess: timeOrNil(s.LastSuccess),
+	}
+	if s.State != scheduledevents.StateOK && s.Err != nil {
+		w.Class, w.Error = string(s.Class), s.Err.Error()
+	}
+	return w
+}
+
+func (a *Agent) node() control.Node {
+	i := a.instance.Load()
+	if i == nil {
+		return control.Node{}
+	}
+	return control.Node{Name: i.Name, VMID: i.VMID, ScaleSet: i.ScaleSet, Zone: i.Zone, Priority: i.Priority, Image: i.Image}
+}
+
+func (a *Agent) maintenanceStatus() *control.Maintenance {
+	m := a.journal.State().Maintenance
+	if m == nil {
+		return nil
+	}
+	return &control.Maintenance{Since: m.Since, Until: m.Until, Reason: m.Reason, By: m.By}
+}
+
+// warnings are what should be mended although the node serves.
+func (a *Agent) warnings() []string {
+	list := []string{}
+	if err := a.journal.Degraded(); err != nil {
+		list = append(list, fmt.Sprintf("the journal in %s cannot be written: %v; a restart in the middle of a drain would forget it", a.conf.Load().StateDir, err))
+	}
+	if reason := a.reload.Load(); reason != nil {
+		list = append(list, "the last reload was refused, the old configuration goes on: "+*reason)
+	}
+	if a.certificate != nil {
+		if w := a.certificate.warning(); w != "" {
+			list = append(list, w)
+		}
+	}
+	for _, name := range a.live.stalled() {
+		list = append(list, "the agent's "+name+" loop stands still")
+	}
+	return list
+}
+
+func wireCheck(c health.CheckReport) control.Check {
+	return control.Check{
+		Name: c.Name, Kind: c.Kind, Status: string(c.Status), Since: c.Since, Error: c.Error,
+		BlockedBy: c.BlockedBy, Severity: string(c.Severity), Gates: c.Gates.Names(), LatencyMS: milliseconds(c.Latency),
+	}
+}
+
+func wireResult(r health.Result) control.CheckResult {
+	return control.CheckResult{At: r.At, Passed: r.Passed(), Error: r.Error, LatencyMS: milliseconds(r.Latency)}
+}
+
+func wireCause(c drain.Cause) control.Cause {
+	return control.Cause{Kind: string(c.Kind), EventID: c.EventID, EventType: c.EventType, By: c.By, Reason: c.Reason}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func timeOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

@@ -1,0 +1,390 @@
+// Command demo shows the agent's main job on any machine, as an ordinary user
+// and without systemd: a node that is healthy meets a Preempt, drains, acks and
+// returns to service. It speaks to the real commands over real sockets.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/control"
+	"github.com/fleet-agent/fleet-agent/internal/sim/imds"
+)
+
+// bound is the longest that the demonstration may take.
+const bound = 55 * time.Second
+
+func main() {
+	bin := flag.String("bin", "bin", "directory of the built commands")
+	flag.Parse()
+	if err := tell(*bin); err != nil {
+		fmt.Fprintln(os.Stderr, "demo: error:", err)
+		os.Exit(1)
+	}
+}
+
+// tell tells the story and cleans up after it, also when it is interrupted.
+func tell(bin string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("not done after %s", bound))
+	defer cancel()
+	d := &demo{bin: bin, start: time.Now(), colour: os.Getenv("NO_COLOR") == "" && terminal(os.Stdout)}
+	defer d.cleanUp()
+	err := d.run(ctx)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
+	return err
+}
+
+type demo struct {
+	bin    string
+	start  time.Time
+	colour bool
+
+	dir      string
+	children []*exec.Cmd
+	sim      *imds.ControlClient
+	socket   string
+	probe    string
+	workload *http.Server
+}
+
+// run is the story.
+func (d *demo) run(ctx context.Context) error {
+	var err error
+	if d.dir, err = os.MkdirTemp("", "fleet-demo-"); err != nil {
+		return err
+	}
+	d.say("a simulated metadata service and a node agent start on loopback")
+	metadata, err := d.startSimulator(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.startAgent(ctx, metadata); err != nil {
+		return err
+	}
+	if err := d.await(ctx, "serving", func(s control.Status) bool { return s.State == control.StateServing && s.Node.Name != "" }); err != nil {
+		return err
+	}
+	d.say("the node is healthy, and both versions of the health extension agree:")
+	if err := d.curl(ctx, "/healthz", "/readyz", "/healthz?verbose"); err != nil {
+		return err
+	}
+
+	d.say("Azure announces that this Spot VM goes away in 30 seconds")
+	event, err := d.sim.Publish(ctx, imds.EventSpec{Type: imds.Preempt, Resources: []string{"demo_0"}, Notice: 30 * time.Second, Hold: true})
+	if err != nil {
+		return err
+	}
+	published := time.Now()
+	if err := d.awaitCode(ctx, "/readyz", http.StatusServiceUnavailable); err != nil {
+		return err
+	}
+	d.note("/readyz went 503 after %.1f s; /healthz stays 200, so that nobody replaces a node that is leaving in order", time.Since(published).Seconds())
+	if err := d.await(ctx, "the first step", stepRuns("")); err != nil {
+		return err
+	}
+	if err := d.show(ctx, "status"); err != nil {
+		return err
+	}
+	if err := d.await(ctx, "the end of the drain", func(s control.Status) bool { return s.State == control.StateDrained }); err != nil {
+		return err
+	}
+	d.say("the plan has ended, well inside the notice; the event is acked, so that Azure need not wait")
+	if err := d.awaitAck(ctx, event); err != nil {
+		return err
+	}
+
+	d.say("the event vanishes while the node still runs: the drain is undone")
+	if _, err := d.sim.Complete(ctx, event.ID); err != nil {
+		return err
+	}
+	if err := d.awaitCode(ctx, "/readyz", http.StatusOK); err != nil {
+		return err
+	}
+	if err := d.await(ctx, "serving", func(s control.Status) bool { return s.State == control.StateServing }); err != nil {
+		return err
+	}
+	d.say("back in service; what happened is in the journal:")
+	if err := d.show(ctx, "events"); err != nil {
+		return err
+	}
+	d.say("done in %.0f s", time.Since(d.start).Seconds())
+	return nil
+}
+
+func stepRuns(name string) func(control.Status) bool {
+	return func(s control.Status) bool {
+		if s.Drain == nil {
+			return false
+		}
+		for _, step := range s.Drain.Steps {
+			if step.Status == "running" && (name == "" || step.Name == name) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// startSimulator starts fleetsim and returns the address of its metadata service.
+func (d *demo) startSimulator(ctx context.Context) (string, error) {
+	ready := filepath.Join(d.dir, "fleetsim.json")
+	if err := d.child("fleetsim", "imds", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--vm", "demo_0", "--ready-file", ready); err != nil {
+		return "", err
+	}
+	var addresses struct {
+		VMs []struct {
+			Endpoint string `json:"endpoint"`
+		} `json:"vms"`
+		Control string `json:"control"`
+	}
+	err := d.poll(ctx, "fleetsim", func() (bool, error) {
+		data, err := os.ReadFile(ready)
+		if errors.Is(err, os.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		return true, json.Unmarshal(data, &addresses)
+	})
+	if err != nil {
+		return "", err
+	}
+	if len(addresses.VMs) == 0 {
+		return "", errors.New("fleetsim names no metadata endpoint")
+	}
+	d.sim = imds.NewControlClient(addresses.Control)
+	return addresses.VMs[0].Endpoint, nil
+}
+
+const agentConfig = `
+listen: {probe: "127.0.0.1:0", metrics: "127.0.0.1:0"}
+imds: {endpoint: %q}
+state_dir: %q
+run_dir: %q
+checks:
+  - name: app
+    http: {url: "http://%s/"}
+    interval: 1s
+    depends_on: [disk]
+  - name: disk
+    disk: {path: /, min_free: 1MiB}
+drain:
+  settle: 2s
+  plan:
+    - {name: deregister, exec: {command: [/bin/echo, bye]}, max: 5s}
+    - {name: finish-work, sleep: 3s}
+    - {name: connections, connections: {ports: [%s], at_most: 0}, max: 10s}
+`
+
+// startAgent starts a workload for the agent to watch, and the agent.
+func (d *demo) startAgent(ctx context.Context, metadata string) error {
+	workload, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	d.workload = &http.Server{
+		ReadHeaderTimeout: time.Second,
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello\n") }),
+	}
+	go func() { _ = d.workload.Serve(workload) }() // ends with cleanUp
+
+	run := filepath.Join(d.dir, "run")
+	_, port, err := net.SplitHostPort(workload.Addr().String())
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(d.dir, "config.yaml")
+	text := fmt.Sprintf(agentConfig, metadata, filepath.Join(d.dir, "state"), run, workload.Addr(), port)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return err
+	}
+	d.socket = filepath.Join(run, control.SocketName)
+	if err := d.child("fleet-agent", "run", "--config", file); err != nil {
+		return err
+	}
+	return d.poll(ctx, "fleet-agent", func() (bool, error) {
+		s, err := control.NewClient(d.socket).Status(ctx)
+		if err != nil {
+			return false, nil //nolint:nilerr // not up yet
+		}
+		d.probe = s.Agent.ProbeAddress
+		return true, nil
+	})
+}
+
+// child starts a command in a process group of its own, so that an interrupt
+// of the terminal reaches it only through cleanUp. Its log goes to a file.
+func (d *demo) child(name string, args ...string) error {
+	log, err := os.Create(filepath.Join(d.dir, name+".log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(filepath.Join(d.bin, name), args...) //nolint:noctx // cleanUp ends it, and waits
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	d.children = append(d.children, cmd)
+	return nil
+}
+
+// cleanUp ends the children and removes what they left.
+func (d *demo) cleanUp() {
+	for _, c := range slices.Backward(d.children) {
+		_ = c.Process.Signal(syscall.SIGTERM) // it may have ended
+		killer := time.AfterFunc(5*time.Second, func() { _ = c.Process.Kill() })
+		_ = c.Wait()
+		killer.Stop()
+	}
+	if d.workload != nil {
+		_ = d.workload.Close()
+	}
+	if d.dir != "" {
+		_ = os.RemoveAll(d.dir)
+	}
+}
+
+// poll asks until done says yes.
+func (d *demo) poll(ctx context.Context, what string, done func() (bool, error)) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := done()
+		if err != nil {
+			return fmt.Errorf("wait for %s: %w", what, err)
+		}
+		if ok {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w\n%s", what, context.Cause(ctx), d.logs())
+		}
+	}
+}
+
+// logs are the last lines of every child, for a demonstration that fails.
+func (d *demo) logs() string {
+	var b strings.Builder
+	files, _ := filepath.Glob(filepath.Join(d.dir, "*.log")) // the pattern is valid
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		if len(data) > 4000 {
+			data = data[len(data)-4000:]
+		}
+		fmt.Fprintf(&b, "--- %s\n%s", filepath.Base(f), data)
+	}
+	return b.String()
+}
+
+func (d *demo) await(ctx context.Context, what string, reached func(control.Status) bool) error {
+	return d.poll(ctx, what, func() (bool, error) {
+		s, err := control.NewClient(d.socket).Status(ctx)
+		return err == nil && reached(*s), err
+	})
+}
+
+func (d *demo) get(ctx context.Context, path string) (int, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.probe+path, http.NoBody)
+	if err != nil {
+		return 0, "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	return resp.StatusCode, strings.TrimRight(string(body), "\n"), err
+}
+
+func (d *demo) awaitCode(ctx context.Context, path string, want int) error {
+	return d.poll(ctx, fmt.Sprintf("%s to answer %d", path, want), func() (bool, error) {
+		code, _, err := d.get(ctx, path)
+		return code == want, err
+	})
+}
+
+func (d *demo) awaitAck(ctx context.Context, event imds.Event) error {
+	return d.poll(ctx, "the ack", func() (bool, error) {
+		acks, err := d.sim.Acks(ctx)
+		if err != nil {
+			return false, err
+		}
+		for _, a := range acks {
+			if a.EventID == event.ID && a.Accepted {
+				d.note("acked %.0f s before the VM would have been taken, once", event.NotBefore.Sub(a.Time).Seconds())
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+}
+
+// curl shows what a prober sees.
+func (d *demo) curl(ctx context.Context, paths ...string) error {
+	for _, path := range paths {
+		code, body, err := d.get(ctx, path)
+		if err != nil {
+			return err
+		}
+		d.note("GET %-17s %d %s", path, code, strings.ReplaceAll(body, "\n", "\n"+strings.Repeat(" ", 26)))
+	}
+	return nil
+}
+
+// show runs a command of the agent as an operator would.
+func (d *demo) show(ctx context.Context, command string) error {
+	fmt.Printf("\n      $ fleet-agent %s\n", command)
+	cmd := exec.CommandContext(ctx, filepath.Join(d.bin, "fleet-agent"), command, "--socket", d.socket)
+	out, err := cmd.CombinedOutput()
+	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited { // the exit code tells the state
+		return err
+	}
+	for line := range strings.Lines(string(out)) {
+		fmt.Print("      " + line)
+	}
+	fmt.Println()
+	return nil
+}
+
+// say tells the next part of the story.
+func (d *demo) say(format string, args ...any) {
+	on, off := "", ""
+	if d.colour {
+		on, off = "\x1b[1m", "\x1b[0m"
+	}
+	fmt.Printf("%s%4.1fs %s%s\n", on, time.Since(d.start).Seconds(), fmt.Sprintf(format, args...), off)
+}
+
+func (d *demo) note(format string, args ...any) { fmt.Printf("      "+format+"\n", args...) }
+
+func terminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,178 @@
+// Package repo holds the tests that guard the shape of the repository: what
+// may import what, that every package says which question it answers, and that
+// the documents name things that exist.
+package repo
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/fleet-agent/fleet-agent"
+
+// mayImport lists, for each package of the product, what it may import of the
+// product. A pattern that ends in /... covers the packages below as well. The
+// reasons are in ARCHITECTURE.md.
+var mayImport = map[string][]string{
+	"internal/graph":   {},
+	"internal/imds":    {},
+	"internal/systemd": {},
+	"internal/control": {},
+	"internal/cli":     {},
+
+	"internal/systemd/systemdtest": {},
+	"internal/health/probe":        {},
+
+	"internal/config": {"internal/graph"},
+	"internal/health": {"internal/graph"},
+	"internal/drain":  {"internal/graph"},
+
+	"internal/scheduledevents": {"internal/imds"},
+
+	"internal/adopt":     {"internal/systemd"},
+	"internal/doctor":    {"internal/agent", "internal/config", "internal/control", "internal/imds", "internal/systemd"},
+	"internal/manual":    {"internal/config"},
+	"internal/packaging": {},
+	"internal/examples":  {},
+	"internal/aib":       {},
+
+	"internal/agent": {
+		"internal/config", "internal/control", "internal/drain", "internal/graph", "internal/health",
+		"internal/health/probe", "internal/imds", "internal/scheduledevents", "internal/systemd",
+	},
+
+	"internal/sim/imds": {},
+
+	"cmd/fleet-agent": {
+		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/manual", "internal/systemd",
+	},
+	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/sim/imds"},
+
+	// Programs of the repository itself; nothing that ships imports them.
+	"internal/bench":        {},
+	"internal/bench/static": {},
+	"internal/demo":         {"internal/control", "internal/sim/imds"},
+	"internal/docs":         {"internal/agent", "internal/config"},
+	".":                     {},
+}
+
+type goPackage struct {
+	ImportPath, Name, Doc string
+	Imports               []string
+	Deps                  []string
+	GoFiles               []string
+}
+
+func packages(t *testing.T, args ...string) []goPackage {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-json=ImportPath,Name,Doc,Imports,Deps,GoFiles"}, args...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	var list []goPackage
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p goPackage
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		list = append(list, p)
+	}
+	require.NotEmpty(t, list)
+	return list
+}
+
+func relative(importPath string) (rel string, ours bool) {
+	if importPath == module {
+		return ".", true
+	}
+	return strings.CutPrefix(importPath, module+"/")
+}
+
+func TestImportRules(t *testing.T) {
+	for _, p := range packages(t, "./...") {
+		rel, _ := relative(p.ImportPath)
+		allowed, known := mayImport[rel]
+		if !known {
+			t.Errorf("package %s is not in the table of import rules: add it with what it may import", rel)
+			continue
+		}
+		for _, imp := range p.Imports {
+			dep, ours := relative(imp)
+			if ours && !slices.Contains(allowed, dep) {
+				t.Errorf("%s imports %s, which the import rules do not allow", rel, dep)
+			}
+		}
+	}
+}
+
+// TestAgentIsLean: the daemon holds no Azure credentials and carries no test tool.
+func TestAgentIsLean(t *testing.T) {
+	unwanted := map[string]string{
+		"github.com/Azure/azure-sdk-for-go": "the agent holds no Azure credentials",
+		"github.com/stretchr/testify":       "a test dependency",
+		"google.golang.org/grpc":            "a test dependency; see docs/adr",
+		"testing":                           "a test dependency",
+		module + "/internal/sim/imds":       "the simulator is never in the image",
+	}
+	for _, p := range packages(t, "./cmd/fleet-agent") {
+		for _, dep := range p.Deps {
+			for bad, why := range unwanted {
+				if dep == bad || strings.HasPrefix(dep, bad+"/") {
+					t.Errorf("fleet-agent links %s: %s", dep, why)
+				}
+			}
+		}
+	}
+}
+
+// TestPackageDocs: a library's package comment opens with the question that the
+// package answers.
+func TestPackageDocs(t *testing.T) {
+	question := regexp.MustCompile(`^Package \w+ answers: [^?]+\?`)
+	for _, p := range packages(t, "./...") {
+		if len(p.GoFiles) == 0 {
+			continue
+		}
+		rel, _ := relative(p.ImportPath)
+		if p.Name == "main" {
+			require.NotEmpty(t, p.Doc, "%s has no package comment", rel)
+			continue
+		}
+		require.Regexp(t, question, strings.ReplaceAll(p.Doc, "\n", " "), "the package comment of %s", rel)
+	}
+}
+
+// TestDocumentLinks: every relative link in a document leads to a file.
+func TestDocumentLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+	var documents []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "aib/*.md", "e2e/*.md"} {
+		found, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		documents = append(documents, found...)
+	}
+	require.Contains(t, documents, "README.md")
+	for _, doc := range documents {
+		text, err := os.ReadFile(doc)
+		require.NoError(t, err)
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			target := path.Join(path.Dir(doc), m[1])
+			_, err := os.Stat(target)
+			require.NoError(t, err, "%s links to %s", doc, m[1])
+		}
+	}
+}
