@@ -45,11 +45,7 @@ func tell(bin string) error {
 	defer cancel()
 	d := &demo{bin: bin, start: time.Now(), colour: os.Getenv("NO_COLOR") == "" && terminal(os.Stdout)}
 	defer d.cleanUp()
-	err := d.run(ctx)
-	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("%w: %w", context.Cause(ctx), err)
-	}
-	return err
+	return d.run(ctx)
 }
 
 type demo struct {
@@ -280,6 +276,9 @@ func (d *demo) poll(ctx context.Context, what string, done func() (bool, error))
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), context.Canceled) {
+				return errors.New("interrupted")
+			}
 			return fmt.Errorf("wait for %s: %w\n%s", what, context.Cause(ctx), d.logs())
 		}
 	}
@@ -353,7 +352,7 @@ func (d *demo) curl(ctx context.Context, paths ...string) error {
 		if err != nil {
 			return err
 		}
-		d.note("GET %-17s %d %s", path, code, strings.ReplaceAll(body, "\n", "\n"+strings.Repeat(" ", 26)))
+		d.note("GET %-17s %d %s", path, code, strings.ReplaceAll(body, "\n", "\n"+strings.Repeat(" ", 28)))
 	}
 	return nil
 }
