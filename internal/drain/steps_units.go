@@ -185,8 +185,9 @@ type HookConfig struct {
 	Units Units // nil: the step fails and says so
 	// Name is the NAME of fleet-hook@NAME.service.
 	Name string
-	// EnvFile is where the unit finds the cause as FLEET_* variables, by
-	// EnvironmentFile=; empty: it is not told. It is written before each start,
+	// EnvFile is where the unit finds the cause as FLEET_* variables; empty:
+	// it is not told. The unit must not use it as an EnvironmentFile=, for whoever
+	// may write it would choose LD_PRELOAD too. It is written before each start,
 	// with mode 0644.
 	EnvFile string
 }
@@ -238,8 +239,8 @@ func (s hookStep) Run(ctx context.Context) error {
 	return fmt.Errorf("start %s: %w", s.unit, err)
 }
 
-// writeEnvFile writes variables for EnvironmentFile= (systemd.exec(5)), whole or
-// not at all. A value cannot end its line: a hook may run as root, and what it
+// writeEnvFile writes variables in the syntax of environment files
+// (systemd.exec(5)), whole or not at all. A value cannot end its line: a hook may run as root, and what it
 // is told comes from outside.
 func writeEnvFile(path string, env []string) error {
 	var b strings.Builder
