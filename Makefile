@@ -3,7 +3,7 @@
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOFLAGS  ?=
-LDFLAGS  := -s -w -X main.version=$(VERSION)
+LDFLAGS  := -s -w -X main.version=$(VERSION) -X github.com/prometheus/common/version.Version=$(VERSION)
 BUILD    := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 COMMANDS := fleet-agent fleetsim
 ARCHES   := amd64 arm64

@@ -41,9 +41,9 @@ var mayImport = map[string][]string{
 	"internal/scheduledevents": {"internal/imds"},
 
 	"internal/adopt":     {"internal/systemd"},
-	"internal/doctor":    {"internal/agent", "internal/config", "internal/control", "internal/imds", "internal/systemd"},
-	"internal/manual":    {"internal/config"},
-	"internal/packaging": {},
+	"internal/doctor":    {"internal/adopt", "internal/agent", "internal/config", "internal/control", "internal/imds", "internal/systemd"},
+	"internal/manual":    {},
+	"internal/packaging": {"internal/config", "internal/manual"},
 	"internal/examples":  {},
 	"internal/aib":       {},
 
