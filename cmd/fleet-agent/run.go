@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -26,7 +27,11 @@ events and drain the node when one is about to take it away.
 systemd starts it; by hand it works as any user, with a configuration whose
 run_dir and state_dir that user can write. SIGHUP applies a changed
 configuration, whole or not at all. SIGTERM stops the daemon and drains nothing;
-a drain under way goes on when it starts again.`,
+a drain under way goes on when it starts again.
+
+Exit codes:
+  0    stopped by a signal
+  1    error; every mistake of the configuration is told, with its place`,
 		Example: `  fleet-agent run
   fleet-agent --config ./config.yaml run --debug`,
 		Args: noArguments,
@@ -44,6 +49,10 @@ a drain under way goes on when it starts again.`,
 
 // runDaemon runs the agent until ctx is done, and reloads it on SIGHUP.
 func runDaemon(ctx context.Context, g *globals, logger *slog.Logger) error {
+	// What net/http says of peers that misbehave goes through package log.
+	log.SetFlags(0)
+	log.SetOutput(slog.NewLogLogger(logger.Handler(), slog.LevelDebug).Writer())
+
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP) // first of all: unhandled it ends the process
 	defer signal.Stop(hangups)

@@ -73,7 +73,7 @@ func drainSuggestions(self string, s *control.Status, journal suggestion) []sugg
 	if pendingEvent(s) {
 		undrain = suggestion{self + " undrain --force", "return to service in spite of the event"}
 	}
-	if s.Drain == nil || s.Drain.Phase == phaseCordoned {
+	if s.Drain == nil { // cordoned
 		return []suggestion{{self + " events", "what Azure is about to do"}}
 	}
 	switch s.Drain.Phase {

@@ -23,7 +23,6 @@ const (
 	phaseRunning    = "running"
 	phaseFailed     = "failed"
 	phaseUndraining = "undraining"
-	phaseCordoned   = "cordoned"
 
 	stepPending  = "pending"
 	stepRunning  = "running"

@@ -122,7 +122,7 @@ type Event struct {
 // Drain is the drain under way, or the last one while the node stays drained.
 type Drain struct {
 	ID string `json:"id"`
-	// Phase is settling, running, finished, failed, undraining or cordoned.
+	// Phase is settling, running, finished, failed or undraining.
 	Phase     string     `json:"phase"`
 	Cause     Cause      `json:"cause"`  // what began it
 	Joined    []Cause    `json:"joined"` // what joined later
@@ -291,7 +291,6 @@ type HeartbeatRequest struct {
 type Accepted struct {
 	Version int    `json:"version"`
 	Message string `json:"message"` // one sentence for the operator
-	DrainID string `json:"drain_id,omitempty"`
 }
 
 // Error is the body of every answer that is not 2xx.
