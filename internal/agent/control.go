@@ -62,8 +62,6 @@ type operations interface {
 	Maintenance(ctx context.Context, by string, r control.MaintenanceRequest) (control.Accepted, error)
 }
 
-type peerKey struct{}
-
 // listenControl makes the control socket in runDir. Every local user may
 // connect, so that whoever is not allowed is told why; accessOf decides. A
 // socket left by an agent that was killed is replaced.
@@ -84,7 +82,7 @@ func listenControl(ctx context.Context, runDir string) (net.Listener, error) {
 		_ = l.Close()
 		return nil, fmt.Errorf("listen on control socket: %w", err)
 	}
-	return l, nil
+	return &peerListener{Listener: l}, nil
 }
 
 // newControlServer serves ops over the control socket.
@@ -130,14 +128,7 @@ func newControlServer(ops operations, logger *slog.Logger) *http.Server {
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			if u, ok := c.(*net.UnixConn); ok {
-				if p, err := peerOf(u); err == nil {
-					return context.WithValue(ctx, peerKey{}, p)
-				}
-			}
-			return ctx // handle refuses a request without a peer
-		},
+		ConnContext:       withPeer,
 	}
 }
 

@@ -172,6 +172,37 @@ func errorText(err error) string {
 	return err.Error() + "\n"
 }
 
+// TestControlSocketBoundsConnections: one user's connections lock out nobody and
+// are let in again when the others are gone.
+func TestControlSocketBoundsConnections(t *testing.T) {
+	l := &peerListener{}
+	ends := make([]net.Conn, 0, maxPeerConns)
+	pair := func() *net.UnixConn {
+		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+		require.NoError(t, err)
+		far := os.NewFile(uintptr(fds[1]), "far")
+		t.Cleanup(func() { _ = far.Close() })
+		near := os.NewFile(uintptr(fds[0]), "near")
+		defer near.Close()
+		c, err := net.FileConn(near)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		u, ok := c.(*net.UnixConn)
+		require.True(t, ok)
+		return u
+	}
+	for range maxPeerConns {
+		c := l.admit(pair())
+		require.NotNil(t, c)
+		ends = append(ends, c)
+	}
+	require.Nil(t, l.admit(pair()), "one too many")
+	require.NoError(t, ends[0].Close())
+	_ = ends[0].Close() // a second close makes no more room
+	require.NotNil(t, l.admit(pair()))
+	require.Nil(t, l.admit(pair()))
+}
+
 func TestControlSocketIsNotTakenFromALivingAgent(t *testing.T) {
 	socket, _, _ := serveControl(t)
 	_, err := listenControl(t.Context(), filepath.Dir(socket))
