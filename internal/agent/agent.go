@@ -181,7 +181,10 @@ func (a *Agent) newDrain() error {
 	if err != nil {
 		return err
 	}
-	a.gate = &gate{runDir: conf.RunDir, setDraining: a.monitor.SetDraining}
+	a.gate = &gate{
+		runDir: conf.RunDir, setDraining: a.monitor.SetDraining,
+		healthy: func() bool { return a.monitor.Report().State == health.Healthy },
+	}
 	a.runner, err = drain.New(drain.Config{
 		Plan:       plan,
 		Journal:    a.journal,
@@ -283,10 +286,14 @@ func (a *Agent) closeGate() {
 	// A journal that cannot be trusted may have forgotten the drain whose flag
 	// is still there; the coordinator opens the gate when a document says so.
 	forgotten := a.journal.Degraded() != nil && a.gate.raised(drainFlag)
-	if err := a.gate.setDrain(state.Drain != nil || forgotten); err != nil {
+	drains, cordoned := state.Drain != nil || forgotten, a.gate.raised(cordonFlag)
+	if (drains || cordoned) && a.gate.raisedHealthy() {
+		a.monitor.HoldHealthy()
+	}
+	if err := a.gate.setDrain(drains); err != nil {
 		a.logger.Error("drain flag not kept", "err", err)
 	}
-	if a.gate.raised(cordonFlag) {
+	if cordoned {
 		if err := a.gate.setCordon(true); err != nil {
 			a.logger.Error("cordon flag not kept", "err", err)
 		}

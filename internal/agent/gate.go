@@ -22,6 +22,7 @@ const (
 type gate struct {
 	runDir      string
 	setDraining func(bool) // of the health monitor; takes effect before it returns
+	healthy     func() bool
 
 	mu            sync.Mutex
 	drain, cordon bool
@@ -50,8 +51,9 @@ func (g *gate) set(which *bool, flag string, on bool) error {
 	defer g.mu.Unlock()
 	if on {
 		*which = true
+		healthy := g.healthy()
 		g.setDraining(true)
-		return g.raise(flag)
+		return g.raise(flag, healthy)
 	}
 	if err := g.lower(flag); err != nil {
 		return err
@@ -68,12 +70,39 @@ func (g *gate) lower(flag string) error {
 	return nil
 }
 
-func (g *gate) raise(flag string) error {
-	f, err := os.OpenFile(filepath.Join(g.runDir, flag), os.O_CREATE|os.O_WRONLY, 0o644)
+// raise makes a flag, unless it is there from before a restart. It holds what
+// /healthz said when the gate was closed, which is what /healthz goes on to say.
+func (g *gate) raise(flag string, healthy bool) error {
+	f, err := os.OpenFile(filepath.Join(g.runDir, flag), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("raise the flag: %w", err)
 	}
-	return f.Close()
+	if healthy {
+		_, err = f.WriteString(wasHealthy)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("raise the flag: %w", err)
+	}
+	return nil
+}
+
+// wasHealthy is the content of a flag that was raised on a healthy node.
+const wasHealthy = "healthy\n"
+
+// raisedHealthy reports whether a flag is there that was raised on a healthy node.
+func (g *gate) raisedHealthy() bool {
+	for _, flag := range []string{drainFlag, cordonFlag} {
+		if data, err := os.ReadFile(filepath.Join(g.runDir, flag)); err == nil && string(data) == wasHealthy {
+			return true
+		}
+	}
+	return false
 }
 
 // raised reports whether a flag is there, from before a restart of the agent.

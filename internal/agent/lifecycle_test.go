@@ -282,3 +282,34 @@ func TestForgottenDrain(t *testing.T) {
 		})
 	}
 }
+
+// TestHealthzInADrain: the drain stops what a check looks at, and /healthz does
+// not change because of it, over a restart of the agent too.
+func TestHealthzInADrain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		app := filepath.Join(w.dir, "app")
+		require.NoError(t, os.WriteFile(app, nil, 0o600))
+		w.conf.Checks = []config.Check{fileCheck("app", app)}
+		w.serving()
+		id := w.sim.Publish(simimds.EventSpec{Type: simimds.Reboot, Resources: []string{self}, Hold: true})
+		w.awaitCode("/readyz", http.StatusServiceUnavailable, 2*time.Second)
+		require.NoError(t, os.Remove(app)) // the workload is stopped
+		for range 60 {
+			w.pass(time.Second)
+			require.Equal(t, http.StatusOK, w.code("/healthz"))
+		}
+		require.Equal(t, []string{"app"}, w.status().Health.Roots, "it is shown")
+		w.restart()
+		for range 60 {
+			require.Equal(t, http.StatusOK, w.code("/healthz"))
+			w.pass(time.Second)
+		}
+		require.NoError(t, os.WriteFile(app, nil, 0o600)) // it is started again
+		require.NoError(t, w.sim.Complete(id))
+		w.awaitState(control.StateServing, 10*time.Second)
+		require.Equal(t, http.StatusOK, w.code("/healthz"))
+		require.NoError(t, os.Remove(app))
+		w.pass(5 * time.Second)
+		require.Equal(t, http.StatusAccepted, w.code("/healthz"), "and tells the truth again")
+	})
+}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -147,18 +146,13 @@ func (a *Agent) eventList() []control.Event {
 	if v == nil {
 		return list
 	}
-	for _, e := range v.events {
-		list = append(list, wireEvent(e))
-	}
-	slices.SortStableFunc(list, func(x, y control.Event) int {
-		if x.Mine != y.Mine {
-			if x.Mine {
-				return -1
+	for _, mine := range []bool{true, false} {
+		for _, e := range v.events {
+			if e.decision.Mine == mine {
+				list = append(list, wireEvent(e))
 			}
-			return 1
 		}
-		return cmp.Compare(x.ID, y.ID)
-	})
+	}
 	return list
 }
 

@@ -48,7 +48,11 @@
 // any other check that does not pass makes it unhealthy at once.
 //
 // Draining and maintenance are no states of this machine: while either is on,
-// /readyz answers 503 whatever the verdict, and /healthz goes on as it was.
+// /readyz answers 503 whatever the verdict. /healthz goes on as it was, and while
+// draining a healthy verdict of /healthz is held: the drain stops the workloads
+// that checks look at, and an Unhealthy node would be replaced in the middle of
+// it. When the drain is undone, every check that does not pass is undecided again
+// and run at once.
 //
 // # Goroutines
 //

@@ -243,18 +243,56 @@ func (m *Monitor) retire(t *task) {
 }
 
 // SetDraining says whether the node is draining. When it returns, the answers
-// say so.
-func (m *Monitor) SetDraining(on bool) { m.setFlag(&m.draining, on) }
+// say so. While it does, a healthy /healthz stays so: the drain stops what the
+// checks look at, and a node that leaves in order is not to be repaired. When it
+// ends, what did not pass meanwhile is looked at again, and decides when it has a
+// result.
+func (m *Monitor) SetDraining(on bool) {
+	m.mu.Lock()
+	defer m.unlock()
+	if m.draining == on {
+		return
+	}
+	m.draining = on
+	if !on {
+		m.lookAgain(time.Now())
+	}
+	m.publish()
+}
+
+// lookAgain forgets what checks found that do not pass, and runs them at once.
+// The verdicts stay what they are until there are results. The caller holds m.mu.
+func (m *Monitor) lookAgain(now time.Time) {
+	for _, t := range m.tasks {
+		if t.status == Passing {
+			continue
+		}
+		t.tracker = tracker{}
+		t.epoch++
+		t.decided = false
+		m.schedule(t, now)
+	}
+	m.settle(now)
+	m.judge(now)
+	m.wakeScheduler()
+}
+
+// HoldHealthy says, before Run and with SetDraining, that the node was healthy
+// when the drain began that the agent was restarted in.
+func (m *Monitor) HoldHealthy() {
+	m.mu.Lock()
+	defer m.unlock()
+	m.verdicts[gateHealth] = verdict{Healthy, time.Now()}
+	m.publish()
+}
 
 // SetMaintenance says whether the node is in maintenance. When it returns, the
 // answers say so.
-func (m *Monitor) SetMaintenance(on bool) { m.setFlag(&m.maintenance, on) }
-
-func (m *Monitor) setFlag(flag *bool, on bool) {
+func (m *Monitor) SetMaintenance(on bool) {
 	m.mu.Lock()
 	defer m.unlock()
-	if *flag != on {
-		*flag = on
+	if m.maintenance != on {
+		m.maintenance = on
 		m.publish()
 	}
 }

@@ -278,6 +278,56 @@ func TestDrainingAndMaintenance(t *testing.T) {
 	})
 }
 
+// TestHealthIsHeldInADrain: the drain stops what a check looks at. /healthz does
+// not change because of it, and afterwards tells the truth again; /readyz never
+// says ready before the checks do.
+func TestHealthIsHeldInADrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app, page := &target{}, &target{}
+		n := launch(t, Config{Checks: []Check{check("app", app), check("page", page, "app")}})
+		after(time.Second)
+		n.SetDraining(true)
+		app.set(errDown)
+		after(time.Minute)
+		require.Equal(t, Failing, n.status(t, "app"))
+		require.Equal(t, Blocked, n.status(t, "page"))
+		require.Equal(t, [2]int{200, 503}, n.codes())
+
+		app.slow(300 * time.Millisecond) // it comes back, and takes a moment to say so
+		app.set(nil)
+		n.SetDraining(false)
+		require.Equal(t, [2]int{200, 503}, n.codes(), "nothing is known yet")
+		after(100 * time.Millisecond)
+		require.Equal(t, [2]int{200, 503}, n.codes(), "nothing is known yet")
+		after(time.Second)
+		require.Equal(t, [2]int{200, 200}, n.codes())
+
+		n.SetDraining(true)
+		app.set(errDown)
+		after(time.Minute)
+		n.SetDraining(false)
+		after(time.Second)
+		require.Equal(t, [2]int{202, 503}, n.codes(), "it did not come back")
+		n.SetDraining(true)
+		after(time.Minute)
+		require.Equal(t, [2]int{202, 503}, n.codes(), "what was unhealthy before is not made healthy")
+	})
+	synctest.Test(t, func(t *testing.T) { // over a restart in mid-drain
+		answers := NewAnswers(AnswersConfig{})
+		m, err := New(Config{Answers: answers, Checks: []Check{check("app", &target{err: errDown})}})
+		require.NoError(t, err)
+		m.HoldHealthy()
+		m.SetDraining(true)
+		n := &node{Monitor: m, answers: answers}
+		require.Equal(t, [2]int{200, 503}, n.codes())
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _ = m.Run(ctx) }()
+		after(time.Minute)
+		require.Equal(t, [2]int{200, 503}, n.codes())
+		cancel()
+	})
+}
+
 func TestChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &target{}

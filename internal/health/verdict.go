@@ -59,9 +59,12 @@ type tally struct {
 	bad       bool // a check that has been decided does not pass
 }
 
-// next is the whole state machine of a verdict; the package doc draws it.
-func (v State) next(t tally, inGrace bool) State {
+// next is the whole state machine of a verdict; the package doc draws it. held
+// says that the node drains, for the verdict that is held then.
+func (v State) next(t tally, inGrace, held bool) State {
 	switch {
+	case held && v == Healthy:
+		return Healthy
 	case !t.undecided && !t.bad:
 		return Healthy
 	case v == Starting && (t.undecided || inGrace):
@@ -161,7 +164,7 @@ func (m *Monitor) judge(now time.Time) bool {
 			}
 		}
 		v := &m.verdicts[g]
-		if state := v.state.next(sum, inGrace); state != v.state {
+		if state := v.state.next(sum, inGrace, m.draining && g == gateHealth); state != v.state {
 			m.noteVerdict(g, v.state, state)
 			v.state, v.since = state, now
 			changed = true

@@ -51,7 +51,11 @@ func TestVerdictNext(t *testing.T) {
 	for from, row := range tests {
 		for what, want := range row {
 			sum := tally{undecided: what&undecided != 0, bad: what&bad != 0}
-			require.Equal(t, want, from.next(sum, what&grace != 0), "%s with %+v, grace %t", from, sum, what&grace != 0)
+			require.Equal(t, want, from.next(sum, what&grace != 0, false), "%s with %+v, grace %t", from, sum, what&grace != 0)
+			if from == Healthy {
+				want = Healthy // held in a drain; the other two are not
+			}
+			require.Equal(t, want, from.next(sum, what&grace != 0, true), "held: %s with %+v, grace %t", from, sum, what&grace != 0)
 		}
 	}
 }
