@@ -40,8 +40,8 @@ var mayImport = map[string][]string{
 
 	"internal/scheduledevents": {"internal/imds"},
 
-	"internal/adopt":     {"internal/systemd"},
-	"internal/doctor":    {"internal/adopt", "internal/agent", "internal/config", "internal/control", "internal/imds", "internal/systemd"},
+	"internal/adopt":     {},
+	"internal/doctor":    {"internal/adopt", "internal/config", "internal/control", "internal/imds", "internal/systemd"},
 	"internal/manual":    {},
 	"internal/packaging": {"internal/config", "internal/manual"},
 	"internal/examples":  {},

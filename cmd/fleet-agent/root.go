@@ -127,9 +127,9 @@ Environment:
 			root.AddCommand(c)
 		}
 	}
-	add(groupLook, newStatusCommand(g), newEventsCommand(g), newExplainCommand(g), newCheckCommand(g), newPlanCommand(g))
+	add(groupLook, newStatusCommand(g), newEventsCommand(g), newExplainCommand(g), newCheckCommand(g), newPlanCommand(g), newDoctorCommand(g))
 	add(groupAct, newDrainCommand(g), newUndrainCommand(g), newMaintenanceCommand(g))
-	add(groupNode, newRunCommand(g), newConfigCommand(g),
+	add(groupNode, newRunCommand(g), newConfigCommand(g), newAdoptCommand(g), newReleaseCommand(g),
 		newReportCommand(g), newVersionCommand(g), newCompletionCommand())
 	root.SetUsageFunc(writeUsage)
 	cobra.EnableCommandSorting = false // the order above is for readers

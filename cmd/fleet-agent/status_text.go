@@ -157,17 +157,16 @@ func (p *page) blindness(imds control.IMDS) {
 // failures lists what fails, roots first, with what it blocks.
 func (p *page) failures(h control.Health) {
 	var failing []control.Check
-	for _, c := range h.Checks {
-		if c.Status == checkFailing {
-			failing = append(failing, c)
+	for urgency := range urgencies {
+		for _, c := range h.Checks {
+			if c.Status == checkFailing && rank(h, c) == urgency {
+				failing = append(failing, c)
+			}
 		}
 	}
 	if len(failing) == 0 {
 		return
 	}
-	slices.SortStableFunc(failing, func(a, b control.Check) int {
-		return cmp.Compare(rank(h, a), rank(h, b))
-	})
 	p.heading("failing")
 	for _, c := range failing {
 		weight := cli.Cell{}
@@ -183,6 +182,9 @@ func (p *page) failures(h control.Health) {
 		}
 	}
 }
+
+// urgencies is how many values rank has.
+const urgencies = 3
 
 // rank orders failing checks: roots that gate, other gating ones, warnings.
 func rank(h control.Health, c control.Check) int {
