@@ -1,104 +1,120 @@
 package agent
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// certificateCheckEvery bounds how often the files of a certificate are looked
-// at, so that a storm of handshakes is not a storm of stat calls.
-const certificateCheckEvery = time.Second
+const (
+	// certificateCheckEvery bounds how often the files of a certificate are
+	// read, so that a storm of handshakes is not a storm of reads.
+	certificateCheckEvery = 100 * time.Millisecond
+	// maxPEM bounds a certificate file or a key file, in bytes.
+	maxPEM = 1 << 20
+)
 
-// A certificate serves a key pair from disk and follows its changes: the pair
-// is read again when either file changes, and when the new pair is broken the
-// old one goes on and a warning is logged. It is safe for concurrent use.
+// A certificate serves a key pair from disk and follows its changes: the files
+// are looked at when somebody shakes hands or asks for warnings, and when the
+// new pair is broken the old one goes on and a warning is logged. Content
+// counts, not time stamps. It is safe for concurrent use.
 type certificate struct {
 	certFile, keyFile string
 	logger            *slog.Logger
 
-	mu      sync.Mutex
-	pair    *tls.Certificate
-	checked time.Time
-	seen    fingerprint
-	problem error
-}
+	pair    atomic.Pointer[tls.Certificate] // in force
+	problem atomic.Pointer[string]          // with the files; nil for none
 
-// A fingerprint tells whether a pair of files has changed.
-type fingerprint struct {
-	certTime, keyTime time.Time
-	certSize, keySize int64
+	refreshing      sync.Mutex // guards what follows
+	checked         time.Time
+	certPEM, keyPEM []byte // of the pair in force
 }
 
 // loadCertificate reads the pair for the first time; then a broken pair is an error.
 func loadCertificate(certFile, keyFile string, logger *slog.Logger) (*certificate, error) {
 	c := &certificate{certFile: certFile, keyFile: keyFile, logger: logger, checked: time.Now()}
-	seen, err := c.stat()
-	if err != nil {
-		return nil, fmt.Errorf("load probe certificate: %w", err)
-	}
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
+	if _, err := c.load(); err != nil {
 		return nil, fmt.Errorf("load probe certificate %s with key %s: %w", certFile, keyFile, err)
 	}
-	c.seen, c.pair = seen, &pair
 	return c, nil
 }
 
-func (c *certificate) stat() (fingerprint, error) {
-	cert, err := os.Stat(c.certFile)
+// load puts what the files hold in force, if it is another pair and a good one.
+func (c *certificate) load() (changed bool, err error) {
+	certPEM, err := readPEM(c.certFile)
 	if err != nil {
-		return fingerprint{}, err
+		return false, err
 	}
-	key, err := os.Stat(c.keyFile)
+	keyPEM, err := readPEM(c.keyFile)
 	if err != nil {
-		return fingerprint{}, err
+		return false, err
 	}
-	return fingerprint{cert.ModTime(), key.ModTime(), cert.Size(), key.Size()}, nil
+	if bytes.Equal(certPEM, c.certPEM) && bytes.Equal(keyPEM, c.keyPEM) {
+		return false, nil
+	}
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		return false, err
+	}
+	c.certPEM, c.keyPEM = certPEM, keyPEM
+	c.pair.Store(&pair)
+	return true, nil
+}
+
+func readPEM(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxPEM))
 }
 
 // get is a tls.Config.GetCertificate.
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Since(c.checked) >= certificateCheckEvery {
-		c.checked = time.Now()
-		c.refresh()
-	}
-	return c.pair, nil
+	c.refresh()
+	return c.pair.Load(), nil
 }
 
-// refresh reads the pair again if it changed. The caller holds mu.
+// refresh looks at the files, unless somebody did a moment ago or is at it: a
+// disk that hangs must not hold up more than one handshake.
 func (c *certificate) refresh() {
-	seen, err := c.stat()
-	if err == nil {
-		if seen == c.seen {
-			return
-		}
-		var pair tls.Certificate
-		if pair, err = tls.LoadX509KeyPair(c.certFile, c.keyFile); err == nil {
-			c.seen, c.pair, c.problem = seen, &pair, nil
-			c.logger.Info("probe certificate reloaded", "cert_file", c.certFile)
-			return
-		}
+	if !c.refreshing.TryLock() {
+		return
 	}
-	if c.problem == nil || c.problem.Error() != err.Error() {
+	defer c.refreshing.Unlock()
+	if time.Since(c.checked) < certificateCheckEvery {
+		return
+	}
+	c.checked = time.Now()
+	changed, err := c.load()
+	switch {
+	case err == nil:
+		c.problem.Store(nil)
+	case c.problem.Load() == nil || *c.problem.Load() != err.Error():
+		text := err.Error()
+		c.problem.Store(&text)
 		c.logger.Warn("probe certificate not reloaded, the old one goes on", "cert_file", c.certFile, "err", err)
 	}
-	c.problem = err
+	if changed {
+		c.logger.Info("probe certificate reloaded", "cert_file", c.certFile)
+	}
 }
 
 // warning says what is wrong with the pair on disk, or "".
 func (c *certificate) warning() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.problem == nil {
+	c.refresh()
+	problem := c.problem.Load()
+	if problem == nil {
 		return ""
 	}
-	return fmt.Sprintf("the probe certificate on disk is broken, the old one goes on: %v", c.problem)
+	return "the probe certificate on disk is broken, the old one goes on: " + *problem
 }
 
 // tlsConfig is the server side of the probe listener. The extension accepts TLS
