@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -18,33 +19,34 @@ import (
 // stopBound is how long a server may take to end the requests in flight.
 const stopBound = 2 * time.Second
 
-// listenProbe opens the probe listener, or takes the one that systemd passed,
-// and returns what serves it.
+// listenProbe opens the probe listener, or takes those that systemd passed, and
+// returns what serves them.
 func (a *Agent) listenProbe(ctx context.Context) (func(context.Context) error, error) {
 	conf := a.conf.Load()
-	var listener net.Listener
-	if passed := a.cfg.Listeners["probe"]; len(passed) > 0 {
-		listener = passed[0]
-	} else {
+	if files := conf.Listen.TLS; files.CertFile != "" {
+		cert, err := loadCertificate(files.CertFile, files.KeyFile, a.logger)
+		if err != nil {
+			return nil, err
+		}
+		a.certificate = cert
+	}
+	listeners := slices.Clone(a.cfg.Listeners["probe"])
+	if len(listeners) == 0 {
 		l, err := listen(ctx, conf.Listen.Probe)
 		if err != nil {
 			return nil, fmt.Errorf("listen for probes: %w", err)
 		}
-		listener = l
+		listeners = []net.Listener{l}
 	}
-	address := listener.Addr().String()
+	address := listeners[0].Addr().String()
 	a.probeAddr.Store(&address)
-	server := health.NewServer(health.ServerConfig{Handler: a.answers.Handler(), Logger: a.logger})
-	if files := conf.Listen.TLS; files.CertFile != "" {
-		cert, err := loadCertificate(files.CertFile, files.KeyFile, a.logger)
-		if err != nil {
-			_ = listener.Close()
-			return nil, err
+	if a.certificate != nil {
+		for i, l := range listeners {
+			listeners[i] = tls.NewListener(l, a.certificate.tlsConfig())
 		}
-		a.certificate = cert
-		listener = tls.NewListener(listener, cert.tlsConfig())
 	}
-	return serveHTTP(server, listener), nil
+	server := health.NewServer(health.ServerConfig{Handler: a.answers.Handler(), Logger: a.logger})
+	return serveHTTP(server, listeners...), nil
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {
@@ -85,26 +87,33 @@ func (a *Agent) listenControl(ctx context.Context) (func(context.Context) error,
 	return serveHTTP(newControlServer(&controlOps{a}, a.logger), listener), nil
 }
 
-// serveHTTP serves until its context is done and then lets the requests in
-// flight end, for a bounded time.
-func serveHTTP(server *http.Server, listener net.Listener) func(context.Context) error {
+// serveHTTP serves until its context is done, or a listener fails, and then lets
+// the requests in flight end, for a bounded time.
+func serveHTTP(server *http.Server, listeners ...net.Listener) func(context.Context) error {
 	return func(ctx context.Context) error {
-		served := make(chan error, 1)
-		go func() { served <- server.Serve(listener) }()
-		var err error
+		served := make(chan error, len(listeners))
+		for _, l := range listeners {
+			go func() { served <- server.Serve(l) }()
+		}
+		var errs []error
 		select {
-		case err = <-served:
+		case err := <-served:
+			errs = append(errs, err)
 		case <-ctx.Done():
-			bound, stop := context.WithTimeout(context.WithoutCancel(ctx), stopBound)
-			defer stop()
-			if server.Shutdown(bound) != nil {
-				_ = server.Close() // what did not end in time is cut off
+		}
+		bound, stop := context.WithTimeout(context.WithoutCancel(ctx), stopBound)
+		defer stop()
+		if server.Shutdown(bound) != nil {
+			_ = server.Close() // what did not end in time is cut off
+		}
+		for len(errs) < len(listeners) {
+			errs = append(errs, <-served)
+		}
+		for _, err := range errs {
+			if !errors.Is(err, http.ErrServerClosed) {
+				return err
 			}
-			err = <-served
 		}
-		if errors.Is(err, http.ErrServerClosed) {
-			return nil
-		}
-		return err
+		return nil
 	}
 }
