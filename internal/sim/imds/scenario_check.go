@@ -186,7 +186,8 @@ func placed(file string, err error) error {
 		} else if m := yamlType.FindStringSubmatch(text); m != nil {
 			text = strings.TrimSpace(m[2]+" ("+m[1]+")") + " is not the kind of value that belongs here"
 		}
-		errs = append(errs, fmt.Errorf("%s:%d: %s", file, line, strings.TrimPrefix(text, "yaml: ")))
+		text = strings.Join(strings.Fields(strings.TrimPrefix(text, "yaml: ")), " ") // a key may have lines
+		errs = append(errs, fmt.Errorf("%s:%d: %s", file, line, text))
 	}
 	return errors.Join(errs...)
 }
