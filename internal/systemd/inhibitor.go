@@ -18,7 +18,9 @@ const (
 	logindManager = "org.freedesktop.login1.Manager"
 
 	lockTimeout = 10 * time.Second // for logind to grant a lock
-	lockRetry   = 30 * time.Second // after a refusal: polkit may start late
+	// delayTimeout is for logind to say how long it waits.
+	delayTimeout = time.Second
+	lockRetry    = 30 * time.Second // after a refusal: polkit may start late
 )
 
 // ErrCalledOff is the cause of the end of OnShutdown's context when the
@@ -203,8 +205,10 @@ func (i *Inhibitor) current() (preparing bool, s *session) {
 
 // prepare calls OnShutdown and returns when it has returned or its time is over.
 func (i *Inhibitor) prepare(ctx context.Context) {
+	announced := time.Now()
+	limit := i.refreshDelay(ctx)
 	i.mu.Lock()
-	limit, locked := i.maxDelay, i.lock != nil
+	locked := i.lock != nil
 	i.mu.Unlock()
 	i.cfg.Logger.Info("shutdown announced", "max_delay", limit, "locked", locked)
 
@@ -212,7 +216,7 @@ func (i *Inhibitor) prepare(ctx context.Context) {
 	defer cancel(nil)
 	if limit > 0 && limit < Infinite {
 		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, limit)
+		ctx, stop = context.WithDeadline(ctx, announced.Add(limit))
 		defer stop()
 	}
 	returned := make(chan struct{})
@@ -238,6 +242,21 @@ func (i *Inhibitor) prepare(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// refreshDelay asks logind for its limit, which may have been changed since the
+// connection was made, and returns the last one known where it does not answer
+// soon: the time runs.
+func (i *Inhibitor) refreshDelay(ctx context.Context) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, delayTimeout)
+	defer cancel()
+	limit, err := i.MaxDelay(ctx)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err == nil {
+		i.maxDelay = limit
+	}
+	return i.maxDelay
 }
 
 // takeLock takes the lock unless it is held. The reply carries a descriptor that

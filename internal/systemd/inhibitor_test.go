@@ -101,6 +101,20 @@ func TestInhibitorWorkIsBounded(t *testing.T) {
 	require.Eventually(t, func() bool { return strings.Contains(told.log.String(), "was cut off") }, 20*time.Second, time.Millisecond)
 }
 
+// The limit may be changed, by a drop-in and SIGHUP, while the lock is held.
+func TestInhibitorKnowsTheLimitOfTheDay(t *testing.T) {
+	bus := systemdtest.Start(t)
+	bus.Logind.SetMaxDelay(time.Hour)
+	_, told := runInhibitor(t, bus.Address())
+	bus.Logind.WaitLocks(1)
+	bus.Logind.SetMaxDelay(4 * time.Second)
+	bus.Logind.PrepareForShutdown(true)
+	deadline, ok := receive(t, told.announced).Deadline()
+	require.True(t, ok)
+	require.LessOrEqual(t, time.Until(deadline), 4*time.Second)
+	told.finish <- struct{}{}
+}
+
 func TestInhibitorShutdownCalledOffDuringTheWork(t *testing.T) {
 	bus := systemdtest.Start(t)
 	bus.Logind.SetMaxDelay(time.Minute)
