@@ -116,7 +116,7 @@ func TestShutdown(t *testing.T) {
 		begin := time.Now()
 		w.agent.coordinator.Shutdown(t.Context(), begin.Add(30*time.Second))
 		require.Less(t, time.Since(begin), 6*time.Second, "returned when the drain had ended")
-		require.Equal(t, control.StateDrained, w.status().State)
+		w.awaitState(control.StateDrained, time.Second)
 		w.agent.coordinator.staysUp = func() bool { return true }
 		w.agent.coordinator.ShutdownCalledOff(t.Context())
 		w.awaitState(control.StateServing, 5*time.Second)
