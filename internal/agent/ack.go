@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/drain"
@@ -11,9 +12,8 @@ import (
 
 const (
 	// doubtLook is how often an ack that may have arrived looks for a newer
-	// document, doubtBound how long it waits for one.
-	doubtLook  = 100 * time.Millisecond
-	doubtBound = 3 * time.Second
+	// document.
+	doubtLook = 100 * time.Millisecond
 	// ackBackoff is the wait after the first attempt; it doubles up to what
 	// the decision allows, which for a Preempt is a second.
 	ackBackoff = 250 * time.Millisecond
@@ -78,11 +78,14 @@ func (c *coordinator) ackState(e eventView) (state, reason string) {
 	if attempt := c.acks[e.event.ID]; attempt != nil && attempt.failed != nil {
 		return ackFailed, attempt.failed.Error()
 	}
+	inEffect := hasCause(journal.Drain, drain.Cause{Kind: drain.ScheduledEvent, EventID: e.event.ID})
 	switch d := e.decision; {
 	case !d.AckAllowed:
 		return ackNever, d.AckReason
+	case d.ActAt.After(time.Now()):
+		return ackPending, "until " + d.ActAt.UTC().Format(time.RFC3339)
 	case d.Ack == scheduledevents.AckImmediately:
-	case done.Drained == drain.ResultNone:
+	case !inEffect || done.Drained == drain.ResultNone: // not by a drain that was taken back
 		return ackPending, "until the drain has ended"
 	case done.Drained != drain.ResultSucceeded && d.Ack != scheduledevents.AckAfterDrainEvenIfFailed:
 		return ackNever, "the drain did not succeed"
@@ -110,10 +113,7 @@ func (c *coordinator) startAck(ctx context.Context, e scheduledevents.Event, lon
 	c.acks[e.ID] = attempt
 	c.work.Go(func() {
 		defer stop()
-		if doubt { // a killed agent may have sent it
-			c.awaitDocument(actx)
-		}
-		if err := c.sendAck(actx, e, longest); err != nil {
+		if err := c.sendAck(actx, e, longest, doubt); err != nil {
 			c.append(drain.Entry{Kind: drain.AckFailed, EventID: e.ID, Error: err.Error()})
 			_ = c.do(ctx, func(context.Context) { attempt.failed = err })
 			return
@@ -125,8 +125,12 @@ func (c *coordinator) startAck(ctx context.Context, e scheduledevents.Event, lon
 // sendAck posts the ack, with waits of at most longest between two attempts,
 // until it is accepted or NotBefore has passed. It ends without an error when
 // ctx is done: the event was seen to start or vanish, or the agent stops and
-// goes on after its restart.
-func (c *coordinator) sendAck(ctx context.Context, e scheduledevents.Event, longest time.Duration) error {
+// goes on after its restart. When an ack is in doubt, because its answer was lost
+// or the agent was killed, it waits for a newer document before the next.
+func (c *coordinator) sendAck(ctx context.Context, e scheduledevents.Event, longest time.Duration, doubt bool) error {
+	if doubt && !c.awaitDocument(ctx, e.NotBefore) {
+		return errDoubt
+	}
 	if ctx.Err() == nil {
 		c.append(drain.Entry{Kind: drain.AckIntended, EventID: e.ID})
 	}
@@ -145,14 +149,19 @@ func (c *coordinator) sendAck(ctx context.Context, e scheduledevents.Event, long
 			last = class
 			c.logger.Warn("ack not accepted, trying again", "event_id", e.ID, "class", class, "err", err)
 		}
-		if !e.NotBefore.IsZero() && time.Now().Add(backoff).After(e.NotBefore) {
-			c.logger.Error("ack given up, the notice is over", "event_id", e.ID, "err", err)
+		wait := backoff
+		if left := time.Until(e.NotBefore); !e.NotBefore.IsZero() {
+			if left <= 0 {
+				c.logger.Error("ack given up, the notice is over", "event_id", e.ID, "err", err)
+				return err
+			}
+			wait = min(wait, left)
+		}
+		next := time.Now().Add(wait)
+		if mayHaveArrived(err) && !c.awaitDocument(ctx, e.NotBefore) {
 			return err
 		}
-		if mayHaveArrived(err) {
-			c.awaitDocument(ctx)
-		}
-		sleep(ctx, backoff)
+		sleep(ctx, time.Until(next))
 	}
 	return nil //nolint:nilerr // ctx is done, which is no failure
 }
@@ -168,19 +177,25 @@ func mayHaveArrived(err error) bool {
 	}
 }
 
-// awaitDocument waits for a poll that began after now, for a bounded time. If
-// the ack in doubt did arrive, that document shows the event as Started, and
-// reconcile ends ctx.
-func (c *coordinator) awaitDocument(ctx context.Context) {
-	since := time.Now()
-	for ctx.Err() == nil && time.Since(since) < doubtBound {
+// errDoubt says that it will not be known whether an ack has arrived.
+var errDoubt = errors.New("the ack may have arrived before the agent was restarted, and the notice is over")
+
+// awaitDocument waits for a poll that began after now. If the ack in doubt did
+// arrive, that document shows the event as Started, and reconcile ends ctx. It
+// reports false when the notice was over first.
+func (c *coordinator) awaitDocument(ctx context.Context, notBefore time.Time) bool {
+	for since := time.Now(); ctx.Err() == nil; sleep(ctx, doubtLook) {
 		attempted, succeeded := c.polled()
 		if attempted.After(since) && !succeeded.Before(attempted) {
-			sleep(ctx, doubtLook) // for reconcile to see what was polled
-			return
+			sleep(ctx, doubtLook)                   // the poller hands it on
+			_ = c.do(ctx, func(context.Context) {}) // and reconcile has seen it
+			return true
 		}
-		sleep(ctx, doubtLook)
+		if !notBefore.IsZero() && time.Now().After(notBefore) {
+			return false
+		}
 	}
+	return true
 }
 
 // sleep waits for d, or less when ctx is done, which it reports with false.

@@ -182,7 +182,7 @@ func (a *Agent) newDrain() error {
 		return err
 	}
 	a.gate = &gate{
-		runDir: conf.RunDir, setDraining: a.monitor.SetDraining,
+		runDir: conf.RunDir, setDraining: a.monitor.SetDraining, setCordoned: a.monitor.SetCordoned,
 		healthy: func() bool { return a.monitor.Report().State == health.Healthy },
 	}
 	a.runner, err = drain.New(drain.Config{
@@ -283,14 +283,21 @@ func (a *Agent) core() []service {
 // out of service when the last agent ended.
 func (a *Agent) closeGate() {
 	state := a.journal.State()
-	// A journal that cannot be trusted may have forgotten the drain whose flag
-	// is still there; the coordinator opens the gate when a document says so.
-	forgotten := a.journal.Degraded() != nil && a.gate.raised(drainFlag)
-	drains, cordoned := state.Drain != nil || forgotten, a.gate.raised(cordonFlag)
-	if (drains || cordoned) && a.gate.raisedHealthy() {
-		a.monitor.HoldHealthy()
+	// The journal may have lost the drain whose flag is still there, and the run
+	// directory does not survive a boot; the coordinator opens the gate when a
+	// document says that no event asks for it.
+	a.coordinator.forgotten = state.Drain == nil && a.gate.raised(drainFlag)
+	drains, cordoned := state.Drain != nil || a.coordinator.forgotten, a.gate.raised(cordonFlag)
+	var err error
+	if drains {
+		if a.gate.raised(healthFlag) {
+			a.monitor.HoldHealthy()
+		}
+		err = a.gate.reclose(state.Drain != nil && state.Drain.Undraining)
+	} else {
+		err = a.gate.setDrain(false)
 	}
-	if err := a.gate.setDrain(drains); err != nil {
+	if err != nil {
 		a.logger.Error("drain flag not kept", "err", err)
 	}
 	if cordoned {
@@ -328,28 +335,34 @@ func (a *Agent) staysUp() bool {
 }
 
 const (
-	identifyRetry   = 5 * time.Second
-	identifyRefresh = 10 * time.Minute
+	// identifyRetry is the wait after the first failure; it doubles up to
+	// identifyRetryMax. Without a name no event is ours, so the first is short.
+	identifyRetry    = time.Second
+	identifyRetryMax = 10 * time.Second
+	identifyRefresh  = 10 * time.Minute
 )
 
 // identify learns which VM this is, and goes on looking: a standby pool puts a
 // running VM into a scale set. A partial answer is no answer.
 func (a *Agent) identify(ctx context.Context) error {
 	var last imds.Class
-	for {
+	for retry := identifyRetry; ; {
 		wait, recovered := identifyRefresh, a.poller.Changed()
 		instance, err := a.client.Instance(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // the agent stops
 		case err != nil:
-			wait = identifyRetry
+			wait, retry = retry, min(2*retry, identifyRetryMax)
+			if a.poller.Status().State == scheduledevents.StateBlind {
+				wait = identifyRetryMax // it is told of the recovery, and has requests left for it
+			}
 			if class := imds.Classify(err); class != last {
 				last = class
 				a.logger.Warn("instance identity unknown", "class", class, "err", err)
 			}
 		default:
-			last = ""
+			last, retry = "", identifyRetry
 			if err := a.meet(ctx, instance); err != nil {
 				return nil //nolint:nilerr // the agent stops
 			}

@@ -14,6 +14,10 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/scheduledevents"
 )
 
+// longestWait is how long the coordinator waits for a time to come before it looks
+// at the clock again.
+const longestWait = 10 * time.Second
+
 // rebootedWithin is how long after boot an event that is already Started is
 // taken for the cause of that boot, when no journal tells.
 const rebootedWithin = 15 * time.Minute
@@ -58,9 +62,12 @@ type coordinator struct {
 	policy     policy
 	doc        *scheduledevents.Document // nil before the first valid one
 	self       string                    // compute.name; empty until IMDS told
-	asked      map[string]time.Time      // event id -> deadline that the runner was last asked for
+	asked      map[string]time.Time      // calls to the runner under way: event id -> deadline
 	acks       map[string]*ackAttempt
-	undraining bool
+	undraining chan struct{} // closed at the end of the undrain under way; nil: there is none
+	// forgotten: the gate was found closed for a drain that the journal does not
+	// know.
+	forgotten bool
 	// lifted: an operator asked for the undrain of an operator's drain.
 	lifted bool
 	// shutdown is by when a drain must end that delays a shutdown; zero when
@@ -139,7 +146,7 @@ func (c *coordinator) resume(ctx context.Context) {
 	}
 	c.work.Go(func() {
 		_, _, err := c.runner.Resume(ctx)
-		c.drainEnded(ctx, err)
+		c.drainEnded(ctx, "", err)
 	})
 }
 
@@ -176,7 +183,8 @@ func (c *coordinator) reconcile(ctx context.Context) {
 	c.view.Store(&view{self: c.self, events: events})
 
 	if !next.IsZero() {
-		c.timer.Reset(max(0, next.Sub(now)))
+		// Not in one go: the clock may be set, or the machine paused.
+		c.timer.Reset(min(max(0, next.Sub(now)), longestWait))
 	}
 }
 
@@ -222,43 +230,86 @@ func (c *coordinator) judge() []eventView {
 
 // acts reports whether the agent acts on the event at all.
 func (c *coordinator) acts(e eventView) bool {
-	return e.decision.Mine && e.decision.Known && !c.journal.State().Events[e.event.ID].Dismissed
+	if !e.decision.Mine || !e.decision.Known {
+		return false
+	}
+	state := c.journal.State()
+	return !state.Events[e.event.ID].Dismissed && !state.PreviousEvents[e.event.ID].Dismissed
 }
 
-// drainFor asks for a drain because of an event, once for every deadline.
+// drainFor asks for a drain because of an event.
 func (c *coordinator) drainFor(ctx context.Context, e scheduledevents.Event) {
 	req := drain.Request{Cause: drain.Cause{Kind: drain.ScheduledEvent, EventID: e.ID, EventType: e.Type, Reason: e.Description}}
-	if !e.NotBefore.IsZero() {
+	if left := time.Until(e.NotBefore); left > 0 {
 		req.NotBefore = e.NotBefore
-		req.Deadline = e.NotBefore.Add(-c.policy.reserve)
+		// What was seen late leaves less, but not only the reserve.
+		req.Deadline = e.NotBefore.Add(-min(c.policy.reserve, left/2))
 	} else {
-		// Started, and nobody knows how long is left: no time for traffic to
-		// settle, but no deadline either at which to stop work that may yet end.
+		// Started, or overdue, and nobody knows how long is left: no time for
+		// traffic to settle, but no deadline either at which to stop work that
+		// may yet end.
 		req.Urgent = true
 	}
 	c.startDrain(ctx, e.ID, req)
 }
 
-// startDrain begins a drain or joins the one under way, unless the runner was
-// asked already with this deadline or an earlier one. An undrain under way gives
-// way to it.
+// startDrain begins a drain or joins the one in effect, unless that has this
+// cause already and a deadline that is no later, or the runner was just asked
+// for it. An undrain under way gives way to it.
 func (c *coordinator) startDrain(ctx context.Context, key string, req drain.Request) {
-	if last, ok := c.asked[key]; ok && (req.Deadline.IsZero() || (!last.IsZero() && !req.Deadline.Before(last))) {
+	if d := c.journal.State().Drain; hasCause(d, req.Cause) && !sooner(req.Deadline, d.Deadline) && (d.Urgent || !req.Urgent || d.Finished()) {
 		return
 	}
+	if last, ok := c.asked[key]; !ok || sooner(req.Deadline, last) || (req.Urgent && !last.IsZero()) {
+		c.ask(ctx, key, req)
+	}
+}
+
+// ask hands a request to the runner.
+func (c *coordinator) ask(ctx context.Context, key string, req drain.Request) {
 	c.asked[key] = req.Deadline
+	undraining := c.undraining
 	c.work.Go(func() {
+		c.awaitUndrain(undraining)
 		_, err := c.runner.Drain(ctx, req)
-		c.drainEnded(ctx, err)
+		c.drainEnded(ctx, key, err)
 	})
 }
 
-// drainEnded takes note that a drain has ended; the journal says how.
-func (c *coordinator) drainEnded(ctx context.Context, err error) {
+// awaitUndrain waits until an undrain that is about to begin has begun, or has
+// ended: a drain that is asked for earlier would join the one that is taken back.
+func (c *coordinator) awaitUndrain(ended <-chan struct{}) {
+	for ended != nil {
+		changed := c.runner.Changed()
+		if c.runner.Status().Phase == drain.PhaseUndraining {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ended:
+			return
+		}
+	}
+}
+
+// hasCause reports whether a drain is in effect because of a cause, too.
+func hasCause(d *drain.Record, cause drain.Cause) bool {
+	return d != nil && !d.Undraining && slices.ContainsFunc(d.Causes, func(c drain.Cause) bool {
+		return c.Kind == cause.Kind && c.EventID == cause.EventID
+	})
+}
+
+// sooner reports whether a deadline is earlier than another; zero is none.
+func sooner(a, b time.Time) bool {
+	return !a.IsZero() && (b.IsZero() || a.Before(b))
+}
+
+// drainEnded takes note that a call to the runner has ended; the journal says how.
+func (c *coordinator) drainEnded(ctx context.Context, key string, err error) {
 	if err != nil && ctx.Err() == nil {
 		c.logger.Error("drain ended with an error", "err", err)
 	}
-	_ = c.do(ctx, func(context.Context) {}) // only fails when the agent stops
+	_ = c.do(ctx, func(context.Context) { delete(c.asked, key) }) // only fails when the agent stops
 }
 
 // cordon keeps the node unready while an event asks for just that.
@@ -281,7 +332,7 @@ func (c *coordinator) cordon(events []eventView, now time.Time) {
 // release undrains when no cause of the drain holds any longer.
 func (c *coordinator) release(ctx context.Context, events []eventView) {
 	s := c.journal.State().Drain
-	if c.undraining {
+	if c.undraining != nil {
 		return
 	}
 	if s == nil {
@@ -293,24 +344,31 @@ func (c *coordinator) release(ctx context.Context, events []eventView) {
 			return
 		}
 	}
-	c.undraining = true
-	clear(c.asked)
+	ended := make(chan struct{})
+	c.undraining = ended
 	reason := released(s.Causes)
 	c.work.Go(func() {
 		err := c.runner.Undrain(ctx, "fleet-agent", reason)
+		close(ended)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, drain.ErrSuperseded) {
 			c.logger.Error("undrain ended with an error", "err", err)
 		}
-		_ = c.do(ctx, func(context.Context) { c.undraining, c.lifted = false, false }) // only fails when the agent stops
+		_ = c.do(ctx, func(context.Context) { // only fails when the agent stops
+			c.undraining = nil
+			if !errors.Is(err, drain.ErrSuperseded) { // else it belongs to the drain that came after
+				c.lifted = false
+			}
+		})
 	})
 }
 
 // openForgottenGate lifts the cordon of a drain that nothing knows of any more,
 // once it is known that no event asks for one.
 func (c *coordinator) openForgottenGate() {
-	if c.doc == nil || c.self == "" || !c.gate.isDrained() {
+	if !c.forgotten || c.doc == nil || c.self == "" {
 		return
 	}
+	c.forgotten = false
 	if err := c.gate.setDrain(false); err != nil {
 		c.logger.Error("drain flag not lowered", "err", err)
 		return

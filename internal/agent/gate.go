@@ -15,14 +15,18 @@ import (
 const (
 	drainFlag  = "draining"
 	cordonFlag = "cordoned"
+	// healthFlag is there while a drain lasts that began on a healthy node:
+	// /healthz goes on to say so, over a restart of the agent too.
+	healthFlag = "drained-healthy"
 )
 
 // A gate keeps the node out of service while a drain or a cordon lasts: it
 // holds /readyz at 503 and keeps the flag files. It is safe for concurrent use.
 type gate struct {
-	runDir      string
-	setDraining func(bool) // of the health monitor; takes effect before it returns
-	healthy     func() bool
+	runDir string
+	// Of the health monitor; they take effect before they return.
+	setDraining, setCordoned func(bool)
+	healthy                  func() bool
 
 	mu            sync.Mutex
 	drain, cordon bool
@@ -31,7 +35,38 @@ type gate struct {
 // setDrain closes or opens the gate for a drain. Closing goes unready first and
 // opening goes ready last, so that an error leaves the node unready.
 func (g *gate) setDrain(on bool) error {
-	return g.set(&g.drain, drainFlag, on)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !on {
+		if err := errors.Join(g.lower(drainFlag), g.lower(healthFlag)); err != nil {
+			return err
+		}
+		g.drain = false
+		g.setDraining(false)
+		return nil
+	}
+	healthy := !g.drain && g.healthy()
+	g.drain = true
+	g.setDraining(true)
+	err := g.raise(drainFlag)
+	if healthy {
+		err = errors.Join(err, g.raise(healthFlag))
+	}
+	return err
+}
+
+// reclose closes the gate as it was before a restart of the agent. While the
+// drain was being taken back, the flag is not raised again: workloads may be
+// starting.
+func (g *gate) reclose(undraining bool) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.drain = true
+	g.setDraining(true)
+	if undraining {
+		return nil
+	}
+	return g.raise(drainFlag)
 }
 
 // release lets workloads start again while the node stays unready.
@@ -43,23 +78,18 @@ func (g *gate) release() error {
 
 // setCordon is setDrain for a cordon: unready, and no unit is touched.
 func (g *gate) setCordon(on bool) error {
-	return g.set(&g.cordon, cordonFlag, on)
-}
-
-func (g *gate) set(which *bool, flag string, on bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if on {
-		*which = true
-		healthy := g.healthy()
-		g.setDraining(true)
-		return g.raise(flag, healthy)
+		g.cordon = true
+		g.setCordoned(true)
+		return g.raise(cordonFlag)
 	}
-	if err := g.lower(flag); err != nil {
+	if err := g.lower(cordonFlag); err != nil {
 		return err
 	}
-	*which = false
-	g.setDraining(g.drain || g.cordon)
+	g.cordon = false
+	g.setCordoned(false)
 	return nil
 }
 
@@ -70,52 +100,19 @@ func (g *gate) lower(flag string) error {
 	return nil
 }
 
-// raise makes a flag, unless it is there from before a restart. It holds what
-// /healthz said when the gate was closed, which is what /healthz goes on to say.
-func (g *gate) raise(flag string, healthy bool) error {
-	f, err := os.OpenFile(filepath.Join(g.runDir, flag), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if errors.Is(err, os.ErrExist) {
-		return nil
-	}
+// raise makes a flag, unless it is there from before a restart.
+func (g *gate) raise(flag string) error {
+	f, err := os.OpenFile(filepath.Join(g.runDir, flag), os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("raise the flag: %w", err)
 	}
-	if healthy {
-		_, err = f.WriteString(wasHealthy)
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return fmt.Errorf("raise the flag: %w", err)
-	}
-	return nil
-}
-
-// wasHealthy is the content of a flag that was raised on a healthy node.
-const wasHealthy = "healthy\n"
-
-// raisedHealthy reports whether a flag is there that was raised on a healthy node.
-func (g *gate) raisedHealthy() bool {
-	for _, flag := range []string{drainFlag, cordonFlag} {
-		if data, err := os.ReadFile(filepath.Join(g.runDir, flag)); err == nil && string(data) == wasHealthy {
-			return true
-		}
-	}
-	return false
+	return f.Close()
 }
 
 // raised reports whether a flag is there, from before a restart of the agent.
 func (g *gate) raised(flag string) bool {
 	_, err := os.Stat(filepath.Join(g.runDir, flag))
 	return err == nil
-}
-
-// isDrained reports whether the gate is closed for a drain.
-func (g *gate) isDrained() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.drain
 }
 
 // isCordoned reports whether the cordon holds.

@@ -56,8 +56,7 @@ func (c *coordinator) Drain(ctx context.Context, by string, r control.DrainReque
 			req.Deadline = time.Now().Add(timeout)
 		}
 		c.lifted = false
-		delete(c.asked, "operator")
-		c.startDrain(ctx, "operator", req)
+		c.ask(ctx, "operator", req)
 		return control.Accepted{Version: control.Version, Message: message}, nil
 	})
 }
@@ -75,6 +74,7 @@ func (c *coordinator) Undrain(ctx context.Context, by string, r control.UndrainR
 			return control.Accepted{}, conflict("", "the node is not draining")
 		}
 		events := c.judge()
+		var dismissed []drain.Cause
 		for _, cause := range s.Causes {
 			switch {
 			case cause.Kind == drain.Shutdown && c.holds(cause, events):
@@ -84,9 +84,12 @@ func (c *coordinator) Undrain(ctx context.Context, by string, r control.UndrainR
 				return control.Accepted{}, conflict("--force dismisses the event: it is not acked, and the node serves when it happens",
 					"event %s (%s) still asks for the drain", cause.EventID, cause.EventType)
 			default:
-				c.append(drain.Entry{Kind: drain.EventDismissed, EventID: cause.EventID, By: by, Reason: reason})
-				c.logger.Warn("event dismissed", "event_id", cause.EventID, "event_type", cause.EventType, "by", by)
+				dismissed = append(dismissed, cause)
 			}
+		}
+		for _, cause := range dismissed {
+			c.append(drain.Entry{Kind: drain.EventDismissed, EventID: cause.EventID, By: by, Reason: reason})
+			c.logger.Warn("event dismissed", "event_id", cause.EventID, "event_type", cause.EventType, "by", by)
 		}
 		c.lifted = true
 		return control.Accepted{Version: control.Version, Message: "returning to service"}, nil
@@ -129,7 +132,7 @@ func (c *coordinator) Shutdown(ctx context.Context, deadline time.Time) {
 	defer stop()
 	for {
 		changed := c.runner.Changed()
-		if s := c.journal.State().Drain; s != nil && s.Finished() {
+		if d := c.journal.State().Drain; hasCause(d, drain.Cause{Kind: drain.Shutdown}) && d.Finished() {
 			return
 		}
 		select {

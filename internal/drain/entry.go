@@ -16,8 +16,8 @@ type EntryKind string
 
 // The kinds of entry. What goes with each is in brackets.
 const (
-	DrainStarted  EntryKind = "drain-started"  // [drain_id cause not_before deadline urgent]
-	CauseJoined   EntryKind = "cause-joined"   // [drain_id cause not_before deadline]
+	DrainStarted  EntryKind = "drain-started"  // [drain_id cause not_before deadline urgent inherited]
+	CauseJoined   EntryKind = "cause-joined"   // [drain_id cause not_before deadline urgent]
 	StepStarted   EntryKind = "step-started"   // [drain_id step step_kind limit]
 	StepFinished  EntryKind = "step-finished"  // [drain_id step step_kind result error]
 	DrainFinished EntryKind = "drain-finished" // [drain_id result error]
@@ -49,6 +49,7 @@ type Entry struct {
 	NotBefore *time.Time    `json:"not_before,omitempty"`
 	Deadline  *time.Time    `json:"deadline,omitempty"`
 	Urgent    bool          `json:"urgent,omitempty"`
+	Inherited []string      `json:"inherited,omitempty"` // steps; see Record
 	Step      string        `json:"step,omitempty"`
 	StepKind  string        `json:"step_kind,omitempty"`
 	Limit     time.Duration `json:"limit_ns,omitempty"`

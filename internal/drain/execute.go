@@ -108,6 +108,9 @@ func (r *Runner) settleDown(ctx context.Context, f *flight) bool {
 	for ctx.Err() == nil {
 		now := time.Now()
 		r.mu.Lock()
+		if f.urgent {
+			until = now
+		}
 		f.settle = f.refit(now, max(0, until.Sub(now))).settle
 		until = now.Add(f.settle)
 		r.notify()

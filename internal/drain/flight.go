@@ -18,6 +18,7 @@ type flight struct {
 
 	resumed            bool
 	driven             bool // a call runs it
+	urgent             bool // no time to settle
 	causes             []Cause
 	startedAt, endedAt time.Time
 	notBefore          time.Time
@@ -60,6 +61,25 @@ func newFlight(id string, plan *Plan, settle time.Duration) *flight {
 	return f
 }
 
+// inherit takes over what a drain that is being taken back has stopped and not
+// started again: to take this one back means to start that too.
+func (f *flight) inherit(begun []string) {
+	for i := range f.steps {
+		f.steps[i].began = f.steps[i].began || slices.Contains(begun, f.steps[i].Name)
+	}
+}
+
+// begun names the steps that may have effects that have to be taken back.
+func (f *flight) begun() []string {
+	var names []string
+	for _, s := range f.steps {
+		if s.began {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
 // joined adds the cause and the times of a request, and reports whether that
 // changed anything.
 func (f *flight) joined(req Request) bool {
@@ -67,6 +87,13 @@ func (f *flight) joined(req Request) bool {
 	if !slices.ContainsFunc(f.causes, req.Cause.same) {
 		f.causes = append(f.causes, req.Cause)
 		changed = true
+	}
+	if req.Urgent && !f.urgent {
+		f.urgent, changed = true, true
+		select {
+		case f.nudge <- struct{}{}:
+		default:
+		}
 	}
 	if t := earlier(f.notBefore, req.NotBefore); !t.Equal(f.notBefore) {
 		f.notBefore, changed = t, true

@@ -161,11 +161,15 @@ func (r *Runner) request(ctx context.Context, req Request) (f *flight, run bool,
 	f = r.flight
 	var e Entry
 	if f == nil || f.undraining {
+		superseded := f
 		f = r.begin(req)
+		if superseded != nil {
+			f.inherit(superseded.begun())
+		}
 		r.flight = f
-		e = Entry{Kind: DrainStarted, Urgent: req.Urgent}
+		e = Entry{Kind: DrainStarted, Urgent: req.Urgent, Inherited: f.begun()}
 	} else if f.joined(req) {
-		e = Entry{Kind: CauseJoined}
+		e = Entry{Kind: CauseJoined, Urgent: req.Urgent}
 	}
 	if run = !f.driven && f.result == ResultNone; run {
 		f.driven = true
@@ -261,7 +265,7 @@ func (r *Runner) begin(req Request) *flight {
 	f.causes = []Cause{req.Cause}
 	f.notBefore, f.deadline, f.end = req.NotBefore, req.Deadline, anchor(now, req.Deadline)
 	if req.Urgent {
-		f.settle = 0
+		f.urgent, f.settle = true, 0
 	}
 	return f
 }
@@ -282,9 +286,11 @@ func (r *Runner) restore() *flight {
 	// The wait goes on where it was. What the clock says about that is only
 	// believed within reason.
 	f.settle = min(max(f.settle-now.Sub(d.StartedAt), 0), f.settle)
+	f.urgent = d.Urgent
 	if d.Urgent || len(d.Steps) > 0 {
 		f.settle = 0
 	}
+	f.inherit(d.Inherited)
 	for _, s := range d.Steps {
 		i := slices.IndexFunc(f.steps, func(step stepState) bool { return step.Name == s.Name })
 		if i < 0 { // no longer in the plan

@@ -61,6 +61,9 @@ type Record struct {
 	NotBefore, Deadline time.Time
 	Urgent              bool
 	StartedAt           time.Time
+	// Inherited names steps that an earlier drain had begun, the undrain of
+	// which this one superseded: they are to be taken back with this one.
+	Inherited []string
 	// EndedAt is zero while Result is ResultNone, and for an interrupted
 	// drain, whose end nobody saw.
 	EndedAt time.Time
@@ -216,7 +219,7 @@ func (f *fold) drainStarted(e Entry) {
 		}
 		r.Undraining = false
 	}
-	r := &Record{ID: e.DrainID, Boot: e.Boot, StartedAt: e.Time, Urgent: e.Urgent}
+	r := &Record{ID: e.DrainID, Boot: e.Boot, StartedAt: e.Time, Urgent: e.Urgent, Inherited: e.Inherited}
 	f.drain = r
 	f.records = append(f.records, r)
 	f.join(r, e)
@@ -232,6 +235,7 @@ func (f *fold) drainStarted(e Entry) {
 func (f *fold) join(r *Record, e Entry) {
 	r.NotBefore = earlier(r.NotBefore, value(e.NotBefore))
 	r.Deadline = earlier(r.Deadline, value(e.Deadline))
+	r.Urgent = r.Urgent || e.Urgent
 	if e.Cause == nil {
 		return
 	}
@@ -322,6 +326,7 @@ func (f *fold) history() []Record {
 func (r *Record) clone() *Record {
 	c := *r
 	c.Causes = slices.Clone(r.Causes)
+	c.Inherited = slices.Clone(r.Inherited)
 	c.Steps = slices.Clone(r.Steps)
 	return &c
 }

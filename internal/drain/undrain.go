@@ -108,6 +108,11 @@ func (r *Runner) undo(ctx context.Context, f *flight) error {
 				slog.String("step", f.steps[i].Name), slog.Any("err", err))
 			errs = append(errs, fmt.Errorf("take back step %s: %w", f.steps[i].Name, err))
 		}
+		if ctx.Err() == nil {
+			r.mu.Lock()
+			f.steps[i].began = false // a drain that supersedes the undrain need not start it
+			r.mu.Unlock()
+		}
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		if errors.Is(cause, ErrSuperseded) {

@@ -59,6 +59,7 @@ type Monitor struct {
 	started       time.Time       // of the first Run; zero before
 	verdicts      [gateCount]verdict
 	draining      bool
+	cordoned      bool
 	maintenance   bool
 	changed       chan struct{}
 	notes         []func() // log lines to write once mu is released
@@ -286,13 +287,19 @@ func (m *Monitor) HoldHealthy() {
 	m.publish()
 }
 
+// SetCordoned says whether the node is to be unready and nothing else: no
+// workload is stopped, and nothing is held.
+func (m *Monitor) SetCordoned(on bool) { m.setUnready(&m.cordoned, on) }
+
 // SetMaintenance says whether the node is in maintenance. When it returns, the
 // answers say so.
-func (m *Monitor) SetMaintenance(on bool) {
+func (m *Monitor) SetMaintenance(on bool) { m.setUnready(&m.maintenance, on) }
+
+func (m *Monitor) setUnready(why *bool, on bool) {
 	m.mu.Lock()
 	defer m.unlock()
-	if m.maintenance != on {
-		m.maintenance = on
+	if *why != on {
+		*why = on
 		m.publish()
 	}
 }
@@ -328,7 +335,7 @@ func (m *Monitor) report(now time.Time) *Report {
 		State:       m.verdicts[gateHealth].state,
 		Since:       m.verdicts[gateHealth].since,
 		ReadyState:  m.verdicts[gateReady].state,
-		Draining:    m.draining,
+		Draining:    m.draining || m.cordoned,
 		Maintenance: m.maintenance,
 		Checks:      make([]CheckReport, len(m.tasks)),
 		Roots:       m.roots(),

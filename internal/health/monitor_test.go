@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -275,6 +276,49 @@ func TestDrainingAndMaintenance(t *testing.T) {
 		after(time.Second)
 		require.Equal(t, [2]int{200, 503}, (&node{Monitor: m, answers: answers}).codes())
 		cancel()
+	})
+}
+
+// TestACordonHoldsNothing: no workload was stopped, so what fails has failed.
+func TestACordonHoldsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := &target{}
+		n := launch(t, Config{Checks: []Check{check("app", app)}})
+		after(time.Second)
+		n.SetCordoned(true)
+		require.Equal(t, [2]int{200, 503}, n.codes())
+		app.set(errDown)
+		after(time.Minute)
+		require.Equal(t, [2]int{202, 503}, n.codes())
+		n.SetCordoned(false)
+		app.set(nil)
+		after(time.Minute)
+		require.Equal(t, [2]int{200, 200}, n.codes())
+	})
+}
+
+// TestAProbeThatHangsOverTheEndOfADrain: no result is not a good one.
+func TestAProbeThatHangsOverTheEndOfADrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hang atomic.Bool
+		release := make(chan struct{})
+		c := check("hsm", nil)
+		c.Probe = func(context.Context) error { // deaf, as a process in the kernel is
+			if hang.Load() {
+				<-release
+			}
+			return nil
+		}
+		n := launch(t, Config{Checks: []Check{c}})
+		after(time.Second)
+		n.SetDraining(true)
+		hang.Store(true)
+		after(time.Minute)
+		require.Equal(t, [2]int{200, 503}, n.codes())
+		n.SetDraining(false)
+		after(time.Minute)
+		require.Equal(t, [2]int{202, 503}, n.codes())
+		close(release)
 	})
 }
 

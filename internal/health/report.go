@@ -20,7 +20,7 @@ type Report struct {
 	Since time.Time // when State began
 
 	ReadyState  State // of the checks that gate /readyz
-	Draining    bool
+	Draining    bool  // or cordoned
 	Maintenance bool
 
 	// Checks are in dependency order: a check comes after what it depends on.

@@ -125,6 +125,9 @@ func (m *Monitor) reportOverdue(t *task, now time.Time) {
 			m.log.Warn("probe ignores its time limit", "check", name, "timeout", limit)
 		})
 	}
+	if r.epoch != notCounted {
+		r.epoch = t.epoch // that it still hangs is news of today
+	}
 	m.record(r, Result{
 		At:      r.started,
 		Latency: now.Sub(r.started),
