@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -252,6 +253,30 @@ const hookEnvFile = "hook.env"
 
 // drainUnits is systemd as drain steps see it.
 type drainUnits struct{ *systemd.Manager }
+
+// StopUnit implements drain.Units.
+func (u drainUnits) StopUnit(ctx context.Context, name string) error {
+	return unavailable(u.Manager.StopUnit(ctx, name))
+}
+
+// StartUnit implements drain.Units.
+func (u drainUnits) StartUnit(ctx context.Context, name string) error {
+	return unavailable(u.Manager.StartUnit(ctx, name))
+}
+
+// Members implements drain.Units.
+func (u drainUnits) Members(ctx context.Context, target string) ([]string, error) {
+	names, err := u.Manager.Members(ctx, target)
+	return names, unavailable(err)
+}
+
+// unavailable marks the errors after which it is worth trying again.
+func unavailable(err error) error {
+	if errors.Is(err, systemd.ErrNoBus) {
+		return fmt.Errorf("%w: %w", drain.ErrUnavailable, err)
+	}
+	return err
+}
 
 // UnitState implements drain.Units.
 func (u drainUnits) UnitState(ctx context.Context, name string) (active, sub, result string, err error) {

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,7 +56,7 @@ func TestHistories(t *testing.T) {
 				if n >= int64(*manyHistories) {
 					return
 				}
-				liveThrough(t, *firstHistory+uint64(n), filepath.Join(dir, fmt.Sprint(n)))
+				liveThrough(t, *firstHistory+uint64(n), filepath.Join(dir, strconv.FormatInt(n, 10)))
 			}
 		})
 	}
@@ -338,7 +339,7 @@ func (h *history) mend() {
 		}
 	}
 	if h.operator {
-		h.pass(h.blindUntil.Sub(time.Now()) + 2*time.Second) // until the agent sees that no event is left
+		h.pass(time.Until(h.blindUntil) + 2*time.Second) // until the agent sees that no event is left
 		require.NoError(h.t, h.undrain(false, func() error {
 			_, err := h.ops().Undrain(h.t.Context(), "uid 0 (root)", control.UndrainRequest{})
 			return err

@@ -207,6 +207,9 @@ func (a *Agent) warnings() []string {
 			list = append(list, w)
 		}
 	}
+	if err := a.runner.UndrainError(); err != nil {
+		list = append(list, "the last drain was not taken back completely: "+err.Error())
+	}
 	for _, name := range a.live.stalled() {
 		list = append(list, "the agent's "+name+" loop stands still")
 	}

@@ -69,6 +69,34 @@ func (f *flight) inherit(begun []string) {
 	}
 }
 
+// hopeless reports whether the drain has failed, and the request brings a cause
+// of its own: then what is not done is tried again, in the time that it brings.
+func (f *flight) hopeless(req Request) bool {
+	return f.result == ResultFailed && !slices.ContainsFunc(f.causes, req.Cause.same)
+}
+
+// follow makes the flight the next try of one that has failed: its causes still
+// want the drain, and what it has done is not done again. It returns the entries
+// that tell the journal so, after the one that began the flight.
+func (f *flight) follow(failed *flight) []Entry {
+	f.settle = 0 // traffic has gone
+	var entries []Entry
+	for _, cause := range failed.causes {
+		f.causes = append(f.causes, cause)
+		entries = append(entries, Entry{Kind: CauseJoined, DrainID: f.id, Cause: &cause})
+	}
+	for i := range f.steps {
+		s := &f.steps[i]
+		for _, old := range failed.steps {
+			if old.Name == s.Name && old.Status == StepDone {
+				s.StepRecord = old.StepRecord
+				entries = append(entries, Entry{Kind: StepFinished, DrainID: f.id, Step: s.Name, StepKind: s.Kind, Result: string(StepDone)})
+			}
+		}
+	}
+	return entries
+}
+
 // begun names the steps that may have effects that have to be taken back.
 func (f *flight) begun() []string {
 	var names []string

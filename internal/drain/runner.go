@@ -63,6 +63,7 @@ type Runner struct {
 	flight  *flight // the drain in effect; nil: none
 	undoing *undoing
 	changed chan struct{}
+	undone  error // what the last undrain could not take back
 }
 
 // undoing is an undrain under way.
@@ -160,14 +161,17 @@ func (r *Runner) request(ctx context.Context, req Request) (f *flight, run bool,
 	}
 	f = r.flight
 	var e Entry
-	if f == nil || f.undraining {
-		superseded := f
+	var more []Entry
+	if old := f; old == nil || old.undraining || old.hopeless(req) {
 		f = r.begin(req)
-		if superseded != nil {
-			f.inherit(superseded.begun())
+		if old != nil {
+			f.inherit(old.begun())
+		}
+		e = Entry{Kind: DrainStarted, Urgent: req.Urgent, Inherited: f.begun()}
+		if old != nil && !old.undraining {
+			more = f.follow(old)
 		}
 		r.flight = f
-		e = Entry{Kind: DrainStarted, Urgent: req.Urgent, Inherited: f.begun()}
 	} else if f.joined(req) {
 		e = Entry{Kind: CauseJoined, Urgent: req.Urgent}
 	}
@@ -181,6 +185,9 @@ func (r *Runner) request(ctx context.Context, req Request) (f *flight, run bool,
 		e.DrainID, e.Cause = f.id, &req.Cause
 		e.NotBefore, e.Deadline = pointer(req.NotBefore), pointer(req.Deadline)
 		r.append(e)
+		for _, e := range more {
+			r.append(e)
+		}
 		r.log.LogAttrs(ctx, slog.LevelInfo, "drain requested", slog.String("drain_id", f.id), slog.String("entry", string(e.Kind)),
 			slog.String("cause", string(req.Cause.Kind)), slog.String("event_id", req.Cause.EventID),
 			slog.String("event_type", req.Cause.EventType), slog.Time("deadline", req.Deadline), slog.String("reason", req.Cause.Reason))

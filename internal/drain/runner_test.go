@@ -548,3 +548,35 @@ func TestStepsAreToldTheCause(t *testing.T) {
 	}, environment(got))
 	require.Equal(t, Brief{}, BriefFrom(t.Context()))
 }
+
+// TestANewCauseTriesAFailedDrainAgain: what is not done gets the time that the
+// new cause brings; what is done is not done again, and the causes stay.
+func TestANewCauseTriesAFailedDrainAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		plan := func(p *process) []StepConfig {
+			return []StepConfig{p.taking("quick", time.Second, limits(0, 20*second)), p.taking("slow", 10*second, limits(0, 20*second))}
+		}
+		p := w.start(0, plan)
+		operator := Request{Cause: Cause{Kind: Operator, By: "root"}, Deadline: time.Now().Add(4 * second)}
+		o, err := p.runner.Drain(p.ctx, operator)
+		require.NoError(t, err)
+		require.Equal(t, ResultFailed, o.Result)
+
+		again, err := p.runner.Drain(p.ctx, operator)
+		require.NoError(t, err)
+		require.Equal(t, o.DrainID, again.DrainID, "the same cause is told the same outcome")
+
+		event := Request{Cause: Cause{Kind: ScheduledEvent, EventID: "E1", EventType: "Terminate"}, Deadline: time.Now().Add(5 * time.Minute)}
+		o, err = p.runner.Drain(p.ctx, event)
+		require.NoError(t, err)
+		require.Equal(t, ResultSucceeded, o.Result)
+		require.Equal(t, 1, w.count(StepStarted, "quick"))
+		require.Equal(t, 2, w.count(StepStarted, "slow"))
+		d := p.journal.State().Drain
+		require.Equal(t, []Cause{event.Cause, operator.Cause}, d.Causes)
+		require.Equal(t, ResultSucceeded, p.journal.State().Events["E1"].Drained)
+		require.Len(t, p.journal.History(), 2)
+	})
+}

@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"errors"
 	"slices"
 	"time"
 )
@@ -97,6 +98,17 @@ func (f *flight) phase() Phase {
 	default:
 		return PhaseRunning
 	}
+}
+
+// UndrainError returns what the last undrain of this process could not take back;
+// nil when it took back everything.
+func (r *Runner) UndrainError() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if errors.Is(r.undone, ErrSuperseded) || errors.Is(r.undone, ErrInterrupted) {
+		return nil // it goes on in another way
+	}
+	return r.undone
 }
 
 // Changed returns a channel that is closed at the next change of Status. To miss

@@ -545,3 +545,56 @@ func TestExecStepInADrain(t *testing.T) {
 	require.NotContains(t, o.Error, "abandoned")
 	require.Contains(t, o.Error, "not done after 2s: /bin/sh: its time is up")
 }
+
+// restartingBus is systemd behind a bus that is away for a while.
+type restartingBus struct {
+	*fakeUnits
+	back time.Time
+}
+
+func (b restartingBus) away() error {
+	if time.Now().Before(b.back) {
+		return fmt.Errorf("no connection: %w", ErrUnavailable)
+	}
+	return nil
+}
+
+func (b restartingBus) StopUnit(ctx context.Context, name string) error {
+	return errors.Join(b.away(), b.fakeUnits.StopUnit(ctx, name))
+}
+
+func (b restartingBus) StartUnit(ctx context.Context, name string) error {
+	return errors.Join(b.away(), b.fakeUnits.StartUnit(ctx, name))
+}
+
+func (b restartingBus) Members(ctx context.Context, target string) ([]string, error) {
+	names, err := b.fakeUnits.Members(ctx, target)
+	return names, errors.Join(b.away(), err)
+}
+
+// TestStepsWaitForTheBus: a bus that is being restarted fails neither a drain nor
+// its undoing; one that is gone fails them in bounded time.
+func TestStepsWaitForTheBus(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		away time.Duration
+		ok   bool
+	}{"restarted": {4 * time.Second, true}, "gone": {time.Hour, false}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				for what, call := range map[string]func(Step) error{
+					"run":  func(s Step) error { return s.Run(t.Context()) },
+					"undo": func(s Step) error { return s.(Undoer).Undo(t.Context()) },
+				} {
+					step, err := TargetStep(restartingBus{&fakeUnits{members: []string{"a.service"}}, time.Now().Add(tc.away)}, "fleet-serving.target")
+					require.NoError(t, err)
+					begin := time.Now()
+					err = call(step)
+					require.Equal(t, tc.ok, err == nil, "%s: %v", what, err)
+					require.LessOrEqual(t, time.Since(begin), availableWithin+time.Second)
+				}
+			})
+		})
+	}
+}

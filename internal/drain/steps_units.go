@@ -36,6 +36,25 @@ const (
 	killWait = time.Second
 )
 
+// ErrUnavailable is what Units wrap when systemd cannot be asked now: the bus is
+// being restarted, say. What is asked is then tried again for a while.
+var ErrUnavailable = errors.New("systemd cannot be asked now")
+
+// availableWithin is how long a step waits for a systemd that cannot be asked.
+const availableWithin = 10 * time.Second
+
+// patiently calls something again for as long as systemd cannot be asked, within
+// a bound.
+func patiently(ctx context.Context, call func() error) error {
+	end := time.Now().Add(availableWithin)
+	for {
+		err := call()
+		if !errors.Is(err, ErrUnavailable) || time.Now().After(end) || pause(ctx, unitEvery) != nil {
+			return err
+		}
+	}
+}
+
 // errNoUnits says that there is no systemd to ask.
 var errNoUnits = errors.New("systemd is not available")
 
@@ -48,7 +67,9 @@ type targetStep struct {
 // unit that is PartOf= it, each by its own rules; Undo starts the target, which
 // starts those that it wants. The step has done its work when all members have
 // stopped well: systemd says done of the target's job even when a member had to
-// be killed. When the step's time is up, what is left is killed.
+// be killed. When the step's time is up, what is left is killed,
+// where the agent has the right to; as packaged it has not, and the unit's own
+// TimeoutStopSec= ends it.
 //
 // units may be nil; the step then fails and says so.
 func TargetStep(units Units, name string) (Step, error) {
@@ -64,7 +85,11 @@ func (s targetStep) Run(ctx context.Context) error {
 	if s.units == nil {
 		return fmt.Errorf("stop %s: %w", s.name, errNoUnits)
 	}
-	members, err := s.units.Members(ctx, s.name)
+	var members []string
+	err := patiently(ctx, func() (err error) {
+		members, err = s.units.Members(ctx, s.name)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("list the members of %s: %w", s.name, err)
 	}
@@ -103,7 +128,7 @@ func startUnit(ctx context.Context, units Units, name string) error {
 	if units == nil {
 		return fmt.Errorf("start %s: %w", name, errNoUnits)
 	}
-	if err := units.StartUnit(ctx, name); err != nil {
+	if err := patiently(ctx, func() error { return units.StartUnit(ctx, name) }); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
 	return nil
@@ -118,7 +143,7 @@ func stopUnits(ctx context.Context, units Units, name string, members []string) 
 			watched = append(watched, m)
 		}
 	}
-	err := units.StopUnit(ctx, name)
+	err := patiently(ctx, func() error { return units.StopUnit(ctx, name) })
 	if err != nil && ctx.Err() == nil {
 		// The job failed. How the members are says more, if it says anything.
 		return errors.Join(append([]error{fmt.Errorf("stop %s: %w", name, err)}, inspect(ctx, units, watched).failed...)...)
@@ -171,13 +196,17 @@ func timeIsUp(ctx context.Context, units Units, name string, watched []string) e
 	if len(l.running) == 0 {
 		return errors.Join(l.failed...) // the last one stopped just in time
 	}
-	errs := []error{fmt.Errorf("stop %s: still stopping, killed: %s", name, strings.Join(l.running, ", "))}
+	var errs []error
 	for _, unit := range l.running {
 		if err := units.KillUnit(kctx, unit, syscall.SIGKILL); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	what := "killed"
+	if len(errs) > 0 { // as packaged the agent may not: the unit's TimeoutStopSec= ends it
+		what = "not all could be killed"
+	}
+	return errors.Join(append([]error{fmt.Errorf("stop %s: still stopping, %s: %s", name, what, strings.Join(l.running, ", "))}, errs...)...)
 }
 
 // A HookConfig configures a HookStep.
@@ -223,7 +252,7 @@ func (s hookStep) Run(ctx context.Context) error {
 			return fmt.Errorf("tell %s the cause: %w", s.unit, err)
 		}
 	}
-	err := s.units.StartUnit(ctx, s.unit)
+	err := patiently(ctx, func() error { return s.units.StartUnit(ctx, s.unit) })
 	if ctx.Err() != nil {
 		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(killWait, max(BriefFrom(ctx).StopWithin/2, unitEvery)))
 		defer cancel()

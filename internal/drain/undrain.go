@@ -65,7 +65,7 @@ func (r *Runner) Undrain(ctx context.Context, by, reason string) error {
 	err := r.undo(uctx, f)
 
 	r.mu.Lock()
-	u.err = err
+	u.err, r.undone = err, err
 	r.undoing = nil
 	r.notify()
 	r.mu.Unlock()
