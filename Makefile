@@ -55,6 +55,13 @@ deb-check: deb ## Check the packages: contents, lintian, and that a second build
 $(TOOLS)/nfpm:
 	GOBIN=$(TOOLS) go install $(NFPM)
 
+SUITES ?=
+e2e: ## Check the packages on machines with a real systemd (root; SUITES="bookworm trixie bullseye" for all of it)
+	e2e/run.sh $(SUITES)
+
+e2e-vm: ## Check one boot in a virtual machine (root, amd64)
+	e2e/vm.sh
+
 bench: build ## Measure: probe cost against a static handler, size, start, memory, idle CPU
 	go test -run '^$$' -bench . -benchtime 2s ./internal/health
 	go run ./internal/bench -bin bin
@@ -68,4 +75,4 @@ fuzz: ## Fuzz every parser for FUZZTIME each (20s)
 docs: ## Write the generated documentation again
 	go run ./internal/docs
 
-.PHONY: help build build-all demo test race lint deb deb-check bench fuzz docs
+.PHONY: e2e e2e-vm help build build-all demo test race lint deb deb-check bench fuzz docs

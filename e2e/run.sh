@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# run.sh [SUITE...]: builds what is checked, boots nodes and runs the checks of
+# this directory on them. As root, on a machine with Debian's packages and Go.
+#
+# Without arguments: all checks on Debian 12, the short leg on Debian 13 and 11.
+# With: all checks on each SUITE (bookworm, trixie, bullseye) that is named.
+# E2E_RUN=REGEXP runs some groups of checks, as in go test -run: /bookworm/events
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+full=("$@") short=()
+if [ $# -eq 0 ]; then
+  full=(bookworm)
+  short=(trixie bullseye)
+fi
+[ "$(id -u)" -eq 0 ] || {
+  echo "run.sh needs root: it boots machines" >&2
+  exit 1
+}
+
+missing=()
+for pair in systemd-nspawn:systemd-container mmdebstrap:mmdebstrap zstd:zstd ip:iproute2 nsenter:util-linux pgrep:procps \
+  packer:packer ssh-keygen:openssh-client; do
+  command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+out=$PWD/bin/e2e
+export E2E_STATE=$out/nodes
+mkdir -p "$out" "$E2E_STATE"
+
+cleanup() {
+  local dir
+  for dir in "$E2E_STATE"/*/upper; do
+    [ ! -d "$dir" ] || e2e/node.sh remove "$(basename "${dir%/upper}")" || true
+  done
+  ! mountpoint -q "$E2E_STATE" || umount "$E2E_STATE"
+}
+cleanup # what a killed run left
+trap cleanup EXIT
+trap 'exit 1' HUP INT TERM
+
+# package NAME VERSION [FLAG...]: the Debian packages in $out/NAME, as `make deb`
+# builds them; flags are for the compiler.
+arch=$(dpkg --print-architecture)
+package() {
+  local dir=$out/$1 version=$2 name
+  shift 2
+  for name in fleet-agent fleetsim; do
+    CGO_ENABLED=0 go build -trimpath "$@" -ldflags "-s -w -X main.version=$version" -o "$dir/bin/$arch/$name" "./cmd/$name"
+  done
+  go run ./internal/packaging -version "$version" -arches "$arch" -nfpm bin/tools/nfpm -bin "$dir/bin" -dist "$dir"
+}
+
+build() {
+  make --no-print-directory bin/tools/nfpm TOOLS=bin/tools
+  # The new package counts what is covered; the old one is as it ships, and is the
+  # one whose start is timed.
+  package old dev
+  package new "$(git describe --tags --always --dirty)" -cover -covermode=atomic -coverpkg=./...
+  CGO_ENABLED=0 go build -tags e2e -o "$out/notifyd" ./e2e/notifyd
+  go test -c -tags e2e -o "$out/e2e.test" ./e2e
+}
+
+echo "== build"
+build >"$out/build.log" 2>&1 &
+builder=$!
+mount -t tmpfs -o mode=755 fleet-agent-e2e "$E2E_STATE" # in memory: an fsync costs nothing, nor does a copy
+for suite in "${full[@]}" "${short[@]}"; do
+  archive=$(e2e/rootfs.sh "$suite")
+  mkdir "$E2E_STATE/rootfs-$suite"
+  tar --zstd -xpf "$archive" -C "$E2E_STATE/rootfs-$suite"
+done
+wait $builder || {
+  cat "$out/build.log" >&2
+  exit 1
+}
+
+echo "== check (after ${SECONDS} s)"
+rm -rf "$out/coverage"
+mkdir "$out/coverage"
+rc=0
+"$out/e2e.test" -test.run "${E2E_RUN:-.}" -test.parallel "${E2E_PARALLEL:-4}" -test.timeout 20m \
+  -full "${full[*]}" -short-leg "${short[*]}" -root "$PWD" \
+  -old "$(echo "$out"/old/fleet-agent_*.deb)" -new "$(echo "$out"/new/fleet-agent_*.deb)" \
+  -notifyd "$out/notifyd" -coverage "$out/coverage" || rc=$?
+
+if [ -n "$(ls "$out/coverage")" ]; then
+  echo "== coverage of the agent in the nodes"
+  go tool covdata percent -i="$out/coverage"
+  go tool covdata textfmt -i="$out/coverage" -o "$out/coverage.out"
+fi
+echo "== done in ${SECONDS} s"
+exit $rc

@@ -1,0 +1,85 @@
+//go:build e2e
+
+// Package e2e checks the packages on machines with a real systemd as PID 1, real
+// D-Bus, logind, polkit and journald: systemd-nspawn containers that node.sh boots
+// and run.sh builds everything for. README.md says how to run it.
+//
+// Checks come in groups. A group has a node of its own, freshly booted, on which
+// its checks run one after another; groups run beside each other. Every check is a
+// line, ok or FAIL; below one that failed is what was wrong and the journal.
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// settings say what is checked; run.sh gives them.
+var settings struct {
+	full, short string // suites, separated by spaces
+	root        string // of the repository
+	oldDeb      string // as it ships
+	newDeb      string // counts what is covered
+	notifyd     string
+	coverage    string // directory for the counters
+}
+
+// A groupOfChecks is what one node goes through.
+type groupOfChecks struct {
+	name  string
+	short bool // part of the short leg
+	run   func(g *group)
+}
+
+// groups begins with those that take longest.
+var groups = []groupOfChecks{
+	{"events", false, checkEvents},
+	{"faults", false, checkFaults},
+	{"bake", false, checkBake},
+	{"install", true, checkInstall},
+	{"preempt", true, checkPreempt},
+	{"probe", true, checkProbe},
+	{"shutdown", true, checkShutdown},
+	{"hardening", false, checkHardening},
+	{"limits", false, checkLimits},
+}
+
+func TestMain(m *testing.M) {
+	flag.StringVar(&settings.full, "full", "", "suites for all checks")
+	flag.StringVar(&settings.short, "short-leg", "", "suites for the short leg")
+	flag.StringVar(&settings.root, "root", "", "root of the repository")
+	flag.StringVar(&settings.oldDeb, "old", "", "package that is upgraded from")
+	flag.StringVar(&settings.newDeb, "new", "", "package that is upgraded to")
+	flag.StringVar(&settings.notifyd, "notifyd", "", "the program notifyd")
+	flag.StringVar(&settings.coverage, "coverage", "", "directory for what the agent covers")
+	flag.Parse()
+	if settings.root == "" || os.Getenv("E2E_STATE") == "" {
+		fmt.Fprintln(os.Stderr, "e2e: run these checks with e2e/run.sh, which builds what they need")
+		os.Exit(2)
+	}
+	os.Exit(m.Run())
+}
+
+func TestSuites(t *testing.T) {
+	var out report
+	t.Cleanup(out.summary) // after the groups, which run in parallel
+	for _, leg := range []struct {
+		suites string
+		full   bool
+	}{{settings.full, true}, {settings.short, false}} {
+		for suite := range strings.FieldsSeq(leg.suites) {
+			for _, c := range groups {
+				if !leg.full && !c.short {
+					continue
+				}
+				t.Run(suite+"/"+c.name, func(t *testing.T) {
+					t.Parallel()
+					c.run(newGroup(t, &out, suite, c.name))
+				})
+			}
+		}
+	}
+}

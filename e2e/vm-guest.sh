@@ -1,0 +1,117 @@
+#!/bin/bash
+# vm-guest.sh: the checks that vm.sh runs, in the machine, and then its end.
+set -u
+exec 2>&1
+passed=0 failed=0
+
+# check NAME COMMAND...: the command succeeds, or its output says why not.
+check() {
+  local name=$1 why
+  shift
+  if why=$("$@" 2>&1); then
+    passed=$((passed + 1))
+    echo "ok   $name"
+  else
+    failed=$((failed + 1))
+    echo "FAIL $name"
+    printf '%s\n' "$why" | tail -n 20 | sed 's/^/    /'
+    journalctl -b -u fleet-agent -n 20 --no-pager -o cat | sed 's/^/    /'
+  fi
+}
+
+# eventually SECONDS COMMAND...: the command succeeds within that time.
+eventually() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ $SECONDS -lt $end ] || return 1
+    sleep 0.5
+  done
+}
+
+serves() { fleet-agent status --wait-for serving --timeout 60s; }
+
+unified() { [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; }
+
+no_cycle() { ! journalctl -b --no-pager | grep -E 'ordering cycle|deleted to break'; }
+
+on_its_way() { systemctl --no-pager list-dependencies --plain multi-user.target | grep -q fleet-agent.service; }
+
+# The agent waits for nothing that takes long: it is up before multi-user.target.
+early() {
+  [ "$(systemctl show -P ActiveEnterTimestampMonotonic fleet-agent)" -le "$(systemctl show -P ActiveEnterTimestampMonotonic multi-user.target)" ]
+}
+
+socket_first() {
+  [ "$(systemctl show -P ActiveEnterTimestampMonotonic fleet-agent.socket)" -le "$(systemctl show -P ExecMainStartTimestampMonotonic fleet-agent)" ]
+}
+
+hog='head -c 400000000 /dev/zero | tail -c 400000000 | wc -c'
+oom() {
+  systemd-run --quiet --unit=hog -p MemoryMax=64M -p MemorySwapMax=0 -p Type=oneshot sh -c "$hog"
+  [ "$(systemctl show -P Result hog)" = oom-kill ] || {
+    systemctl status --no-pager hog
+    false
+  }
+}
+
+agent_oom() {
+  printf 'checks:\n  - {name: hog, exec: {command: [sh, -c, "%s"]}, severity: warning, interval: 5s, timeout: 60s, fail_after: 1}\n' "$hog" >/etc/fleet-agent/conf.d/hog.yaml
+  systemctl reload fleet-agent
+  eventually 60 killed
+  local rc=$?
+  rm /etc/fleet-agent/conf.d/hog.yaml
+  eventually 20 systemctl reload-or-restart fleet-agent
+  [ $rc -eq 0 ] && serves
+}
+killed() { journalctl -b -k --no-pager | grep -q 'Memory cgroup out of memory.*' && journalctl -b -u fleet-agent --no-pager | grep -q 'OOM'; }
+
+limits() {
+  [ "$(cat "/proc/$(systemctl show -P MainPID fleet-agent)/oom_score_adj")" = -500 ] &&
+    [ "$(cat /sys/fs/cgroup/system.slice/fleet-agent.service/memory.max)" = $((256 << 20)) ] &&
+    [ "$(cat /sys/fs/cgroup/system.slice/fleet-agent.service/pids.max)" = 512 ]
+}
+
+step_clock() {
+  local pid
+  pid=$(systemctl show -P MainPID fleet-agent)
+  date -s "$1" >/dev/null
+  # Longer than the watchdog's pings and the polls are apart.
+  for _ in 1 2 3 4 5; do
+    sleep 1 # between two looks
+    curl -sf -o /dev/null http://127.0.0.1:8080/healthz || return 1
+  done
+  serves && [ "$(systemctl show -P MainPID fleet-agent)" = "$pid" ]
+}
+
+preempt() {
+  local id
+  id=$(fleetsim event publish Preempt --notice 60s --hold --control 127.0.0.1:9300) || return 1
+  fleet-agent status --wait-for drained --timeout 60s || return 1
+  [ "$(systemctl is-active nginx)" = inactive ] || return 1
+  eventually 10 sh -c 'fleetsim acks --control 127.0.0.1:9300 | grep -q accepted' || return 1
+  fleetsim event complete "$id" --control 127.0.0.1:9300 && serves && eventually 20 systemctl is-active nginx
+}
+
+echo "note the boot ends: $(timeout 120 systemctl is-system-running --wait)"
+ip addr add 169.254.169.254/32 dev lo
+systemd-run --quiet --unit=fleetsim fleetsim imds --vm web_0 --listen 169.254.169.254:80 --control 127.0.0.1:9300
+
+check "cgroups are version 2" unified
+check "no ordering cycle in this boot" no_cycle
+check "the boot wants the agent" on_its_way
+check "the probe port is open before the agent starts" socket_first
+check "the agent is up before multi-user.target" early
+check "the node serves" serves
+check "the limits of the unit are in force" limits
+check "a service over its memory limit ends in oom-kill" oom
+check "a check over the agent's memory limit is killed, and the node serves" agent_oom
+check "the clock is set an hour ahead: the node serves on" step_clock '+1 hour'
+check "and back: the node serves on" step_clock '-1 hour'
+check "Preempt: drained, acked, and back" preempt
+echo "note the agent in this boot (emulated):"
+systemd-analyze blame --no-pager | grep fleet-agent.service | sed 's/^ */    /'
+systemd-analyze critical-chain --no-pager fleet-agent.service | sed 's/^/    /'
+systemd-analyze time --no-pager | sed 's/^/    /'
+echo "$passed passed, $failed failed"
+systemctl poweroff
