@@ -78,6 +78,7 @@ type Agent struct {
 	manager     *systemd.Manager
 	inhibitor   *systemd.Inhibitor
 	observer    *observer
+	herald      *herald
 	certificate *certificate // nil for plain HTTP
 	metrics     *metrics
 
@@ -121,6 +122,7 @@ func New(cfg Config) (*Agent, error) {
 		}
 	}
 	a.observer = newObserver(a)
+	a.herald = newHerald(a)
 	return a, nil
 }
 
@@ -274,6 +276,7 @@ func (a *Agent) core() []service {
 		{"checks", a.monitor.Run},
 		{"coordinator", a.coordinator.Run},
 		{"observer", a.observer.Run},
+		{"notifications", a.herald.Run},
 		{"identity", a.identify},
 		{"scheduled events", func(ctx context.Context) error { return a.poller.Run(ctx, a.coordinator.observe) }},
 	}

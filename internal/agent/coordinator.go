@@ -138,10 +138,11 @@ func (c *coordinator) Run(ctx context.Context) error {
 	}
 }
 
-// resume takes up what the journal says was interrupted, a drain or an undrain.
-// The gate was closed before the probe listener opened.
+// resume takes up a drain that was interrupted. The gate was closed before the
+// probe listener opened, so that there is nothing to do about one that has ended;
+// an undrain that was interrupted goes on in release.
 func (c *coordinator) resume(ctx context.Context) {
-	if !c.draining() {
+	if d := c.journal.State().Drain; d == nil || d.Finished() {
 		return
 	}
 	c.work.Go(func() {
@@ -339,10 +340,8 @@ func (c *coordinator) release(ctx context.Context, events []eventView) {
 		c.openForgottenGate()
 		return
 	}
-	for _, cause := range s.Causes {
-		if c.holds(cause, events) {
-			return
-		}
+	if !s.Undraining && slices.ContainsFunc(s.Causes, func(cause drain.Cause) bool { return c.holds(cause, events) }) {
+		return
 	}
 	ended := make(chan struct{})
 	c.undraining = ended

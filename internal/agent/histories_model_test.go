@@ -161,6 +161,7 @@ func (h *history) rebooted() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.operator, h.shutdown, h.met = false, time.Time{}, false
+	clear(h.stands)
 	for _, f := range h.facts {
 		f.seen = false
 		if t := h.truth(f); t.live && t.started && f.restarts() {
@@ -309,7 +310,7 @@ func (h *history) acks(id string) {
 		wrong("the drain has not ended")
 	case f.ack == "after-drain":
 		for _, s := range h.steps {
-			if !s.optional && !h.finished[d.ID][s.name] {
+			if !s.optional && !h.stands[s.name] {
 				wrong("step " + s.name + " is not done")
 			}
 		}

@@ -90,6 +90,7 @@ type history struct {
 	mu       sync.Mutex
 	problems []string
 	finished map[string]map[string]bool // drain -> steps that have ended well
+	stands   map[string]bool            // steps that have ended well and were not taken back
 }
 
 type appointment struct {
@@ -140,7 +141,7 @@ func newHistory(t *testing.T, seed uint64, dir string) *history {
 			sim: simimds.New(simimds.Config{VMs: []simimds.Instance{{Name: self}, {Name: other}}}),
 		},
 		rng: rng, seed: seed, begin: time.Now(), mangle: rng.IntN(3) == 0,
-		moved: map[string]time.Duration{}, finished: map[string]map[string]bool{},
+		moved: map[string]time.Duration{}, finished: map[string]map[string]bool{}, stands: map[string]bool{},
 	}
 	for i := range 1 + rng.IntN(3) {
 		h.steps = append(h.steps, &testStep{
@@ -433,10 +434,18 @@ func (s heardStep) Run(ctx context.Context) error {
 		if s.h.finished[id] == nil {
 			s.h.finished[id] = map[string]bool{}
 		}
-		s.h.finished[id][s.name] = true
+		s.h.finished[id][s.name], s.h.stands[s.name] = true, true
 		s.h.mu.Unlock()
 	}
 	return err
+}
+
+// Undo takes the step back.
+func (s heardStep) Undo(ctx context.Context) error {
+	s.h.mu.Lock()
+	delete(s.h.stands, s.name)
+	s.h.mu.Unlock()
+	return s.testStep.Undo(ctx)
 }
 
 // mangled is the way to the metadata service, and hears each ack that leaves.

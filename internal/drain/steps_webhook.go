@@ -22,7 +22,7 @@ const (
 	webhookRetries = 1000 // the step's time is the bound
 )
 
-// A WebhookConfig configures a WebhookStep.
+// A WebhookConfig configures a Webhook or a WebhookStep.
 type WebhookConfig struct {
 	// URL is http or https. It may hold secrets, as may Headers: neither is in
 	// errors, but for the URL's scheme and host.
@@ -34,12 +34,17 @@ type WebhookConfig struct {
 	Transport http.RoundTripper
 }
 
-type webhookStep struct {
+// A Webhook posts JSON to one URL. It is safe for concurrent use.
+type Webhook struct {
 	url     string
 	place   string // scheme and host: what may be shown
 	headers map[string]string
-	node    func() string
 	client  *http.Client
+}
+
+type webhookStep struct {
+	hook *Webhook
+	node func() string
 }
 
 // WebhookMessage is the body that a WebhookStep posts.
@@ -54,10 +59,17 @@ type WebhookMessage struct {
 	Deadline  *time.Time `json:"deadline,omitempty"`
 }
 
-// WebhookStep returns a step that posts the cause as JSON and waits for an
-// answer of 2xx. Until its time is up it tries again after errors of the
-// connection and answers of 429 and 5xx. Redirects are not followed.
+// WebhookStep returns a step that posts the cause to a Webhook.
 func WebhookStep(cfg WebhookConfig) (Step, error) {
+	hook, err := NewWebhook(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return webhookStep{hook: hook, node: cfg.Node}, nil
+}
+
+// NewWebhook returns a Webhook; it refuses a URL that is not http or https.
+func NewWebhook(cfg WebhookConfig) (*Webhook, error) {
 	u, err := url.Parse(cfg.URL)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, errors.New("the webhook's URL is not that of a host by http or https")
@@ -76,9 +88,9 @@ func WebhookStep(cfg WebhookConfig) (Step, error) {
 			return http.ErrUseLastResponse
 		},
 	}
-	return webhookStep{
+	return &Webhook{
 		url: cfg.URL, place: u.Scheme + "://" + u.Host,
-		headers: maps.Clone(cfg.Headers), node: cfg.Node, client: client,
+		headers: maps.Clone(cfg.Headers), client: client,
 	}, nil
 }
 
@@ -91,7 +103,14 @@ func (s webhookStep) Run(ctx context.Context) error {
 	if s.node != nil {
 		m.Node = s.node()
 	}
-	body, err := json.Marshal(m)
+	return s.hook.Post(ctx, m)
+}
+
+// Post posts a message as JSON and waits for an answer of 2xx. Until ctx is done
+// it tries again after errors of the connection and answers of 429 and 5xx.
+// Redirects are not followed. Errors name scheme and host only.
+func (s *Webhook) Post(ctx context.Context, message any) error {
+	body, err := json.Marshal(message)
 	if err != nil {
 		return fmt.Errorf("encode the webhook's body: %w", err)
 	}

@@ -8,69 +8,70 @@ import (
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/journal"
-	slogjournal "github.com/systemd/slog-journal"
 )
 
 // LogHandler returns where the agent's log goes: to journald in its own protocol
 // when stderr leads there, as lines of text to stderr otherwise.
 func LogHandler(stderr io.Writer, level slog.Leveler) slog.Handler {
 	if connected, err := journal.StderrIsJournalStream(); err == nil && connected {
-		native, err := slogjournal.NewHandler(&slogjournal.Options{Level: level, ReplaceAttr: journalField})
-		if err == nil {
-			return &journalHandler{native: native, text: attributesOnly}
-		}
+		return &journalHandler{level: level, send: journal.Send}
 	}
 	return slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})
 }
 
-// journalField makes a key one that journald takes; it drops others silently.
-func journalField(_ []string, a slog.Attr) slog.Attr {
-	a.Key = "FLEET_" + strings.ToUpper(a.Key)
-	return a
-}
-
 // journalHandler gives journald every attribute as a field to search by, and
-// once more in the message, because journalctl shows nothing else.
+// once more in the message, because journalctl shows nothing else. Groups are
+// not used in this program and are flattened.
 type journalHandler struct {
-	native slog.Handler
-	text   func(io.Writer) slog.Handler
+	level slog.Leveler
+	send  func(message string, priority journal.Priority, fields map[string]string) error
+	attrs []slog.Attr
 }
 
 // Enabled implements slog.Handler.
-func (h *journalHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	return h.native.Enabled(ctx, level)
+func (h *journalHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= h.level.Level()
 }
 
 // Handle implements slog.Handler.
 func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
+	r = r.Clone()
+	r.AddAttrs(h.attrs...)
+	fields := make(map[string]string, r.NumAttrs())
+	r.Attrs(func(a slog.Attr) bool {
+		fields[journalField(a.Key)] = a.Value.Resolve().String()
+		return true
+	})
 	var attributes bytes.Buffer
-	if err := h.text(&attributes).Handle(ctx, r); err != nil {
+	if err := attributesOnly(&attributes).Handle(ctx, r); err != nil {
 		return err
 	}
-	if text := strings.TrimSpace(attributes.String()); text != "" {
-		full := slog.NewRecord(r.Time, r.Level, r.Message+" "+text, r.PC)
-		r.Attrs(func(a slog.Attr) bool {
-			full.AddAttrs(a)
-			return true
-		})
-		r = full
-	}
-	return h.native.Handle(ctx, r)
+	return h.send(strings.TrimSpace(r.Message+" "+attributes.String()), priority(r.Level), fields)
 }
 
 // WithAttrs implements slog.Handler.
 func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &journalHandler{
-		native: h.native.WithAttrs(attrs),
-		text:   func(w io.Writer) slog.Handler { return h.text(w).WithAttrs(attrs) },
-	}
+	with := *h
+	with.attrs = append(append([]slog.Attr{}, h.attrs...), attrs...)
+	return &with
 }
 
 // WithGroup implements slog.Handler.
-func (h *journalHandler) WithGroup(name string) slog.Handler {
-	return &journalHandler{
-		native: h.native.WithGroup(name),
-		text:   func(w io.Writer) slog.Handler { return h.text(w).WithGroup(name) },
+func (h *journalHandler) WithGroup(string) slog.Handler { return h }
+
+// journalField makes a key one that journald takes; it drops others silently.
+func journalField(key string) string { return "FLEET_" + strings.ToUpper(key) }
+
+func priority(level slog.Level) journal.Priority {
+	switch {
+	case level >= slog.LevelError:
+		return journal.PriErr
+	case level >= slog.LevelWarn:
+		return journal.PriWarning
+	case level >= slog.LevelInfo:
+		return journal.PriInfo
+	default:
+		return journal.PriDebug
 	}
 }
 

@@ -2,41 +2,37 @@ package systemd
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"testing"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/stretchr/testify/require"
 )
 
-// recorder is a handler that keeps what it was given.
-type recorder struct {
-	slog.Handler
-	records []slog.Record
-}
-
-func (r *recorder) Enabled(context.Context, slog.Level) bool { return true }
-
-func (r *recorder) Handle(_ context.Context, record slog.Record) error {
-	r.records = append(r.records, record)
-	return nil
+type sent struct {
+	message  string
+	priority journal.Priority
+	fields   map[string]string
 }
 
 func TestJournalMessagesCarryTheirAttributes(t *testing.T) {
-	native := &recorder{}
-	logger := slog.New(&journalHandler{native: native, text: attributesOnly})
+	var got []sent
+	logger := slog.New(&journalHandler{level: slog.LevelInfo, send: func(m string, p journal.Priority, f map[string]string) error {
+		got = append(got, sent{m, p, f})
+		return nil
+	}})
 	logger.Warn("imds blind", "class", "denied", "err", "status 403: no rule allows it")
+	logger.With("drain_id", "d1").Error("drain failed")
 	logger.Info("agent stopped")
-
-	require.Len(t, native.records, 2)
-	require.Equal(t, `imds blind class=denied err="status 403: no rule allows it"`, native.records[0].Message)
-	require.Equal(t, slog.LevelWarn, native.records[0].Level)
-	require.Equal(t, 2, native.records[0].NumAttrs(), "the fields stay, to search by")
-	require.Equal(t, "agent stopped", native.records[1].Message)
-}
-
-func TestJournalFieldsAreValid(t *testing.T) {
-	require.Equal(t, "FLEET_EVENT_ID", journalField(nil, slog.String("event_id", "x")).Key)
+	logger.Debug("not wanted")
+	require.Equal(t, []sent{
+		{
+			`imds blind class=denied err="status 403: no rule allows it"`, journal.PriWarning,
+			map[string]string{"FLEET_CLASS": "denied", "FLEET_ERR": "status 403: no rule allows it"},
+		},
+		{"drain failed drain_id=d1", journal.PriErr, map[string]string{"FLEET_DRAIN_ID": "d1"}},
+		{"agent stopped", journal.PriInfo, map[string]string{}},
+	}, got)
 }
 
 func TestLogHandlerWritesTextWithoutJournal(t *testing.T) {
