@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -72,6 +73,7 @@ type testStep struct {
 	takes    time.Duration
 	fails    bool
 	optional bool
+	min, max time.Duration // max 0: a minute
 
 	mu                   sync.Mutex
 	begun, ended, undone int
@@ -167,7 +169,7 @@ func (w *world) plan() *drain.Plan {
 	w.t.Helper()
 	var steps []drain.StepConfig
 	for _, s := range w.steps {
-		steps = append(steps, drain.StepConfig{Name: s.name, Kind: "exec", Max: time.Minute, Optional: s.optional, Step: s})
+		steps = append(steps, drain.StepConfig{Name: s.name, Kind: "exec", Min: s.min, Max: cmp.Or(s.max, time.Minute), Optional: s.optional, Step: s})
 	}
 	plan, err := drain.NewPlan(steps)
 	require.NoError(w.t, err)
