@@ -87,7 +87,10 @@ func (c *coordinator) ackState(e eventView) (state, reason string) {
 	case d.Ack == scheduledevents.AckImmediately:
 	case !inEffect || done.Drained == drain.ResultNone: // not by a drain that was taken back
 		return ackPending, "until the drain has ended"
-	case done.Drained != drain.ResultSucceeded && d.Ack != scheduledevents.AckAfterDrainEvenIfFailed:
+	case done.Drained == drain.ResultSucceeded:
+	case len(c.asked) > 0: // another cause, for which what failed is tried again
+		return ackPending, "until the drain has ended"
+	case d.Ack != scheduledevents.AckAfterDrainEvenIfFailed:
 		return ackNever, "the drain did not succeed"
 	}
 	return ackSending, ""

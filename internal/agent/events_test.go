@@ -110,6 +110,35 @@ func TestFailedDrainIsNotAcked(t *testing.T) {
 	}
 }
 
+// TestAckWaitsForTheSecondTry: the ack of a drain that has failed, allowed by the
+// policy, is not sent while another cause makes the agent try again.
+func TestAckWaitsForTheSecondTry(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.conf.ScheduledEvents.Events["Reboot"] = config.EventPolicy{Action: "drain", Ack: "after-drain-even-if-failed"}
+		w.steps = []*testStep{{name: "slow", takes: 20 * time.Second, fails: true}}
+		w.serving()
+		require.NoError(t, w.sim.SetFault(simimds.Fault{Kind: simimds.FaultStatus, Status: 429, Method: http.MethodPost}))
+		first := w.sim.Publish(simimds.EventSpec{Type: simimds.Reboot, Resources: []string{self}, Hold: true})
+		failed := func() bool { d := w.status().Drain; return d != nil && d.Phase == "failed" }
+		for !failed() {
+			w.pass(time.Second)
+		}
+		w.pass(5 * time.Second)
+		require.Equal(t, ackSending, w.status().Events[0].Ack)
+
+		w.sim.Publish(simimds.EventSpec{Type: simimds.Terminate, Resources: []string{self}, Hold: true})
+		w.pass(3 * time.Second)
+		require.False(t, failed(), "it is tried again")
+		w.sim.ClearFaults()
+		for !failed() {
+			require.Zero(t, w.accepted(first))
+			w.pass(time.Second)
+		}
+		w.pass(5 * time.Second)
+		require.Equal(t, 1, w.accepted(first))
+	})
+}
+
 // TestStoppingDrainsNothing: SIGTERM ends the agent, not the node's work.
 func TestStoppingDrainsNothing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

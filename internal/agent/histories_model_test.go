@@ -53,6 +53,8 @@ type fact struct {
 
 	changed   time.Time // by Azure
 	reused    bool      // it came back under its id
+	gone      time.Time // since when it is not there; zero: it is
+	kept      bool      // and so soon that the agent may not have missed it
 	seen      bool      // the node has gone unready for it, and stays so while it is there
 	dismissed bool      // nothing is done about it any more
 	free      bool      // too close to call: no rule
@@ -90,10 +92,11 @@ func (h *history) published(spec simimds.EventSpec, conf *config.Config) {
 		h.facts = append(h.facts, f)
 	} else {
 		f.reused, f.seen = true, false
+		f.kept = f.gone.IsZero() || time.Since(f.gone) < pollBound || !time.Now().After(h.blindUntil)
 		f.free = f.free || f.dismissed
 		delete(h.moved, f.id)
 	}
-	f.changed, f.calm = time.Now(), time.Now()
+	f.changed, f.calm, f.gone = time.Now(), time.Now(), time.Time{}
 }
 
 func (h *history) fact(id string) *fact {
@@ -196,6 +199,9 @@ func (h *history) judge() (problems []string) {
 		t := h.truth(f)
 		if !t.live {
 			f.seen, f.calm = false, now
+			if f.gone.IsZero() {
+				f.gone = now
+			}
 			continue
 		}
 		// Had it started when the agent first looked, or did it start after?
@@ -211,7 +217,7 @@ func (h *history) judge() (problems []string) {
 		if f.seen && !f.dismissed {
 			unready = f.id
 		}
-		busy = busy || f.free || acts && due > -pollBound
+		busy = busy || f.free || acts && (due > -pollBound || f.kept && drainsFor(state.Drain, f.id))
 		if n := h.accepted(f.id); n > 1 {
 			wrong("%s was acked %d times", f.id, n)
 		} else if n == 0 && h.ackIsDue(f, t, due, sees, state.Drain) {
