@@ -78,6 +78,7 @@ type Agent struct {
 	manager     *systemd.Manager
 	inhibitor   *systemd.Inhibitor
 	observer    *observer
+	bus         *busWatch
 	herald      *herald
 	certificate *certificate // nil for plain HTTP
 	metrics     *metrics
@@ -122,6 +123,7 @@ func New(cfg Config) (*Agent, error) {
 		}
 	}
 	a.observer = newObserver(a)
+	a.bus = &busWatch{a: a, root: "/"}
 	a.herald = newHerald(a)
 	return a, nil
 }
@@ -263,7 +265,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		service{"systemd connection", a.manager.Run},
 	)
 	services = append(services, a.core()...)
-	services = append(services, service{"inhibitor", a.inhibitor.Run}, service{"trim", a.trim}, service{"stop notice", a.announceStop})
+	services = append(services, service{"inhibitor", a.inhibitor.Run}, service{"shutdown delay", a.bus.Run}, service{"trim", a.trim}, service{"stop notice", a.announceStop})
 	a.logger.Info("agent started", "version", a.cfg.Version, "probe", *a.probeAddr.Load(), "config_files", a.conf.Load().Files())
 	err = serve(ctx, services...)
 	a.logger.Info("agent stopped")
@@ -274,9 +276,9 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) core() []service {
 	return []service{
 		{"checks", a.monitor.Run},
+		{"notifications", a.herald.Run}, // stops after what it tells of
 		{"coordinator", a.coordinator.Run},
 		{"observer", a.observer.Run},
-		{"notifications", a.herald.Run},
 		{"identity", a.identify},
 		{"scheduled events", func(ctx context.Context) error { return a.poller.Run(ctx, a.coordinator.observe) }},
 	}
@@ -328,7 +330,7 @@ func (a *Agent) shutdown(ctx context.Context) {
 	}
 	window := time.Until(end)
 	a.logger.Info("system is going down", "window", window.Round(time.Millisecond))
-	a.coordinator.Shutdown(ctx, end.Add(-min(a.conf.Load().Drain.Reserve.D(), window/4)))
+	a.coordinator.Shutdown(ctx, end.Add(-shutdownReserve(a.conf.Load().Drain.Reserve.D(), window)))
 }
 
 // staysUp reports whether logind says that no shutdown is under way.

@@ -210,6 +210,7 @@ func (a *Agent) warnings() []string {
 	if err := a.runner.UndrainError(); err != nil {
 		list = append(list, "the last drain was not taken back completely: "+err.Error())
 	}
+	list = append(list, a.bus.warnings()...)
 	for _, name := range a.live.stalled() {
 		list = append(list, "the agent's "+name+" loop stands still")
 	}
