@@ -82,7 +82,7 @@ func (h *herald) Run(ctx context.Context) error {
 	var posts sync.WaitGroup
 	slots := make(chan struct{}, maxNotifications)
 
-	for {
+	for ended := false; ; {
 		changed := h.change()
 		now := h.drain()
 		for _, kind := range moments(h.last, now) {
@@ -105,12 +105,15 @@ func (h *herald) Run(ctx context.Context) error {
 			}
 		}
 		h.last = now
-		select {
-		case <-changed:
-		case <-ctx.Done():
+		if ended {
 			defer time.AfterFunc(notifyStop, stopSending).Stop()
 			posts.Wait()
 			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			ended = true // after one more look: what has just ended is told, too
 		}
 	}
 }
