@@ -352,8 +352,10 @@ func (h *history) undrain(force bool, ask func() error) error {
 	d := h.agent.journal.State().Drain
 	for i, f := range h.facts {
 		before[i] = *f
-		if force && drainsFor(d, f.id) && h.truth(f).live {
-			f.dismissed, f.free = true, f.free || f.reused
+		if force && drainsFor(d, f.id) {
+			// For good, if it was there; else the agent may not have missed it yet.
+			live := h.truth(f).live
+			f.dismissed, f.free = f.dismissed || live, f.free || f.reused || !live
 		}
 	}
 	h.mu.Unlock()
