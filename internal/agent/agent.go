@@ -352,15 +352,20 @@ const (
 func (a *Agent) identify(ctx context.Context) error {
 	var last imds.Class
 	for retry := identifyRetry; ; {
-		wait, recovered := identifyRefresh, a.poller.Changed()
+		wait, changed := identifyRefresh, a.poller.Changed()
+		var recovered <-chan struct{}
 		instance, err := a.client.Instance(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // the agent stops
 		case err != nil:
 			wait, retry = retry, min(2*retry, identifyRetryMax)
-			if a.poller.Status().State == scheduledevents.StateBlind {
-				wait = identifyRetryMax // it is told of the recovery, and has requests left for it
+			switch a.poller.Status().State {
+			case scheduledevents.StateStarting: // its first success says nothing
+			case scheduledevents.StateBlind:
+				wait, recovered = identifyRetryMax, changed // and has requests left for it
+			case scheduledevents.StateOK:
+				recovered = changed
 			}
 			if class := imds.Classify(err); class != last {
 				last = class
@@ -375,7 +380,7 @@ func (a *Agent) identify(ctx context.Context) error {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-recovered: // what the poller reaches again, a look-up may too
+		case <-recovered: // what the poller reaches again, this may too
 		case <-ctx.Done():
 		}
 		timer.Stop()

@@ -87,6 +87,21 @@ func TestSharedEventIsNotAcked(t *testing.T) {
 	}
 }
 
+// TestIdentityIsAskedOnce: a node that starts has few requests to spare.
+func TestIdentityIsAskedOnce(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.start()
+		w.pass(time.Minute)
+		asked := 0
+		for _, r := range w.sim.Requests() {
+			if strings.HasSuffix(r.Path, "/instance") {
+				asked++
+			}
+		}
+		require.Equal(t, 1, asked)
+	})
+}
+
 // TestFailedDrainIsNotAcked, unless the policy says so.
 func TestFailedDrainIsNotAcked(t *testing.T) {
 	for policy, want := range map[string]int{"after-drain": 0, "after-drain-even-if-failed": 1} {

@@ -241,24 +241,24 @@ func (r *Runner) Resume(ctx context.Context) (Outcome, bool, error) {
 		f.driven = true
 	}
 	undo := f.undraining && r.undoing == nil
+	keep := undo || !unfinished && !f.undraining
 	r.mu.Unlock()
+	if keep { // before admit is released: an undrain that comes next has the last word
+		r.cordon(ctx, f)
+	}
 	r.admit.Unlock()
 
 	var o Outcome
 	var err error
 	switch {
 	case undo:
-		r.cordon(ctx, f)
 		err = r.Undrain(ctx, f.undrainBy, f.undrainReason)
 		r.mu.Lock()
 		o = f.outcome()
 		r.mu.Unlock()
 	case run:
 		o, err = r.drive(ctx, f)
-	case unfinished:
-		o, err = r.join(ctx, f)
 	default:
-		r.cordon(ctx, f)
 		o, err = r.join(ctx, f)
 	}
 	return o, true, err

@@ -386,6 +386,36 @@ func TestResumeWhileSettling(t *testing.T) {
 	})
 }
 
+// TestUndrainBesideResume: an agent that starts finds that the cause of the drain
+// has gone before it has resumed it. In whichever order the two come, the node
+// is back in service.
+func TestUndrainBesideResume(t *testing.T) {
+	t.Parallel()
+	for _, ended := range []bool{false, true} {
+		for range 500 {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				plan := func(p *process) []StepConfig { return []StepConfig{p.taking("a", second)} }
+				p := w.start(0, plan)
+				if !ended {
+					time.AfterFunc(second/2, p.stop)
+				}
+				_, err := p.runner.Drain(p.ctx, request(0))
+				require.Equal(t, ended, err == nil)
+				p = w.start(0, plan)
+				var undrained error
+				var calls sync.WaitGroup
+				calls.Go(func() { _, _, _ = p.runner.Resume(p.ctx) })
+				calls.Go(func() { undrained = p.runner.Undrain(p.ctx, "test", "gone") })
+				calls.Wait()
+				require.NoError(t, undrained)
+				require.False(t, w.cordoned)
+				require.Equal(t, PhaseNone, p.runner.Status().Phase)
+			})
+		}
+	}
+}
+
 func TestAfterARebootTheNodeServes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

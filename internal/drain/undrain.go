@@ -78,6 +78,7 @@ func (r *Runner) undo(ctx context.Context, f *flight) error {
 	r.mu.Lock()
 	idle := !f.driven && f.result == ResultNone // begun by an agent that was killed
 	if idle {
+		f.driven = true // by this call: Resume is not to begin with it
 		f.cancelRest()
 	}
 	r.mu.Unlock()
