@@ -192,6 +192,7 @@ func (a *Agent) newDrain() error {
 	a.runner, err = drain.New(drain.Config{
 		Plan:       plan,
 		Journal:    a.journal,
+		Units:      drainUnits{a.manager},
 		Settle:     conf.Drain.Settle.D(),
 		Cordon:     func(_ context.Context, on bool) error { return a.gate.setDrain(on) },
 		Release:    func(context.Context) error { return a.gate.release() },

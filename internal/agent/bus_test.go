@@ -49,30 +49,23 @@ func onBus(t *testing.T, steps []config.Step, prepare func(b *systemdtest.Bus, r
 	conf.IMDS.Endpoint = "http://127.0.0.1:9" // nobody is there
 	conf.StateDir, conf.RunDir = filepath.Join(dir, "state"), filepath.Join(dir, "run")
 	conf.Drain.Settle, conf.Drain.Plan = 0, steps
-	log := &lockedBuffer{}
-	a, err := New(Config{Config: conf, Version: "test", BusAddress: b.Address(), Logger: slog.New(slog.NewTextHandler(log, nil))})
-	require.NoError(t, err)
-	a.bus.root = root
-	d := &daemon{a, t, log}
-	d.run()
-	w := &busWorld{d, b, conf}
+	w := &busWorld{bus: b, conf: conf}
+	w.start(t, root)
 	w.await("serving, with a lock", func() bool {
 		return w.status().State == control.StateServing && len(b.Logind.Locks()) == 1
 	})
 	return w
 }
 
-// run runs an agent that was made until the test ends.
-func (d *daemon) run() {
-	ctx, ran := d.t.Context(), make(chan error, 1)
-	go func() { ran <- d.Run(ctx) }()
-	d.t.Cleanup(func() {
-		require.NoError(d.t, <-ran)
-		if d.t.Failed() {
-			d.t.Log(d.log)
-		}
-	})
-	d.await("it listens", func() bool { return d.probeAddr.Load() != nil })
+// start starts an agent with the configuration, as the last one left the node.
+func (w *busWorld) start(t *testing.T, root string) {
+	t.Helper()
+	log := &lockedBuffer{}
+	a, err := New(Config{Config: w.conf, Version: "test", BusAddress: w.bus.Address(), Logger: slog.New(slog.NewTextHandler(log, nil))})
+	require.NoError(t, err)
+	a.bus.root = root
+	w.daemon = &daemon{Agent: a, t: t, log: log}
+	w.run()
 }
 
 func (w *busWorld) status() control.Status { return (&controlOps{w.Agent}).Status() }
@@ -139,6 +132,23 @@ func TestTarget(t *testing.T) {
 	for _, unit := range []string{servingTarget, "api.service", "web.service"} {
 		w.bus.Systemd.WaitActiveState(unit, "active")
 	}
+	w.notWarned()
+}
+
+// TestPlanChangesOverARestart: what a step has stopped is started again, although
+// the plan has it no more.
+func TestPlanChangesOverARestart(t *testing.T) {
+	t.Parallel()
+	w := onBus(t, targetStep(time.Minute), nil)
+	w.drain()
+	w.awaitState(control.StateDrained)
+	w.stop()
+	w.conf.Drain.Plan = []config.Step{{Name: "other", Exec: &config.ExecStep{Command: []string{"true"}}}}
+	w.start(t, w.Agent.bus.root)
+	w.awaitState(control.StateDrained)
+	w.undrain()
+	w.awaitState(control.StateServing)
+	w.bus.Systemd.WaitActiveState("web.service", "active")
 	w.notWarned()
 }
 
@@ -352,7 +362,7 @@ func TestNoSystemdAtAll(t *testing.T) {
 			require.NoError(t, err)
 			a.bus.root = dir // without /run/systemd/system
 			long := time.Now().Add(-time.Hour)
-			w := &busWorld{daemon: &daemon{a, t, log}}
+			w := &busWorld{daemon: &daemon{Agent: a, t: t, log: log}}
 			w.run()
 			w.await("it has tried", func() bool { return a.bus.since.Load() != nil })
 			a.bus.since.Store(&long)

@@ -32,8 +32,9 @@ import (
 // A daemon is a whole agent on real sockets, without an Azure around it.
 type daemon struct {
 	*Agent
-	t   *testing.T
-	log *lockedBuffer
+	t    *testing.T
+	log  *lockedBuffer
+	stop func() // as SIGTERM does; the end of the test does so too
 }
 
 // startDaemon runs an agent until the test ends, and returns when it serves.
@@ -51,18 +52,28 @@ func startDaemon(t *testing.T, conf config.Config, plan func(*config.Config) (*d
 		Logger:   slog.New(slog.NewTextHandler(log, nil)),
 	})
 	require.NoError(t, err)
-	ctx, stop := context.WithCancel(t.Context())
+	d := &daemon{Agent: a, t: t, log: log}
+	d.run()
+	m.await("READY=1")
+	return d
+}
+
+// run runs an agent that was made until the test ends, or stop.
+func (d *daemon) run() {
+	ctx, stop := context.WithCancel(d.t.Context())
 	ran := make(chan error, 1)
-	go func() { ran <- a.Run(ctx) }()
-	t.Cleanup(func() {
+	go func() { ran <- d.Run(ctx) }()
+	d.stop = sync.OnceFunc(func() {
 		stop()
-		require.NoError(t, <-ran)
-		if t.Failed() {
-			t.Log(log)
+		require.NoError(d.t, <-ran)
+	})
+	d.t.Cleanup(func() {
+		d.stop()
+		if d.t.Failed() {
+			d.t.Log(d.log)
 		}
 	})
-	m.await("READY=1")
-	return &daemon{a, t, log}
+	d.await("it listens", func() bool { return d.probeAddr.Load() != nil })
 }
 
 // await asks again and again until it holds.

@@ -29,10 +29,13 @@ func (j *Journal) compact() error {
 		return fmt.Errorf("compact: sync the directory: %w", err)
 	}
 	j.entries, j.durable = kept, len(kept)
-	j.rewrite, j.torn = false, false
 	j.size = int64(len(buf))
 	j.limit = max(compactAbove, 2*j.size) // what is left matters: do not try again at once
-	return j.open()
+	if err := j.open(); err != nil {
+		return err
+	}
+	j.rewrite, j.torn = false, false
+	return nil
 }
 
 // replace writes the scratch file and puts it in the place of the journal.

@@ -18,7 +18,7 @@ type EntryKind string
 const (
 	DrainStarted  EntryKind = "drain-started"  // [drain_id cause not_before deadline urgent inherited]
 	CauseJoined   EntryKind = "cause-joined"   // [drain_id cause not_before deadline urgent]
-	StepStarted   EntryKind = "step-started"   // [drain_id step step_kind limit]
+	StepStarted   EntryKind = "step-started"   // [drain_id step step_kind unit limit]
 	StepFinished  EntryKind = "step-finished"  // [drain_id step step_kind result error]
 	DrainFinished EntryKind = "drain-finished" // [drain_id result error]
 
@@ -49,9 +49,10 @@ type Entry struct {
 	NotBefore *time.Time    `json:"not_before,omitempty"`
 	Deadline  *time.Time    `json:"deadline,omitempty"`
 	Urgent    bool          `json:"urgent,omitempty"`
-	Inherited []string      `json:"inherited,omitempty"` // steps; see Record
+	Inherited []Leftover    `json:"inherited,omitempty"` // see Record
 	Step      string        `json:"step,omitempty"`
 	StepKind  string        `json:"step_kind,omitempty"`
+	Unit      string        `json:"unit,omitempty"` // what takes the step back when it is started
 	Limit     time.Duration `json:"limit_ns,omitempty"`
 	Result    string        `json:"result,omitempty"` // a Result, or a StepStatus for a step
 	Error     string        `json:"error,omitempty"`
@@ -112,8 +113,9 @@ type replay struct {
 	bad        int
 	firstBad   int
 	firstError error
-	// torn says that the last line has no newline.
-	torn bool
+	// torn says that the last line has no newline, badEnd that it is no entry
+	// either.
+	torn, badEnd bool
 }
 
 // parse reads every entry that is whole. An entry that was written twice, which
@@ -140,6 +142,7 @@ func parse(data []byte) replay {
 			if r.bad++; r.bad == 1 {
 				r.firstBad, r.firstError = n, err
 			}
+			r.badEnd = r.torn && len(data) == 0
 			continue
 		}
 		id := identity{e.Seq, crc32.Checksum(line, castagnoli)}

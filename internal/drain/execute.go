@@ -194,7 +194,7 @@ func (r *Runner) advance(ctx context.Context, f *flight, ends chan<- stepEnd) {
 // begins starts a step in its own goroutine. What ends it is in enforce.
 func (r *Runner) begins(ctx context.Context, f *flight, i int, limit time.Duration, ends chan<- stepEnd) {
 	c := f.plan.steps[i]
-	r.append(Entry{Kind: StepStarted, DrainID: f.id, Step: c.Name, StepKind: c.Kind, Limit: limit})
+	r.append(Entry{Kind: StepStarted, DrainID: f.id, Step: c.Name, StepKind: c.Kind, Unit: undoneBy(c.Step), Limit: limit})
 	if ctx.Err() != nil {
 		return // it did not begin; to run it again does no harm
 	}

@@ -1,7 +1,9 @@
 package drain
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -28,6 +30,31 @@ type fileSystem interface {
 type file interface {
 	io.WriteCloser
 	Sync() error
+	// Gone reports whether the name of the file leads to another one now, or
+	// nowhere, or the file has less than size bytes.
+	Gone(size int64) (bool, error)
+}
+
+type osFile struct{ *os.File }
+
+func (f osFile) Gone(size int64) (bool, error) {
+	there, err := os.Stat(f.Name())
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	here, err := f.Stat()
+	return err == nil && (!os.SameFile(here, there) || here.Size() < size), err
+}
+
+func open(name string, flags int) (file, error) {
+	f, err := os.OpenFile(filepath.Clean(name), os.O_WRONLY|os.O_CREATE|flags, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
 }
 
 // osFiles is the file system of the machine.
@@ -45,11 +72,11 @@ func (osFiles) ReadFile(name string, limit int64) ([]byte, error) {
 }
 
 func (osFiles) Append(name string) (file, error) {
-	return os.OpenFile(filepath.Clean(name), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	return open(name, os.O_APPEND)
 }
 
 func (osFiles) Create(name string) (file, error) {
-	return os.OpenFile(filepath.Clean(name), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	return open(name, os.O_TRUNC)
 }
 
 func (osFiles) Rename(from, to string) error { return os.Rename(from, to) }

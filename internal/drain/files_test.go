@@ -139,7 +139,7 @@ func (m *memFiles) open(what, name string, truncate bool) (file, error) {
 	if truncate {
 		m.names[name].now = nil
 	}
-	return &memFile{m, m.names[name]}, nil
+	return &memFile{m, name, m.names[name]}, nil
 }
 
 func (m *memFiles) Append(name string) (file, error) { return m.open("open", name, false) }
@@ -179,7 +179,15 @@ func (m *memFiles) SyncDir(string) error {
 
 type memFile struct {
 	fs   *memFiles
+	name string
 	data *memData
+}
+
+func (f *memFile) Gone(size int64) (bool, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	err := f.fs.call("look").err()
+	return f.fs.names[f.name] != f.data || int64(len(f.data.now)) < size, err
 }
 
 func (f *memFile) Write(p []byte) (int, error) {

@@ -28,6 +28,7 @@ type flight struct {
 	settling           bool
 	steps              []stepState  // as plan.steps
 	gone               []StepRecord // of a plan before a restart
+	leftovers          []Leftover   // begun, and not in the plan
 	result             Result
 	failure            string
 	cordonErr          error
@@ -62,10 +63,19 @@ func newFlight(id string, plan *Plan, settle time.Duration) *flight {
 }
 
 // inherit takes over what a drain that is being taken back has stopped and not
-// started again: to take this one back means to start that too.
-func (f *flight) inherit(begun []string) {
-	for i := range f.steps {
-		f.steps[i].began = f.steps[i].began || slices.Contains(begun, f.steps[i].Name)
+// started again: to take this one back means to start that too. What the plan no
+// longer has, or now has with another unit, is kept apart.
+func (f *flight) inherit(begun ...Leftover) {
+	for _, b := range begun {
+		i := slices.IndexFunc(f.plan.steps, func(s StepConfig) bool {
+			return s.Name == b.Step && (b.Unit == "" || b.Unit == undoneBy(s.Step))
+		})
+		switch {
+		case i >= 0:
+			f.steps[i].began = true
+		case b.Unit != "" && !slices.Contains(f.leftovers, b):
+			f.leftovers = append(f.leftovers, b)
+		}
 	}
 }
 
@@ -97,15 +107,15 @@ func (f *flight) follow(failed *flight) []Entry {
 	return entries
 }
 
-// begun names the steps that may have effects that have to be taken back.
-func (f *flight) begun() []string {
-	var names []string
-	for _, s := range f.steps {
+// begun returns the steps that may have effects that have to be taken back.
+func (f *flight) begun() []Leftover {
+	begun := slices.Clone(f.leftovers)
+	for i, s := range f.steps {
 		if s.began {
-			names = append(names, s.Name)
+			begun = append(begun, Leftover{s.Name, undoneBy(f.plan.steps[i].Step)})
 		}
 	}
-	return names
+	return begun
 }
 
 // joined adds the cause and the times of a request, and reports whether that

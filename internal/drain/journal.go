@@ -65,7 +65,9 @@ type Journal struct {
 	closed   bool
 	read     bool // whether the file's entries are in entries
 	rewrite  bool // the file must be replaced, not appended to
-	torn     bool // the file's last line has no newline
+	torn     bool // the file has lines that are not whole, perhaps the last
+	reopen   bool // the descriptor is not to be written to any more
+	skipped  int
 	syncDir  bool // the directory must be synced
 	size     int64
 	limit    int64 // compaction above this size
@@ -169,6 +171,15 @@ func (j *Journal) DiscardForeign(vmID string) (bool, error) {
 	return foreign, nil
 }
 
+// Skipped returns how many lines of the file were not whole when it was read, and
+// so forgotten; the torn end that a loss of power leaves, which nothing was built
+// on, is not counted.
+func (j *Journal) Skipped() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.skipped
+}
+
 // Close closes the file. Entries that are appended later stay in memory.
 func (j *Journal) Close() error {
 	j.mu.Lock()
@@ -267,7 +278,11 @@ func (j *Journal) load() error {
 		j.next = max(j.next, e.Seq+1)
 	}
 	j.entries = append(r.entries, j.entries...)
-	j.durable, j.read, j.torn, j.size = len(r.entries), true, r.torn, int64(len(data))
+	j.durable, j.read, j.size = len(r.entries), true, int64(len(data))
+	j.torn, j.skipped = r.torn || r.bad > 0, r.bad
+	if r.badEnd {
+		j.skipped--
+	}
 	j.refold()
 	return nil
 }
@@ -280,27 +295,40 @@ func (j *Journal) flush() error {
 	err := j.write()
 	if err != nil {
 		// What the file now ends in is not known, and what was written may be
-		// lost: begin on a new line, with a new descriptor.
-		j.torn = true
-		_ = j.closeFile() // says nothing that err does not
+		// lost: begin on a new line, with a new descriptor. The old one stays
+		// open until then, to tell whether it is still the same file.
+		j.torn, j.reopen = true, true
 	}
 	j.report(err)
 	return err
 }
 
 func (j *Journal) write() error {
+	if j.file != nil {
+		gone, err := j.file.Gone(j.size)
+		if err != nil {
+			return fmt.Errorf("look whether it is still there: %w", err)
+		}
+		if gone && !j.rewrite {
+			j.log.Warn("journal is gone, writing it anew", "path", j.path)
+			j.rewrite = true
+		}
+		if gone || j.reopen {
+			_ = j.closeFile() // what was written to it and is missing is written again
+		}
+	}
 	if j.file == nil {
 		if err := j.open(); err != nil {
 			return err
 		}
 	}
-	if j.rewrite || j.size > j.limit {
+	if j.rewrite || j.torn || j.size > j.limit {
 		err := j.compact()
 		switch {
 		case err == nil:
 		case j.rewrite:
 			return err
-		default: // the journal is whole, just long: appending may do
+		case j.degraded == nil: // the journal can be read, it is just long: appending may do
 			j.limit *= 2
 			j.log.Warn("journal not compacted", "path", j.path, "bytes", j.size, "err", err)
 		}
@@ -341,6 +369,6 @@ func (j *Journal) closeFile() error {
 		return nil
 	}
 	err := j.file.Close()
-	j.file = nil
+	j.file, j.reopen = nil, false
 	return err
 }

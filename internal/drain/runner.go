@@ -28,6 +28,9 @@ var (
 type Config struct {
 	Plan    *Plan
 	Journal *Journal
+	// Units starts what a drain stopped by a step that the plan no longer has;
+	// nil: that fails and says so.
+	Units Units
 	// Settle is how long to wait after the cordon until traffic has gone
 	// elsewhere. It shrinks with the steps when time is short.
 	Settle time.Duration
@@ -165,7 +168,7 @@ func (r *Runner) request(ctx context.Context, req Request) (f *flight, run bool,
 	if old := f; old == nil || old.undraining || old.hopeless(req) {
 		f = r.begin(req)
 		if old != nil {
-			f.inherit(old.begun())
+			f.inherit(old.begun()...)
 		}
 		e = Entry{Kind: DrainStarted, Urgent: req.Urgent, Inherited: f.begun()}
 		if old != nil && !old.undraining {
@@ -297,8 +300,11 @@ func (r *Runner) restore() *flight {
 	if d.Urgent || len(d.Steps) > 0 {
 		f.settle = 0
 	}
-	f.inherit(d.Inherited)
+	f.inherit(d.Inherited...)
 	for _, s := range d.Steps {
+		if !s.StartedAt.IsZero() {
+			f.inherit(Leftover{s.Name, s.Unit})
+		}
 		i := slices.IndexFunc(f.steps, func(step stepState) bool { return step.Name == s.Name })
 		if i < 0 { // no longer in the plan
 			f.gone = append(f.gone, s)
@@ -306,10 +312,7 @@ func (r *Runner) restore() *flight {
 		}
 		if s.Status.final() {
 			f.steps[i].StepRecord = s
-		} else {
-			f.steps[i].began = true
 		}
-		f.steps[i].began = f.steps[i].began || !s.StartedAt.IsZero()
 	}
 	if f.result != ResultNone {
 		close(f.done)

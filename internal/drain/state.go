@@ -61,9 +61,9 @@ type Record struct {
 	NotBefore, Deadline time.Time
 	Urgent              bool
 	StartedAt           time.Time
-	// Inherited names steps that an earlier drain had begun, the undrain of
+	// Inherited are steps that an earlier drain had begun, the undrain of
 	// which this one superseded: they are to be taken back with this one.
-	Inherited []string
+	Inherited []Leftover
 	// EndedAt is zero while Result is ResultNone, and for an interrupted
 	// drain, whose end nobody saw.
 	EndedAt time.Time
@@ -89,10 +89,19 @@ func (r *Record) Finished() bool { return r.Result != ResultNone }
 // began and never ended.
 type StepRecord struct {
 	Name, Kind         string
+	Unit               string // see Leftover
 	Status             StepStatus
 	Error              string
 	Limit              time.Duration
 	StartedAt, EndedAt time.Time // StartedAt is zero for a step that never began
+}
+
+// A Leftover is a step that has begun and is not taken back. Unit is what Undo of
+// a step for units starts, so that the step can be taken back without the plan
+// that had it.
+type Leftover struct {
+	Step string `json:"step"`
+	Unit string `json:"unit,omitempty"`
 }
 
 // EventState is what this node did about a scheduled event.
@@ -277,7 +286,7 @@ func (r *Record) step(e Entry) {
 		if s.Status.final() {
 			return // finished is finished
 		}
-		s.Status, s.Limit = StepRunning, e.Limit
+		s.Status, s.Limit, s.Unit = StepRunning, e.Limit, e.Unit
 		if s.StartedAt.IsZero() {
 			s.StartedAt = e.Time
 		}

@@ -535,7 +535,8 @@ func TestWithoutSystemdOnlyItsStepsFail(t *testing.T) {
 // being killed is part of the limit.
 func TestExecStepInADrain(t *testing.T) {
 	t.Parallel()
-	plan, err := NewPlan([]StepConfig{{Name: "slow", Kind: "exec", Max: 2 * second, Step: shell(t, `trap "" TERM; sleep 60 & wait; wait`)}})
+	// A second of the limit is for the killing.
+	plan, err := NewPlan([]StepConfig{{Name: "slow", Kind: "exec", Max: 10 * second, Step: shell(t, `trap "" TERM; sleep 60 & wait; wait`)}})
 	require.NoError(t, err)
 	r, err := New(Config{Plan: plan, Journal: openMem(t, newMemFiles(), "b1"), Cordon: func(context.Context, bool) error { return nil }})
 	require.NoError(t, err)
@@ -543,7 +544,7 @@ func TestExecStepInADrain(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, StepTimedOut, o.Steps[0].Status)
 	require.NotContains(t, o.Error, "abandoned")
-	require.Contains(t, o.Error, "not done after 2s: /bin/sh: its time is up")
+	require.Contains(t, o.Error, "not done after 10s: /bin/sh: its time is up")
 }
 
 // restartingBus is systemd behind a bus that is away for a while.

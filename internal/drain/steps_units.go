@@ -98,6 +98,8 @@ func (s targetStep) Run(ctx context.Context) error {
 
 func (s targetStep) Undo(ctx context.Context) error { return startUnit(ctx, s.units, s.name) }
 
+func (s targetStep) undoneBy() string { return s.name }
+
 type unitStep struct {
 	units Units
 	name  string
@@ -123,6 +125,17 @@ func (s unitStep) Run(ctx context.Context) error {
 }
 
 func (s unitStep) Undo(ctx context.Context) error { return startUnit(ctx, s.units, s.name) }
+
+func (s unitStep) undoneBy() string { return s.name }
+
+// undoneBy returns the unit that Undo of a step starts; empty when it is another
+// kind of step.
+func undoneBy(step Step) string {
+	if s, ok := step.(interface{ undoneBy() string }); ok {
+		return s.undoneBy()
+	}
+	return ""
+}
 
 func startUnit(ctx context.Context, units Units, name string) error {
 	if units == nil {

@@ -93,26 +93,33 @@ func (r *Runner) undo(ctx context.Context, f *flight) error {
 			errs = append(errs, fmt.Errorf("let workloads start: %w", err))
 		}
 	}
-	for _, i := range slices.Backward(f.plan.order) {
-		step, ok := f.plan.steps[i].Step.(Undoer)
-		if !ok || !f.steps[i].began {
-			continue
-		}
+	// takeBack takes back one step and then forgets that it began: a drain that
+	// supersedes the undrain need not start it.
+	takeBack := func(name string, step Undoer, forget func()) {
 		if ctx.Err() != nil {
-			break
+			return
 		}
 		sctx, cancel := context.WithTimeout(withBrief(ctx, f.brief(patience)), undoLimit)
 		err := step.Undo(sctx)
 		cancel()
-		if err != nil && ctx.Err() == nil {
-			r.log.LogAttrs(ctx, slog.LevelError, "step not taken back", slog.String("drain_id", f.id),
-				slog.String("step", f.steps[i].Name), slog.Any("err", err))
-			errs = append(errs, fmt.Errorf("take back step %s: %w", f.steps[i].Name, err))
+		if ctx.Err() != nil {
+			return
 		}
-		if ctx.Err() == nil {
-			r.mu.Lock()
-			f.steps[i].began = false // a drain that supersedes the undrain need not start it
-			r.mu.Unlock()
+		if err != nil {
+			err = fmt.Errorf("take back step %s: %w", name, err)
+			r.log.LogAttrs(ctx, slog.LevelError, "step not taken back", slog.String("drain_id", f.id), slog.Any("err", err))
+			errs = append(errs, err)
+		}
+		r.mu.Lock()
+		forget()
+		r.mu.Unlock()
+	}
+	for i, l := range slices.Backward(f.leftovers) {
+		takeBack(l.Step+", which the plan no longer has", unitStep{r.cfg.Units, l.Unit}, func() { f.leftovers = f.leftovers[:i] })
+	}
+	for _, i := range slices.Backward(f.plan.order) {
+		if step, ok := f.plan.steps[i].Step.(Undoer); ok && f.steps[i].began {
+			takeBack(f.steps[i].Name, step, func() { f.steps[i].began = false })
 		}
 	}
 	if cause := context.Cause(ctx); cause != nil {

@@ -21,6 +21,7 @@ type world struct {
 	files *memFiles
 	boot  string
 	began time.Time
+	units Units // what a Runner is given; nil: no systemd
 
 	mu    sync.Mutex // guards what follows
 	log   []string   // what happened, with the time since began
@@ -134,7 +135,7 @@ func (w *world) start(settle time.Duration, plan func(p *process) []StepConfig, 
 	steps, err := NewPlan(plan(p))
 	require.NoError(w.t, err)
 	p.runner, err = New(Config{
-		Plan: steps, Journal: p.journal, Settle: settle, Registerer: p.registry,
+		Plan: steps, Journal: p.journal, Units: w.units, Settle: settle, Registerer: p.registry,
 		Cordon: func(_ context.Context, on bool) error {
 			if p.dead() {
 				return errDead
