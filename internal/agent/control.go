@@ -196,10 +196,13 @@ func (s *controlServer) answer(w http.ResponseWriter, answer any, err error) {
 // body decodes the request strictly and passes it on.
 func body[T any](r *http.Request, do func(T) (control.Accepted, error)) (any, error) {
 	var req T
-	dec := json.NewDecoder(io.LimitReader(r.Body, maxControlBody))
+	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxControlBody))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&req); err != nil {
 		return nil, badRequest("the request body: %v", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, badRequest("the request body: something follows the JSON object")
 	}
 	return do(req)
 }

@@ -125,6 +125,8 @@ func TestControlSocketRefusesOversizeAndUnknownKeys(t *testing.T) {
 		"unknown key": `{"reasons":"x"}`,
 		"not json":    `drain please`,
 		"too large":   `{"reason":"` + strings.Repeat("x", maxControlBody) + `"}`,
+		"a tail":      `{"reason":"x"} trailing`,
+		"two objects": `{"reason":"x"}{}`,
 	} {
 		resp, err := client.Post("http://agent/v1/drain", "application/json", strings.NewReader(body))
 		require.NoError(t, err, name)

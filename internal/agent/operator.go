@@ -154,7 +154,11 @@ func seconds(field string, s float64) (time.Duration, error) {
 	if s < 0 || s > most || s != s {
 		return 0, badRequest("%s: %v is not a number of seconds between 0 and a year", field, s)
 	}
-	return time.Duration(s * float64(time.Second)), nil
+	d := time.Duration(s * float64(time.Second))
+	if d == 0 && s != 0 { // 0 has a meaning of its own
+		return 0, badRequest("%s: %v is less than a nanosecond", field, s)
+	}
+	return d, nil
 }
 
 // oneLine bounds an operator's words and keeps them on one line of a log.

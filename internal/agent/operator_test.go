@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"errors"
+	"math"
 	"net/http"
 	"testing"
 	"time"
@@ -121,4 +123,20 @@ func TestShutdown(t *testing.T) {
 		w.agent.coordinator.ShutdownCalledOff(t.Context())
 		w.awaitState(control.StateServing, 5*time.Second)
 	})
+}
+
+// TestSeconds: what cannot be told from 0 is refused, for 0 means no limit.
+func TestSeconds(t *testing.T) {
+	for s, want := range map[float64]time.Duration{0: 0, 1e-9: time.Nanosecond, 1.5: 1500 * time.Millisecond, 86400: 24 * time.Hour} {
+		d, err := seconds("timeout_seconds", s)
+		require.NoError(t, err)
+		require.Equal(t, want, d, "%v", s)
+	}
+	for _, s := range []float64{1e-10, 1e-300, -1, -1e-10, 1e9, math.Inf(1), math.NaN()} {
+		_, err := seconds("timeout_seconds", s)
+		require.ErrorContains(t, err, "timeout_seconds: ", "%v", s)
+		refusal, ok := errors.AsType[*control.Error](err)
+		require.True(t, ok)
+		require.Equal(t, http.StatusBadRequest, refusal.Status)
+	}
 }
