@@ -59,10 +59,11 @@ func appendLine(file, line string) int {
 	return 0
 }
 
-// crashChild is what a child runs with.
+// crashChild is what a child runs with. The socket of its probe endpoint is file
+// descriptor 3, which outlives it, as that of fleet-agent.socket does.
 type crashChild struct {
-	Dir, Metadata, Probe string
-	KillAfter            int // journal entries appended by this process; 0: never
+	Dir, Metadata string
+	KillAfter     int // journal entries appended by this process; 0: never
 }
 
 // runCrashChild is a real agent, which SIGKILLs itself right after its n-th
@@ -72,8 +73,13 @@ func runCrashChild(text string) int {
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return 2
 	}
+	probe, err := net.FileListener(os.NewFile(3, "probe"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
 	conf := config.Default()
-	conf.Listen = config.Listen{Probe: c.Probe}
+	conf.Listen = config.Listen{Probe: probe.Addr().String()}
 	conf.IMDS.Endpoint = c.Metadata
 	conf.StateDir, conf.RunDir = filepath.Join(c.Dir, "state"), filepath.Join(c.Dir, "run")
 	conf.Drain.Settle = config.Duration(50 * time.Millisecond)
@@ -87,6 +93,7 @@ func runCrashChild(text string) int {
 	var appended atomic.Int64
 	a, err := New(Config{
 		Config: conf, Version: "test", BootID: "boot", Uptime: func() time.Duration { return time.Hour },
+		Listeners:  map[string][]net.Listener{"probe": {probe}},
 		BusAddress: "unix:path=" + filepath.Join(c.Dir, "no-bus"),
 		Logger:     slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		AfterAppend: func(uint64) {
@@ -114,6 +121,8 @@ type crash struct {
 	t     *testing.T
 	sim   *simimds.Server
 	child crashChild
+	probe *os.File // the listening socket
+	url   string
 	cmd   *exec.Cmd
 	ended chan struct{}
 }
@@ -124,6 +133,7 @@ func (c *crash) start(killAfter int) {
 	text, err := json.Marshal(c.child)
 	require.NoError(c.t, err)
 	c.cmd = exec.Command(os.Args[0])
+	c.cmd.ExtraFiles = []*os.File{c.probe}
 	c.cmd.Env = append(os.Environ(), childEnv+"="+string(text))
 	log, err := os.OpenFile(filepath.Join(c.child.Dir, "log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	require.NoError(c.t, err)
@@ -167,10 +177,10 @@ func (c *crash) steps() map[string]int {
 	return counts
 }
 
-// probe asks /readyz; 0 is no answer.
-func (c *crash) probe() int {
+// ready asks /readyz; 0 is no answer.
+func (c *crash) ready() int {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
-	resp, err := client.Get("http://" + c.child.Probe + "/readyz")
+	resp, err := client.Get(c.url + "/readyz")
 	if err != nil {
 		return 0
 	}
@@ -241,11 +251,13 @@ func killedAfter(t *testing.T, k int) bool {
 	sim := simimds.New(simimds.Config{VMs: []simimds.Instance{{Name: self}}, RateLimit: -1})
 	metadata := httptest.NewServer(sim)
 	defer metadata.Close()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
-	probe := l.Addr().String()
-	require.NoError(t, l.Close())
-	c := &crash{t: t, sim: sim, child: crashChild{Dir: t.TempDir(), Metadata: metadata.URL, Probe: probe}}
+	defer l.Close()
+	socket, err := l.File()
+	require.NoError(t, err)
+	defer socket.Close()
+	c := &crash{t: t, sim: sim, probe: socket, url: "http://" + l.Addr().String(), child: crashChild{Dir: t.TempDir(), Metadata: metadata.URL}}
 
 	id := sim.Publish(simimds.EventSpec{Type: simimds.Terminate, Resources: []string{self}, Hold: true})
 	completed := false
@@ -274,7 +286,7 @@ func killedAfter(t *testing.T, k int) bool {
 		draining := len(before) > 0 && before[0].UndrainedAt.IsZero()
 		finished := draining && before[0].Finished()
 		c.until("drained and acked", func() {
-			code := c.probe()
+			code := c.ready()
 			if draining && !completed {
 				require.NotEqual(t, http.StatusOK, code, "ready in the middle of a drain")
 			}
