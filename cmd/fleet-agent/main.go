@@ -9,12 +9,8 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 )
@@ -25,17 +21,9 @@ func main() {
 
 // run executes the command line and returns the code to exit with.
 func run(args []string, stdout, stderr io.Writer, getenv func(string) string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	// The first signal asks the command to end; a second one ends it.
-	defer context.AfterFunc(ctx, stop)()
-
 	g := newGlobals(stdout, stderr, getenv)
 	root := newRootCommand(g)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return cli.ExitInterrupted
-	}
+	err := cli.Run(root.ExecuteContext)
 	return cli.Report(stderr, g.out.ErrStyle, "fleet-agent", err)
 }

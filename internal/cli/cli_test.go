@@ -2,10 +2,12 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -148,6 +150,29 @@ func TestPage(t *testing.T) {
 label word word word word word
     word word word word word
 `, b.String())
+}
+
+func TestRun(t *testing.T) {
+	boom := errors.New("boom")
+	interrupted := func(ctx context.Context) {
+		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGINT))
+		<-ctx.Done()
+	}
+	require.NoError(t, Run(func(context.Context) error { return nil }))
+	require.Equal(t, boom, Run(func(context.Context) error { return boom }))
+	require.Equal(t, context.Canceled, Run(func(context.Context) error { return context.Canceled }), "not by a signal")
+	require.Equal(t, Exit(130), Run(func(ctx context.Context) error {
+		interrupted(ctx)
+		return fmt.Errorf("wait: %w", ctx.Err())
+	}))
+	require.Equal(t, boom, Run(func(ctx context.Context) error {
+		interrupted(ctx)
+		return boom
+	}))
+	require.NoError(t, Run(func(ctx context.Context) error {
+		interrupted(ctx)
+		return nil // a daemon's way to stop
+	}))
 }
 
 func TestReport(t *testing.T) {

@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 )
 
 // Exit codes that mean the same for every command. What a command exits with
@@ -44,6 +48,20 @@ func Exit(code int) error {
 // Hint attaches a hint to err.
 func Hint(err error, format string, args ...any) error {
 	return &Error{Err: err, Hint: fmt.Sprintf(format, args...)}
+}
+
+// Run runs a command with a context that an interrupt or SIGTERM ends; a second
+// one ends the process. The error of a command that ended for that reason becomes
+// ExitInterrupted.
+func Run(command func(ctx context.Context) error) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	err := command(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return Exit(ExitInterrupted)
+	}
+	return err
 }
 
 // Report prints err and its hints for the command called name, and returns the
