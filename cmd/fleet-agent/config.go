@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os/user"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,10 +33,29 @@ daemon may still run with what it read before (systemctl reload fleet-agent).`,
 	return cmd
 }
 
-// loadConfig reads the configuration. Its faults become one error line each,
-// with what to write instead as a hint.
+// agentUser is the user that the package runs the daemon as.
+const agentUser = "fleet-agent"
+
+// readConfig reads the configuration for a command that runs nothing of what it
+// says: it takes what the daemon takes, which is files of the daemon's user too.
+func readConfig(path, daemon string) (*config.Config, error) {
+	var owners []int
+	if u, err := user.Lookup(daemon); err == nil {
+		if uid, err := strconv.Atoi(u.Uid); err == nil {
+			owners = append(owners, uid)
+		}
+	}
+	return config.Load(path, owners...)
+}
+
+// loadConfig is readConfig for a command that needs it.
 func (g *globals) loadConfig() (*config.Config, error) {
-	cfg, err := config.Load(g.configPath)
+	return explained(readConfig(g.configPath, agentUser))
+}
+
+// explained makes the faults of a configuration one error line each, with what to
+// write instead as a hint.
+func explained(cfg *config.Config, err error) (*config.Config, error) {
 	if err == nil {
 		return cfg, nil
 	}
@@ -106,7 +127,7 @@ Exit codes:
 
 func (g *globals) validateJSON() error {
 	answer := validation{Version: control.Version, Valid: true, Files: []string{}, Errors: []validationError{}}
-	cfg, err := config.Load(g.configPath)
+	cfg, err := readConfig(g.configPath, agentUser)
 	if err == nil {
 		answer.Files = append(answer.Files, cfg.Files()...)
 		return g.out.JSON(answer)

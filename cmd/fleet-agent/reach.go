@@ -8,7 +8,6 @@ import (
 	"syscall"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
-	"github.com/fleet-agent/fleet-agent/internal/config"
 	"github.com/fleet-agent/fleet-agent/internal/control"
 )
 
@@ -35,7 +34,7 @@ func (g *globals) unreachableHint(e *control.UnreachableError) string {
 	// The socket was looked for in the default run_dir when the
 	// configuration could not be read; then that is the likely reason.
 	if g.socket == "" {
-		if _, err := config.Load(g.configPath); err != nil {
+		if _, err := readConfig(g.configPath, agentUser); err != nil {
 			return fmt.Sprintf("%s is not valid, so this is the default socket: see %s config validate, or use --socket", g.configPath, g.self)
 		}
 	}

@@ -61,7 +61,7 @@ func (g *globals) socketPath() string {
 	if g.socket != "" {
 		return g.socket
 	}
-	cfg, err := config.Load(g.configPath)
+	cfg, err := readConfig(g.configPath, agentUser)
 	if err != nil {
 		cfg = config.Default()
 	}

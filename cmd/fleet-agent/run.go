@@ -62,7 +62,7 @@ func runDaemon(ctx context.Context, g *globals, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	conf, err := g.loadConfig()
+	conf, err := explained(config.Load(g.configPath))
 	if err != nil {
 		return err
 	}

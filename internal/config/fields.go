@@ -210,7 +210,7 @@ func drainFields() []FieldDoc {
 		},
 		{
 			Path: "drain.plan[].unit", Format: formatUnit, Example: "nginx.service",
-			Doc: "Stop one systemd unit.",
+			Doc: "Stop one systemd unit. As packaged, the agent may stop only `fleet-serving.target`: a unit that cannot join it (`fleet-agent adopt`) needs [a polkit rule](security-model.md#one-more-unit).",
 		},
 		{
 			Path: "drain.plan[].hook", Format: formatHook, Example: "deregister",

@@ -26,11 +26,12 @@ func newConfig(s *schema) *Config {
 }
 
 // Load reads the file at path and the files conf.d/*.yaml beside it, and checks
-// the whole. Neither need exist. Files that somebody other than root and the
-// caller's user can write to are refused.
+// the whole. Neither need exist. Files that somebody other than root, the
+// caller's user and the owners, which are uids, can write to are refused. Without
+// owners it is the rule of the daemon, which runs what the files say.
 //
 // The error is of type Errors and holds every fault that was found.
-func Load(path string) (*Config, error) {
+func Load(path string, owners ...int) (*Config, error) {
 	s := newSchema()
 	c := newConfig(s)
 
@@ -40,7 +41,7 @@ func Load(path string) (*Config, error) {
 		if name == path && !exists(path) {
 			continue
 		}
-		text, err := readFile(name)
+		text, err := readFile(name, owners)
 		if err != nil {
 			errs, whole = append(errs, fileError(name, err)), false
 			continue

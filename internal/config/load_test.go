@@ -397,6 +397,26 @@ func TestRefusedFiles(t *testing.T) {
 	}
 }
 
+// TestFilesOfOthers: a command that looks on behalf of the daemon takes what the
+// daemon's user owns, as that one does. Only root can give files away.
+func TestFilesOfOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to give a file to another user")
+	}
+	unpack(t, txtar.Parse([]byte("-- config.yaml --\nstate_dir: /x\n")))
+	require.NoError(t, os.Chown("config.yaml", 990, 990))
+	_, err := Load("config.yaml")
+	require.EqualError(t, err, "config.yaml: belongs to uid 990, who could make the agent run any command; run: chown 0 config.yaml")
+	_, err = Load("config.yaml", 991)
+	require.ErrorContains(t, err, "belongs to uid 990")
+	c, err := Load("config.yaml", 991, 990)
+	require.NoError(t, err)
+	require.Equal(t, "/x", c.StateDir)
+	require.NoError(t, os.Chmod("config.yaml", 0o664))
+	_, err = Load("config.yaml", 990)
+	require.ErrorContains(t, err, "can be written by others")
+}
+
 // A file may be reached by a link, and be readable by everybody.
 func TestAcceptedFiles(t *testing.T) {
 	unpack(t, txtar.Parse([]byte("-- real.yaml --\nstate_dir: /x\n")))

@@ -108,6 +108,7 @@ func (f *busFacts) lookLogind(ctx context.Context, b bus) {
 func (f *busFacts) lookUnits(ctx context.Context, b bus) {
 	var members []string
 	f.target, f.targetErr = b.unit(ctx, adopt.Target, &members)
+	slices.Sort(members) // systemd has no order
 	for _, name := range members {
 		if u, err := b.unit(ctx, name, nil); err == nil {
 			f.members = append(f.members, u)

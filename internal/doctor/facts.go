@@ -136,7 +136,11 @@ func (f *facts) exists(path string) bool {
 }
 
 func (f *facts) lookConfig(cfg Config) {
-	if f.conf, f.confErr = config.Load(cfg.ConfigPath); f.confErr != nil {
+	var owners []int // a file of the agent's is one that it reads
+	if agent := f.packaged(); agent != nil {
+		owners = append(owners, agent.uid)
+	}
+	if f.conf, f.confErr = config.Load(cfg.ConfigPath, owners...); f.confErr != nil {
 		f.conf = config.Default()
 		file, err := os.Open(cfg.ConfigPath)
 		if err == nil {
@@ -214,12 +218,24 @@ func (f *facts) lookWorkloads() {
 func (f *facts) lookAccounts(socket string) {
 	if s := statFile(socket); s.err == nil {
 		f.agentID = &account{s.uid, s.gid}
-	} else if fields := f.entry("/etc/passwd", agentUser); len(fields) > 3 {
-		uid, _ := strconv.Atoi(fields[2])
-		gid, _ := strconv.Atoi(fields[3])
-		f.agentID = &account{uid, gid}
+	} else {
+		f.agentID = f.packaged()
 	}
 	f.admins = f.entry("/etc/group", adminGroup) != nil
+}
+
+// packaged is the user that the package makes, nil when there is none.
+func (f *facts) packaged() *account {
+	fields := f.entry("/etc/passwd", agentUser)
+	if len(fields) < 4 {
+		return nil
+	}
+	uid, uidErr := strconv.Atoi(fields[2])
+	gid, gidErr := strconv.Atoi(fields[3])
+	if uidErr != nil || gidErr != nil {
+		return nil
+	}
+	return &account{uid, gid}
 }
 
 // entry returns the fields of a name's line in a file such as /etc/passwd.

@@ -446,6 +446,23 @@ func TestAccounts(t *testing.T) {
 	require.Equal(t, &account{os.Geteuid(), os.Getegid()}, f.agentID, "whom the socket belongs to comes first")
 }
 
+// TestConfigOfTheAgentsUser is one that the agent takes, and so does doctor.
+func TestConfigOfTheAgentsUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to give a file to another user")
+	}
+	f := &facts{root: t.TempDir()}
+	writeTree(t, f.root, map[string]string{"config.yaml": "state_dir: /x\n"})
+	require.NoError(t, os.Chown(f.in("config.yaml"), 990, 985))
+	cfg := Config{ConfigPath: f.in("config.yaml"), Fit: preview}
+	f.lookConfig(cfg)
+	require.ErrorContains(t, f.confErr, "belongs to uid 990", "there is no user of the agent's")
+	writeTree(t, f.root, map[string]string{"etc/passwd": "fleet-agent:x:990:985::/:/bin/false\n"})
+	f.lookConfig(cfg)
+	require.NoError(t, f.confErr)
+	require.Equal(t, "/x", f.conf.StateDir)
+}
+
 func TestDiskOfADirectoryThatIsNotThere(t *testing.T) {
 	dir := t.TempDir()
 	d := lookDisk(filepath.Join(dir, "var/lib/fleet-agent"))
