@@ -40,7 +40,7 @@ var mayImport = map[string][]string{
 
 	"internal/scheduledevents": {"internal/imds"},
 
-	"internal/adopt":     {},
+	"internal/adopt":     {"internal/systemd"},
 	"internal/doctor":    {"internal/adopt", "internal/config", "internal/control", "internal/imds", "internal/systemd"},
 	"internal/manual":    {},
 	"internal/packaging": {"internal/config", "internal/manual"},

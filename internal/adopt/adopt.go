@@ -28,6 +28,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/systemd"
 )
 
 const (
@@ -277,4 +279,4 @@ type Stop struct {
 }
 
 // Infinite is a timeout that was lifted.
-const Infinite = time.Duration(1<<63 - 1)
+const Infinite = systemd.Infinite

@@ -451,18 +451,15 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-func TestParseSpan(t *testing.T) {
+func TestStopTimeout(t *testing.T) {
 	for text, want := range map[string]time.Duration{
-		"5": 5 * time.Second, "90s": 90 * time.Second, "1min 30s": 90 * time.Second, "1h": time.Hour, "2.5s": 2500 * time.Millisecond,
-		"1d": 24 * time.Hour, "infinity": Infinite, "0": 0, "100ms": 100 * time.Millisecond,
+		"5": 5 * time.Second, "1min 30s": 90 * time.Second, "1w": 7 * 24 * time.Hour,
+		"0": Infinite, "infinity": Infinite, "99999999999999d": Infinite,
+		"": defaultStop, "soon": defaultStop, // systemd.service(5) goes on with the default
 	} {
-		got, ok := parseSpan(text)
-		require.True(t, ok, text)
-		require.Equal(t, want, got, text)
-	}
-	for _, text := range []string{"", "soon", "-1", "5 parsecs", "1..2s", "99999999999999d"} {
-		_, ok := parseSpan(text)
-		require.False(t, ok, text)
+		u := &unit{name: "app.service", values: make(map[string][]string)}
+		u.parse("[Service]\nTimeoutStopSec=" + text + "\n")
+		require.Equal(t, want, u.stop().Timeout, text)
 	}
 }
 

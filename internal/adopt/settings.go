@@ -100,39 +100,3 @@ func spanText(d time.Duration) string {
 	}
 	return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
 }
-
-// parseSpan reads a time span of systemd.time(7), in the units that unit files
-// use: "90", "1min 30s", "infinity".
-func parseSpan(text string) (time.Duration, bool) {
-	if text == "infinity" {
-		return Infinite, true
-	}
-	var total time.Duration
-	rest := strings.ReplaceAll(text, " ", "")
-	for rest != "" {
-		i := strings.IndexFunc(rest, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
-		number, unit := rest, ""
-		if i >= 0 {
-			number, unit = rest[:i], rest[i:]
-		}
-		if j := strings.IndexAny(unit, "0123456789"); j >= 0 {
-			unit = unit[:j]
-		}
-		rest = rest[len(number)+len(unit):]
-		n, err := strconv.ParseFloat(number, 64)
-		scale, known := spanUnits[unit]
-		if err != nil || !known || n*float64(scale) >= float64(Infinite-total) {
-			return 0, false
-		}
-		total += time.Duration(n * float64(scale))
-	}
-	return total, text != ""
-}
-
-var spanUnits = map[string]time.Duration{
-	"": time.Second, "s": time.Second, "sec": time.Second, "second": time.Second, "seconds": time.Second,
-	"us": time.Microsecond, "usec": time.Microsecond, "ms": time.Millisecond, "msec": time.Millisecond,
-	"m": time.Minute, "min": time.Minute, "minute": time.Minute, "minutes": time.Minute,
-	"h": time.Hour, "hr": time.Hour, "hour": time.Hour, "hours": time.Hour,
-	"d": 24 * time.Hour, "day": 24 * time.Hour, "days": 24 * time.Hour,
-}

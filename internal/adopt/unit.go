@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/systemd"
 )
 
 // unitPath is where units are looked for, the first that has one wins
@@ -153,7 +155,7 @@ func (w *Workloads) dropIns(u *unit) error {
 		if files[n] == dropInPath(u.name) {
 			dropIn := &unit{values: make(map[string][]string)}
 			dropIn.parse(text)
-			u.own.StopTimeout, _ = parseSpan(dropIn.last("Service.TimeoutStopSec"))
+			u.own.StopTimeout, _ = systemd.ParseTimeSpan(dropIn.last("Service.TimeoutStopSec"))
 			u.own.KillSignal = dropIn.last("Service.KillSignal")
 		}
 	}
@@ -200,7 +202,7 @@ func (u *unit) stop() Stop {
 		return Stop{}
 	}
 	s := Stop{Timeout: defaultStop, Signal: "SIGTERM"}
-	if d, ok := parseSpan(u.last("Service.TimeoutStopSec")); ok {
+	if d, err := systemd.ParseTimeSpan(u.last("Service.TimeoutStopSec")); err == nil {
 		s.Timeout = d
 		if d == 0 {
 			s.Timeout = Infinite // systemd.service(5)

@@ -101,16 +101,17 @@ func readInhibitDelay(file string) (value time.Duration, ok bool, err error) {
 		if !found || section != "[Login]" || strings.TrimSpace(key) != "InhibitDelayMaxSec" {
 			continue // a comment's key begins with # or ;
 		}
-		if d, err := parseTimeSpan(strings.TrimSpace(text)); err == nil { // logind ignores the others, too
+		if d, err := ParseTimeSpan(strings.TrimSpace(text)); err == nil { // logind ignores the others, too
 			value, ok = d, true
 		}
 	}
 	return value, ok, lines.Err()
 }
 
-// parseTimeSpan parses a time span as systemd.time(7) writes it: numbers with
-// units, such as "1min 30s"; a number alone counts seconds.
-func parseTimeSpan(s string) (time.Duration, error) {
+// ParseTimeSpan parses a time span as systemd.time(7) writes it: numbers with
+// units, such as "1min 30s"; a number alone counts seconds. What a time.Duration
+// cannot hold is Infinite, as "infinity" is.
+func ParseTimeSpan(s string) (time.Duration, error) {
 	if s == "infinity" {
 		return Infinite, nil
 	}

@@ -98,6 +98,8 @@ func TestParseTimeSpan(t *testing.T) {
 		"500 ms":         500 * time.Millisecond,
 		"2h":             2 * time.Hour,
 		"1d":             24 * time.Hour,
+		"2.5s":           2500 * time.Millisecond,
+		"100ms":          100 * time.Millisecond,
 		"1w":             7 * 24 * time.Hour,
 		"250us":          250 * time.Microsecond,
 		"infinity":       Infinite,
@@ -105,12 +107,12 @@ func TestParseTimeSpan(t *testing.T) {
 		"0":              0,
 		"9999999999999y": Infinite,
 	} {
-		got, err := parseTimeSpan(in)
+		got, err := ParseTimeSpan(in)
 		require.NoError(t, err, in)
 		require.Equal(t, want, got, in)
 	}
 	for _, in := range []string{"", " ", "soon", "-5", "5 parsecs", "1..2s", ".", "s"} {
-		_, err := parseTimeSpan(in)
+		_, err := ParseTimeSpan(in)
 		require.Error(t, err, in)
 	}
 }
@@ -119,7 +121,7 @@ func FuzzParseTimeSpan(f *testing.F) {
 	f.Add("1min 30s")
 	f.Add("infinity")
 	f.Fuzz(func(t *testing.T, s string) {
-		d, err := parseTimeSpan(s)
+		d, err := ParseTimeSpan(s)
 		require.False(t, err == nil && d < 0, "%q is %s", s, d)
 	})
 }
