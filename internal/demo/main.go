@@ -141,8 +141,11 @@ func stepRuns(name string) func(control.Status) bool {
 
 // startSimulator starts fleetsim and returns the address of its metadata service.
 func (d *demo) startSimulator(ctx context.Context) (string, error) {
-	ready := filepath.Join(d.dir, "fleetsim.json")
-	if err := d.child("fleetsim", "imds", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--vm", "demo_0", "--ready-file", ready); err != nil {
+	ready, scenario := filepath.Join(d.dir, "fleetsim.json"), filepath.Join(d.dir, "scenario.yaml")
+	if err := os.WriteFile(scenario, []byte("vms: [{name: demo_0, scale_set: demo, priority: Spot}]\n"), 0o600); err != nil {
+		return "", err
+	}
+	if err := d.child("fleetsim", "imds", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--scenario", scenario, "--ready-file", ready); err != nil {
 		return "", err
 	}
 	var addresses struct {
