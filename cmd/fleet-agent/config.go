@@ -175,10 +175,11 @@ Exit codes: those of fleet-agent --help`,
 			if err := cfg.Marshal(&text, false); err != nil {
 				return err
 			}
-			var value any
+			value := map[string]any{}
 			if err := yaml.Unmarshal(text.Bytes(), &value); err != nil {
 				return fmt.Errorf("convert the configuration to JSON: %w", err)
 			}
+			value["version"] = control.Version
 			return g.out.JSON(value)
 		},
 	}

@@ -96,9 +96,9 @@ func newUndrainCommand(g *globals) *cobra.Command {
 stopped, and turn /readyz back to 200 as soon as the checks pass.
 
 You want it after a drain by hand. After a scheduled event the node comes back
-by itself as soon as the event is gone. While an event still asks for the drain,
-undrain refuses; --force dismisses the event: it is neither acked nor acted on
-again, and the node serves when it happens.
+by itself as soon as the event is gone. While an event keeps the node out of
+service, undrain refuses; --force dismisses the event: it is neither acked nor
+acted on again, and the node serves when it happens.
 
 Exit codes: those of fleet-agent --help`,
 		Example: `  fleet-agent undrain

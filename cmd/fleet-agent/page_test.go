@@ -150,6 +150,10 @@ func TestStatusExit(t *testing.T) {
 		require.Equal(t, want, statusExit(state), state)
 		require.NotEmpty(t, suggestions("fleet-agent", &control.Status{State: state}), state)
 	}
+	for action, want := range map[string]string{"": "fleet-agent events", "drain": "fleet-agent plan --event Rebalance"} {
+		s := &control.Status{State: control.StateServing, Events: []control.Event{{Type: "Preempt"}, {Type: "Rebalance", Mine: true, Action: action}}}
+		require.Equal(t, want, suggestions("fleet-agent", s)[0].command, "the plan of an unknown event would be an error")
+	}
 }
 
 func TestDrainEnd(t *testing.T) {

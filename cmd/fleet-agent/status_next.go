@@ -57,8 +57,13 @@ func suggestions(self string, s *control.Status) []suggestion {
 		if s.IMDS.State == imdsBlind {
 			return []suggestion{journal}
 		}
-		if i := slices.IndexFunc(s.Events, func(e control.Event) bool { return e.Mine }); i >= 0 {
-			return []suggestion{{fmt.Sprintf("%s plan --event %s", self, shellQuote(s.Events[i].Type)), "what would be done about it"}}
+		for _, e := range s.Events {
+			switch {
+			case e.Mine && e.Action == "":
+				return []suggestion{{self + " events", "what Azure is about to do, and why nothing is done about it"}}
+			case e.Mine:
+				return []suggestion{{fmt.Sprintf("%s plan --event %s", self, shellQuote(e.Type)), "what would be done about it"}}
+			}
 		}
 		if s.Node.Priority == "Spot" {
 			return []suggestion{{self + " plan --event Preempt --notice 30s", "what an eviction would do"}}

@@ -86,6 +86,7 @@ type Agent struct {
 	instance atomic.Pointer[imds.Instance] // nil until the metadata service told
 
 	reloading sync.Mutex
+	ready     atomic.Bool            // systemd was told
 	reload    atomic.Pointer[string] // why the last reload was refused; nil when it was not
 	probeAddr atomic.Pointer[string]
 	metrAddr  atomic.Pointer[string]
@@ -266,9 +267,23 @@ func (a *Agent) Run(ctx context.Context) error {
 		service{"systemd connection", a.manager.Run},
 	)
 	services = append(services, a.core()...)
-	services = append(services, service{"inhibitor", a.inhibitor.Run}, service{"shutdown delay", a.bus.Run}, service{"trim", a.trim}, service{"stop notice", a.announceStop})
+	// The last service is the first to end: it tells systemd that the agent
+	// really stops, and begins to ask for time while the others do.
+	stopped, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var extending sync.WaitGroup
+	announceStop := func(ctx context.Context) error {
+		<-ctx.Done()
+		a.cfg.Notifier.Stopping()
+		extending.Go(func() {
+			_ = systemd.NewExtender(a.cfg.Notifier, extendStep, stoppingBound).Run(stopped) // always nil
+		})
+		return nil
+	}
+	services = append(services, service{"inhibitor", a.inhibitor.Run}, service{"shutdown delay", a.bus.Run}, service{"trim", a.trim}, service{"stop notice", announceStop})
 	a.logger.Info("agent started", "version", a.cfg.Version, "probe", *a.probeAddr.Load(), "config_files", a.conf.Load().Files())
 	err = serve(ctx, services...)
+	stop()
+	extending.Wait()
 	a.logger.Info("agent stopped")
 	return err
 }
@@ -312,14 +327,6 @@ func (a *Agent) closeGate() {
 		}
 	}
 	a.monitor.SetMaintenance(state.Maintenance != nil)
-}
-
-// announceStop is the last service and so the first to end: it tells systemd
-// that the agent really stops, and asks for time while the others do.
-func (a *Agent) announceStop(ctx context.Context) error {
-	<-ctx.Done()
-	a.cfg.Notifier.Stopping()
-	return nil
 }
 
 // shutdown drains in the window that logind's delay gives, which the deadline
@@ -419,8 +426,10 @@ func (a *Agent) Reload(ctx context.Context) error {
 	}
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
-	a.cfg.Notifier.Reloading()
-	defer a.cfg.Notifier.Ready()
+	if a.ready.Load() { // else READY=1 would say that the agent has started
+		a.cfg.Notifier.Reloading()
+		defer a.cfg.Notifier.Ready()
+	}
 	conf, err := a.cfg.Load()
 	if err == nil {
 		err = a.apply(ctx, conf)
@@ -461,15 +470,16 @@ func (a *Agent) apply(ctx context.Context, conf *config.Config) error {
 		return err
 	}
 	a.runner.SetPlan(plan, conf.Drain.Settle.D())
-	old := a.conf.Swap(conf)
-	for _, field := range needsRestart(old, conf) {
+	a.conf.Store(conf)
+	for _, field := range a.needsRestart() {
 		a.logger.Warn("change waits for a restart", "field", field)
 	}
 	return a.coordinator.do(ctx, func(context.Context) { a.coordinator.policy = eventPolicy(conf) })
 }
 
-// needsRestart names the changed fields that a reload does not apply.
-func needsRestart(old, conf *config.Config) []string {
+// needsRestart names the fields whose change a reload does not apply.
+func (a *Agent) needsRestart() []string {
+	old, conf := a.cfg.Config, a.conf.Load()
 	var fields []string
 	for _, f := range []struct {
 		name    string

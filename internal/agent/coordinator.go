@@ -63,13 +63,16 @@ type coordinator struct {
 	doc        *scheduledevents.Document // nil before the first valid one
 	self       string                    // compute.name; empty until IMDS told
 	asked      map[string]time.Time      // calls to the runner under way: event id -> deadline
+	asking     []func()                  // those that begin at the end of reconcile
 	acks       map[string]*ackAttempt
 	undraining chan struct{} // closed at the end of the undrain under way; nil: there is none
 	// forgotten: the gate was found closed for a drain that the journal does not
 	// know.
 	forgotten bool
-	// lifted: an operator asked for the undrain of an operator's drain.
-	lifted bool
+	// lifted is the wish of an operator to end an operator's drain; nil: none.
+	lifted *drain.Cause
+	// stuck is what was logged of a gate that could not be moved.
+	stuck string
 	// shutdown is by when a drain must end that delays a shutdown; zero when
 	// none is in preparation.
 	shutdown time.Time
@@ -131,7 +134,7 @@ func (c *coordinator) Run(ctx context.Context) error {
 		case <-c.timer.C:
 			c.reconcile(ctx)
 		case <-tick.C: // for the beat, and for what nobody announces: staysUp
-			if c.draining() {
+			if c.draining() || c.gate.isDrained() || c.gate.isCordoned() {
 				c.reconcile(ctx)
 			}
 		}
@@ -176,11 +179,16 @@ func (c *coordinator) reconcile(ctx context.Context) {
 		})
 	}
 	c.cordon(events, now)
+	next = earlier(next, c.maintain())
+	// Acks come first: what begins after may forbid one, which is then stopped.
+	c.acknowledge(ctx, events)
+	for _, begin := range c.asking {
+		c.work.Go(begin)
+	}
+	c.asking = nil
 	if !wanted { // else a cause that the journal may not have yet takes over
 		c.release(ctx, events)
 	}
-	next = earlier(next, c.maintain())
-	c.acknowledge(ctx, events)
 	c.view.Store(&view{self: c.self, events: events})
 
 	if !next.IsZero() {
@@ -266,11 +274,11 @@ func (c *coordinator) startDrain(ctx context.Context, key string, req drain.Requ
 	}
 }
 
-// ask hands a request to the runner.
+// ask hands a request to the runner, at the end of reconcile.
 func (c *coordinator) ask(ctx context.Context, key string, req drain.Request) {
 	c.asked[key] = req.Deadline
 	undraining := c.undraining
-	c.work.Go(func() {
+	c.asking = append(c.asking, func() {
 		c.awaitUndrain(undraining)
 		_, err := c.runner.Drain(ctx, req)
 		c.drainEnded(ctx, key, err)
@@ -318,16 +326,32 @@ func (c *coordinator) cordon(events []eventView, now time.Time) {
 	if c.doc == nil || c.self == "" {
 		return // blind: what was stays
 	}
-	want := slices.ContainsFunc(events, func(e eventView) bool {
-		return c.acts(e) && e.decision.Action == scheduledevents.ActionCordon && !e.decision.ActAt.After(now)
-	})
+	want := slices.ContainsFunc(events, func(e eventView) bool { return c.cordons(e, now) })
 	if want == c.gate.isCordoned() {
 		return
 	}
-	if err := c.gate.setCordon(want); err != nil {
-		c.logger.Error("cordon flag not kept", "err", err)
+	c.noteGate(c.gate.setCordon(want))
+	if c.gate.isCordoned() == want {
+		c.logger.Info("cordon changed", "on", want)
 	}
-	c.logger.Info("cordon changed", "on", want)
+}
+
+// cordons reports whether an event keeps the node unready, and no more.
+func (c *coordinator) cordons(e eventView, now time.Time) bool {
+	return c.acts(e) && e.decision.Action == scheduledevents.ActionCordon && !e.decision.ActAt.After(now)
+}
+
+// noteGate logs that the gate could not be moved, or left no trace for a restart,
+// when that is news.
+func (c *coordinator) noteGate(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != c.stuck {
+		c.logger.Error("flag not kept", "err", err)
+	}
+	c.stuck = text
 }
 
 // release undrains when no cause of the drain holds any longer.
@@ -337,7 +361,7 @@ func (c *coordinator) release(ctx context.Context, events []eventView) {
 		return
 	}
 	if s == nil {
-		c.openForgottenGate()
+		c.openGate()
 		return
 	}
 	if !s.Undraining && slices.ContainsFunc(s.Causes, func(cause drain.Cause) bool { return c.holds(cause, events) }) {
@@ -345,9 +369,9 @@ func (c *coordinator) release(ctx context.Context, events []eventView) {
 	}
 	ended := make(chan struct{})
 	c.undraining = ended
-	reason := released(s.Causes)
+	by, reason := c.released(s.Causes)
 	c.work.Go(func() {
-		err := c.runner.Undrain(ctx, "fleet-agent", reason)
+		err := c.runner.Undrain(ctx, by, reason)
 		close(ended)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, drain.ErrSuperseded) {
 			c.logger.Error("undrain ended with an error", "err", err)
@@ -355,24 +379,25 @@ func (c *coordinator) release(ctx context.Context, events []eventView) {
 		_ = c.do(ctx, func(context.Context) { // only fails when the agent stops
 			c.undraining = nil
 			if !errors.Is(err, drain.ErrSuperseded) { // else it belongs to the drain that came after
-				c.lifted = false
+				c.lifted = nil
 			}
 		})
 	})
 }
 
-// openForgottenGate lifts the cordon of a drain that nothing knows of any more,
-// once it is known that no event asks for one.
-func (c *coordinator) openForgottenGate() {
-	if !c.forgotten || c.doc == nil || c.self == "" {
+// openGate opens a gate that is closed although no drain is in effect: that of a
+// drain which nothing knows of any more, once it is known that no event asks for
+// one, and one that could not be opened at the end of an undrain.
+func (c *coordinator) openGate() {
+	if !c.gate.isDrained() || len(c.asked) > 0 || c.forgotten && (c.doc == nil || c.self == "") {
 		return
 	}
-	c.forgotten = false
-	if err := c.gate.setDrain(false); err != nil {
-		c.logger.Error("drain flag not lowered", "err", err)
-		return
+	err := c.gate.setDrain(false)
+	c.noteGate(err)
+	if err == nil {
+		c.logger.Warn("returned to service", "forgotten", c.forgotten)
+		c.forgotten = false
 	}
-	c.logger.Warn("returned to service after a drain that the journal does not know")
 }
 
 // draining reports whether a drain is in effect, ended or not.
@@ -392,21 +417,21 @@ func (c *coordinator) holds(cause drain.Cause, events []eventView) bool {
 	case drain.Shutdown:
 		return !c.shutdown.IsZero() || !c.staysUp()
 	default: // an operator's drain lasts until an operator ends it
-		return !c.lifted
+		return c.lifted == nil
 	}
 }
 
-func released(causes []drain.Cause) string {
+// released says who or what ended a drain.
+func (c *coordinator) released(causes []drain.Cause) (by, reason string) {
+	if c.lifted != nil {
+		return c.lifted.By, c.lifted.Reason
+	}
 	for _, cause := range causes {
-		switch cause.Kind {
-		case drain.ScheduledEvent:
-			return fmt.Sprintf("event %s (%s) is gone", cause.EventID, cause.EventType)
-		case drain.Shutdown:
-			return "the shutdown was called off"
-		case drain.Operator: // lifted with the words of the operator, below
+		if cause.Kind == drain.ScheduledEvent {
+			return "fleet-agent", fmt.Sprintf("event %s (%s) is gone", cause.EventID, cause.EventType)
 		}
 	}
-	return "asked by an operator"
+	return "fleet-agent", "the shutdown was called off"
 }
 
 // maintain follows the journal, which forgets maintenance when its time is

@@ -30,6 +30,7 @@ type gate struct {
 
 	mu            sync.Mutex
 	drain, cordon bool
+	failed        error // why it could not be opened
 }
 
 // setDrain closes or opens the gate for a drain. Closing goes unready first and
@@ -38,15 +39,15 @@ func (g *gate) setDrain(on bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !on {
-		if err := errors.Join(g.lower(drainFlag), g.lower(healthFlag)); err != nil {
-			return err
+		if g.failed = errors.Join(g.lower(drainFlag), g.lower(healthFlag)); g.failed != nil {
+			return g.failed
 		}
 		g.drain = false
 		g.setDraining(false)
 		return nil
 	}
 	healthy := !g.drain && g.healthy()
-	g.drain = true
+	g.drain, g.failed = true, nil
 	g.setDraining(true)
 	err := g.raise(drainFlag)
 	if healthy {
@@ -85,8 +86,8 @@ func (g *gate) setCordon(on bool) error {
 		g.setCordoned(true)
 		return g.raise(cordonFlag)
 	}
-	if err := g.lower(cordonFlag); err != nil {
-		return err
+	if g.failed = g.lower(cordonFlag); g.failed != nil {
+		return g.failed
 	}
 	g.cordon = false
 	g.setCordoned(false)
@@ -120,4 +121,18 @@ func (g *gate) isCordoned() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.cordon
+}
+
+// isDrained reports whether the gate is closed for a drain.
+func (g *gate) isDrained() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.drain
+}
+
+// stuck returns why the gate could not be opened the last time; nil when it was.
+func (g *gate) stuck() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failed
 }

@@ -40,7 +40,14 @@ type model struct {
 	blindUntil time.Time
 	// busy is when there was last a reason for the node not to serve.
 	busy time.Time
-	tell func(deadline time.Time) // tells the running agent of a shutdown
+	// tell tells the running agent of a shutdown, untell that it was called off.
+	tell   func(deadline time.Time)
+	untell func()
+	// instant are the drains that the journal had in effect at this very time.
+	instant struct {
+		at     time.Time
+		drains []*drain.Record
+	}
 }
 
 // A fact is an event that was published, and what is to be done about it.
@@ -288,6 +295,17 @@ func (h *history) ackIsDue(f *fact, t truth, due time.Duration, sees bool, d *dr
 	return now.Sub(f.calm) > enough
 }
 
+// journaled is called after each entry of the journal.
+func (h *history) journaled() {
+	d := h.agent.journal.State().Drain
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if now := time.Now(); !h.instant.at.Equal(now) {
+		h.instant.at, h.instant.drains = now, nil
+	}
+	h.instant.drains = append(h.instant.drains, d)
+}
+
 // acks is called with each ack that leaves the agent.
 func (h *history) acks(id string) {
 	h.mu.Lock()
@@ -306,21 +324,32 @@ func (h *history) acks(id string) {
 		}
 		return
 	}
-	d := h.agent.journal.State().Drain
+	forbidden := h.forbidsAck(f, h.agent.journal.State().Drain)
+	// What forbids it at the very instant at which it leaves came too late.
+	if forbidden != "" && !slices.ContainsFunc(h.instant.drains, func(d *drain.Record) bool {
+		return h.instant.at.Equal(time.Now()) && drainsFor(d, id) && d.Finished()
+	}) {
+		wrong(forbidden)
+	}
+}
+
+// forbidsAck says what forbids an ack after a drain; empty: nothing.
+func (h *history) forbidsAck(f *fact, d *drain.Record) string {
 	switch {
 	case h.code("/readyz") == http.StatusOK:
-		wrong("the node is ready")
-	case !drainsFor(d, id):
-		wrong("no drain is in effect for it")
+		return "the node is ready"
+	case !drainsFor(d, f.id):
+		return "no drain is in effect for it"
 	case !d.Finished():
-		wrong("the drain has not ended")
+		return "the drain has not ended"
 	case f.ack == "after-drain":
 		for _, s := range h.steps {
 			if !s.optional && !h.stands[s.name] {
-				wrong("step " + s.name + " is not done")
+				return "step " + s.name + " is not done"
 			}
 		}
 	}
+	return ""
 }
 
 // opened is called when the agent lets traffic come again.
@@ -352,10 +381,14 @@ func (h *history) undrain(force bool, ask func() error) error {
 	d := h.agent.journal.State().Drain
 	for i, f := range h.facts {
 		before[i] = *f
-		if force && drainsFor(d, f.id) {
-			// For good, if it was there; else the agent may not have missed it yet.
-			live := h.truth(f).live
-			f.dismissed, f.free = f.dismissed || live, f.free || f.reused || !live
+		live := h.truth(f).live
+		cordons := live && f.action == "cordon" && !f.dismissed
+		if force && (drainsFor(d, f.id) || cordons) {
+			// For good, if it was there; else the agent may not have missed it, or
+			// seen it, yet.
+			known := live && (!cordons || f.seen && time.Now().After(h.blindUntil))
+			f.dismissed, f.free = f.dismissed || known, f.free || f.reused || !known
+			f.seen = f.seen && known
 		}
 	}
 	h.mu.Unlock()

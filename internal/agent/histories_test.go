@@ -364,7 +364,7 @@ func (h *history) callOff() {
 	h.shutdown = time.Time{}
 	h.mu.Unlock()
 	if h.agent != nil {
-		h.agent.coordinator.ShutdownCalledOff(h.t.Context())
+		h.untell()
 	}
 }
 
@@ -373,7 +373,7 @@ func (h *history) start() {
 	h.t.Helper()
 	a, err := New(Config{
 		Config: h.conf, Version: "test", BootID: h.boot, Uptime: func() time.Duration { return h.up },
-		Transport: mangled{h},
+		Transport: mangled{h}, AfterAppend: func(uint64) { h.journaled() },
 		Plan: func(*config.Config) (*drain.Plan, error) {
 			var steps []drain.StepConfig
 			for _, s := range h.steps {
@@ -406,7 +406,17 @@ func (h *history) start() {
 	life, stop := context.WithCancel(h.t.Context())
 	h.agent, h.stop, h.done = a, stop, make(chan error, 1)
 	h.tell = func(deadline time.Time) {
-		h.work.Go(func() { a.coordinator.Shutdown(life, deadline) })
+		shutdown, stop := context.WithCancel(life)
+		returned := make(chan struct{})
+		h.work.Go(func() {
+			defer close(returned)
+			a.coordinator.Shutdown(shutdown, deadline)
+		})
+		h.untell = func() { // in the order of systemd.Inhibitor
+			stop()
+			<-returned
+			a.coordinator.ShutdownCalledOff(life)
+		}
 	}
 	go func() { h.done <- serve(life, a.core()...) }()
 	h.begun()
@@ -466,6 +476,9 @@ func (m mangled) RoundTrip(r *http.Request) (*http.Response, error) {
 		if json.Unmarshal(body, &ack) != nil || len(ack.StartRequests) != 1 {
 			m.h.diverged("an ack is not one event: %s", body)
 			return nil, errors.New("bad ack")
+		}
+		if err := r.Context().Err(); err != nil {
+			return nil, err
 		}
 		m.h.acks(ack.StartRequests[0].EventID)
 		r.Body = io.NopCloser(bytes.NewReader(body))

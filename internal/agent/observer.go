@@ -18,6 +18,10 @@ const (
 	// readyBound is how long the first verdict may take before systemd is no
 	// longer asked for more time.
 	readyBound = 10 * time.Minute
+	// stoppingBound is how long the agent asks for time to stop.
+	stoppingBound = 2 * time.Minute
+	// extendStep is how much time it asks for at once.
+	extendStep = 30 * time.Second
 )
 
 // An observer watches everything that the node's state is made of and tells of
@@ -51,17 +55,17 @@ func (o *observer) Run(ctx context.Context) error {
 	extending, stopExtending := context.WithCancel(ctx)
 	var extender sync.WaitGroup
 	extender.Go(func() {
-		_ = systemd.NewExtender(o.a.cfg.Notifier, 30*time.Second, readyBound).Run(extending) // always nil
+		_ = systemd.NewExtender(o.a.cfg.Notifier, extendStep, readyBound).Run(extending) // always nil
 	})
 	defer extender.Wait()
 	defer stopExtending()
-	ready := false
-	for {
+	for ready := false; ; {
 		monitor, runner, poller := o.a.monitor.Changed(), o.a.runner.Changed(), o.a.poller.Changed()
 		o.look()
 		if !ready && judged(o.a.monitor.Report()) {
 			ready = true
 			stopExtending()
+			o.a.ready.Store(true)
 			o.a.cfg.Notifier.Ready()
 		}
 		select {
@@ -117,8 +121,13 @@ func (a *Agent) nodeState() (control.State, string) {
 	if d := a.drainStatus(); d != nil {
 		return drainState(d)
 	}
-	if a.gate.isCordoned() {
+	switch err := a.gate.stuck(); {
+	case err != nil:
+		return control.StateDraining, "out of service until a flag can be removed, trying again every second: " + err.Error()
+	case a.gate.isCordoned():
 		return control.StateDraining, "cordoned for a scheduled event"
+	case a.gate.isDrained():
+		return control.StateDraining, "for a drain that the journal does not know, until the metadata service says that no event asks for it"
 	}
 	report := a.monitor.Report()
 	switch {

@@ -55,7 +55,7 @@ func (c *coordinator) Drain(ctx context.Context, by string, r control.DrainReque
 		if timeout > 0 {
 			req.Deadline = time.Now().Add(timeout)
 		}
-		c.lifted = false
+		c.lifted = nil
 		c.ask(ctx, "operator", req)
 		return control.Accepted{Version: control.Version, Message: message}, nil
 	})
@@ -69,29 +69,40 @@ func (c *coordinator) Undrain(ctx context.Context, by string, r control.UndrainR
 		return control.Accepted{}, err
 	}
 	return ask(ctx, c, func(context.Context) (control.Accepted, error) {
-		s := c.journal.State().Drain
-		if s == nil {
-			return control.Accepted{}, conflict("", "the node is not draining")
-		}
-		events := c.judge()
-		var dismissed []drain.Cause
-		for _, cause := range s.Causes {
-			switch {
-			case cause.Kind == drain.Shutdown && c.holds(cause, events):
-				return control.Accepted{}, conflict("cancel the shutdown: shutdown -c", "the system is going down")
-			case cause.Kind != drain.ScheduledEvent || !c.holds(cause, events):
-			case !r.Force:
-				return control.Accepted{}, conflict("--force dismisses the event: it is not acked, and the node serves when it happens",
-					"event %s (%s) still asks for the drain", cause.EventID, cause.EventType)
-			default:
-				dismissed = append(dismissed, cause)
+		s, events := c.journal.State().Drain, c.judge()
+		var standing []drain.Cause // the events that keep the node out of service
+		if s != nil {
+			for _, cause := range s.Causes {
+				switch {
+				case !c.holds(cause, events):
+				case cause.Kind == drain.Shutdown:
+					return control.Accepted{}, conflict("cancel the shutdown: shutdown -c", "the system is going down")
+				case cause.Kind == drain.ScheduledEvent:
+					standing = append(standing, cause)
+				}
 			}
 		}
-		for _, cause := range dismissed {
+		for _, e := range events {
+			if c.cordons(e, time.Now()) {
+				standing = append(standing, drain.Cause{EventID: e.event.ID, EventType: e.event.Type})
+			}
+		}
+		switch {
+		case s == nil && len(standing) == 0 && c.gate.isCordoned():
+			return control.Accepted{}, conflict("fleet-agent status says why it is blind", "the node is cordoned, and without the metadata service nobody knows for which event")
+		case s == nil && len(standing) == 0:
+			return control.Accepted{}, conflict("fleet-agent status says what it does", "the node is not draining")
+		case len(standing) > 0 && !r.Force:
+			return control.Accepted{}, conflict("--force dismisses the event: it is not acked, and the node serves when it happens",
+				"event %s (%s) still keeps the node out of service", standing[0].EventID, standing[0].EventType)
+		}
+		for _, cause := range standing {
 			c.append(drain.Entry{Kind: drain.EventDismissed, EventID: cause.EventID, By: by, Reason: reason})
 			c.logger.Warn("event dismissed", "event_id", cause.EventID, "event_type", cause.EventType, "by", by)
 		}
-		c.lifted = true
+		if s != nil {
+			c.lifted = &drain.Cause{Kind: drain.Operator, By: by, Reason: reason}
+		}
 		return control.Accepted{Version: control.Version, Message: "returning to service"}, nil
 	})
 }

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleet-agent/fleet-agent/internal/config"
 	"github.com/fleet-agent/fleet-agent/internal/control"
 	simimds "github.com/fleet-agent/fleet-agent/internal/sim/imds"
 )
@@ -112,6 +115,63 @@ func TestMaintenance(t *testing.T) {
 
 // TestShutdown: an unannounced one drains in its window, and is undone when it
 // is called off.
+// TestUndrainEndsACordon, too, and by force only.
+func TestUndrainEndsACordon(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.conf.ScheduledEvents.Events["Freeze"] = config.EventPolicy{Action: "cordon", Ack: "never"}
+		w.serving()
+		id := w.sim.Publish(simimds.EventSpec{Type: simimds.Freeze, Resources: []string{self}, Hold: true})
+		w.awaitState(control.StateDraining, 2*time.Second)
+		_, err := w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{})
+		require.ErrorContains(t, err, "event "+id+" (Freeze) still keeps the node out of service")
+		_, err = w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{Force: true})
+		require.NoError(t, err)
+		w.awaitState(control.StateServing, time.Second)
+		w.restart()
+		w.pass(time.Minute)
+		require.Equal(t, control.StateServing, w.status().State, "dismissed for good")
+	})
+}
+
+// TestUndrainTellsWho: the journal has the operator's words.
+func TestUndrainTellsWho(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.serving()
+		_, err := w.ops().Drain(t.Context(), "uid 0 (root)", control.DrainRequest{})
+		require.NoError(t, err)
+		w.awaitState(control.StateDrained, 30*time.Second)
+		_, err = w.ops().Undrain(t.Context(), "uid 7 (eve)", control.UndrainRequest{Reason: "mended"})
+		require.NoError(t, err)
+		w.awaitState(control.StateServing, 5*time.Second)
+		require.Equal(t, 1, countLines(w.log.String(), `msg="undrain begun"`, `by="uid 7 (eve)"`, "reason=mended"))
+	})
+}
+
+// TestFlagThatCannotBeRemoved keeps the node out of service until it can, and says
+// so.
+func TestFlagThatCannotBeRemoved(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.serving()
+		_, err := w.ops().Drain(t.Context(), "uid 0 (root)", control.DrainRequest{})
+		require.NoError(t, err)
+		w.awaitState(control.StateDrained, 30*time.Second)
+		flag := filepath.Join(w.conf.RunDir, drainFlag)
+		require.NoError(t, os.Remove(flag))
+		require.NoError(t, os.MkdirAll(filepath.Join(flag, "in-the-way"), 0o755))
+		_, err = w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{})
+		require.NoError(t, err)
+		w.pass(time.Minute)
+		s := w.status()
+		require.Equal(t, control.StateDraining, s.State)
+		require.Contains(t, s.Reason, "out of service until a flag can be removed")
+		require.Equal(t, http.StatusServiceUnavailable, w.code("/readyz"))
+		require.Equal(t, 1, countLines(w.log.String(), `msg="flag not kept"`), "it is said once")
+		require.NoError(t, removeAll(flag))
+		w.awaitState(control.StateServing, 2*time.Second)
+		require.Equal(t, http.StatusOK, w.code("/readyz"))
+	})
+}
+
 func TestShutdown(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.serving()

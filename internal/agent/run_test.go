@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -82,7 +83,17 @@ func TestRunNotifies(t *testing.T) {
 	conf.IMDS.Endpoint = metadata.URL
 	conf.StateDir, conf.RunDir = filepath.Join(dir, "state"), filepath.Join(dir, "run")
 	conf.Drain.Settle = config.Duration(10 * time.Millisecond)
-	conf.Checks = []config.Check{fileCheck("root", "/")}
+	// A notification that nobody takes: the stop has something to wait for.
+	ended := make(chan struct{})
+	hanging := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-ended }))
+	defer hanging.Close()
+	defer close(ended)
+	conf.Notify = []config.Webhook{{URL: hanging.URL, On: []string{drainStarted}}}
+	up := filepath.Join(dir, "up")
+	app := fileCheck("app", "")
+	app.Timeout, app.File = config.Duration(30*time.Second), nil
+	app.Exec = &config.ExecCheck{Command: []string{"/bin/sh", "-c", `until [ -e "$0" ]; do sleep 0.01; done`, up}}
+	conf.Checks = []config.Check{app}
 	a, err := New(Config{
 		Config: &conf, Version: "1.2.3", BusAddress: "unix:path=" + filepath.Join(dir, "no-bus"),
 		Load:     func() (*config.Config, error) { return &conf, nil },
@@ -95,8 +106,14 @@ func TestRunNotifies(t *testing.T) {
 	ran := make(chan error, 1)
 	go func() { ran <- a.Run(ctx) }()
 
+	m.await("STATUS=starting")
+	require.NoError(t, a.Reload(ctx), "before the first verdict, of which systemd is told nothing")
+	require.NoError(t, os.WriteFile(up, nil, 0o600))
 	before := m.await("READY=1")
 	require.Contains(t, before, "STATUS=serving", "the verdict comes first")
+	for _, message := range before {
+		require.NotContains(t, message, "RELOADING")
+	}
 	resp, err := http.Get("http://" + *a.probeAddr.Load() + "/healthz")
 	require.NoError(t, err)
 	resp.Body.Close()
@@ -117,6 +134,7 @@ func TestRunNotifies(t *testing.T) {
 
 	stop()
 	m.await("STOPPING=1")
+	m.await("EXTEND_TIMEOUT_USEC=30000000")
 	require.NoError(t, <-ran)
 }
 

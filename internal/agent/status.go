@@ -110,7 +110,7 @@ func (o *controlOps) ReportHeartbeat(name string, r control.HeartbeatRequest) (c
 	h := o.a.sources.Load().byName[name]
 	if h == nil {
 		if _, ok := o.a.monitor.Explain(name); ok {
-			return control.Accepted{}, conflict("", "check %q is not of kind heartbeat", name)
+			return control.Accepted{}, conflict("an application reports for a check with heartbeat: {…}", "check %q is not of kind heartbeat", name)
 		}
 		return control.Accepted{}, o.unknownCheck(name)
 	}
@@ -204,6 +204,9 @@ func (a *Agent) warnings() []string {
 	}
 	if reason := a.reload.Load(); reason != nil {
 		list = append(list, "the last reload was refused, the old configuration goes on: "+*reason)
+	}
+	for _, field := range a.needsRestart() {
+		list = append(list, "the change of "+field+" waits for a restart: systemctl restart fleet-agent")
 	}
 	if a.certificate != nil {
 		if w := a.certificate.warning(); w != "" {
