@@ -3,11 +3,13 @@
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOFLAGS  ?=
+GOBUILDFLAGS ?=
 LDFLAGS  := -s -w -X main.version=$(VERSION) -X github.com/prometheus/common/version.Version=$(VERSION)
 # protobuf is here for the metrics alone; without inlining it is 0.13 MB smaller.
-BUILD    := CGO_ENABLED=0 go build -trimpath -gcflags='google.golang.org/protobuf/...=-l' -ldflags '$(LDFLAGS)'
+BUILD    := CGO_ENABLED=0 go build -trimpath -gcflags='google.golang.org/protobuf/...=-l' $(GOBUILDFLAGS) -ldflags '$(LDFLAGS)'
 COMMANDS := fleet-agent fleetsim
 ARCHES   := amd64 arm64
+BIN      := bin
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 NFPM          := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.41.3
@@ -16,27 +18,31 @@ TOOLS         := $(CURDIR)/bin/tools
 .DEFAULT_GOAL := help
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the commands for this machine into bin/
-	@mkdir -p bin
-	@for c in $(COMMANDS); do echo "build $$c"; $(BUILD) -o bin/$$c ./cmd/$$c || exit 1; done
+	@mkdir -p $(BIN)
+	@for c in $(COMMANDS); do echo "build $$c"; $(BUILD) -o $(BIN)/$$c ./cmd/$$c || exit 1; done
 
 build-all: ## Build the commands for every architecture into bin/ARCH/
 	@for a in $(ARCHES); do for c in $(COMMANDS); do \
-	  echo "build $$c $$a"; GOOS=linux GOARCH=$$a $(BUILD) -o bin/$$a/$$c ./cmd/$$c || exit 1; done; done
+	  echo "build $$c $$a"; GOOS=linux GOARCH=$$a $(BUILD) -o $(BIN)/$$a/$$c ./cmd/$$c || exit 1; done; done
 
 demo: build ## Watch a node meet a Preempt: healthy, drain, ack, back to service
-	@go run ./internal/demo -bin bin
+	@go run ./internal/demo -bin $(BIN)
 
 test: ## Run the tests
 	go test $(GOFLAGS) ./...
 
-race: ## Run the tests under the race detector
-	go test -race $(GOFLAGS) ./...
+race: ## Run the tests under the race detector, and count what they cover
+	@mkdir -p bin/coverage
+	go test -race -covermode=atomic -coverpkg=./... -coverprofile=bin/coverage/tests.out $(GOFLAGS) ./...
+
+coverage: ## Print what the last make race and make e2e have covered together
+	@e2e/covered.sh bin/coverage $(COMMANDS:%=./cmd/%)
 
 lint: $(TOOLS)/golangci-lint ## Run the linters
-	$(TOOLS)/golangci-lint run ./...
+	$(TOOLS)/golangci-lint run --build-tags e2e ./...
 	go mod tidy -diff
 
 $(TOOLS)/golangci-lint:
@@ -44,11 +50,11 @@ $(TOOLS)/golangci-lint:
 
 DIST ?= dist
 deb: build-all $(TOOLS)/nfpm ## Build the Debian packages, what is in them, and SHA256SUMS into dist/
-	go run ./internal/packaging -version '$(VERSION)' -arches '$(ARCHES)' -nfpm $(TOOLS)/nfpm -dist $(DIST)
+	go run ./internal/packaging -version '$(VERSION)' -commands '$(COMMANDS)' -arches '$(ARCHES)' -nfpm $(TOOLS)/nfpm -bin $(BIN) -dist $(DIST)
 
 deb-check: deb ## Check the packages: contents, lintian, and that a second build gives the same bytes
 	go test ./internal/packaging -count 1 -dist $(abspath $(DIST))
-	rm -rf $(ARCHES:%=bin/%)
+	rm -rf $(ARCHES:%=$(BIN)/%)
 	umask 077; TZ=Asia/Kathmandu LC_ALL=C $(MAKE) --no-print-directory deb DIST=$(DIST)/again VERSION='$(VERSION)'
 	cmp $(DIST)/SHA256SUMS $(DIST)/again/SHA256SUMS
 	rm -rf $(DIST)/again
@@ -70,7 +76,7 @@ histories: ## Let the agent live through HISTORIES (10000) random lives of a nod
 
 bench: build ## Measure: probe cost against a static handler, size, start, memory, idle CPU
 	go test -run '^$$' -bench . -benchtime 2s ./internal/health
-	go run ./internal/bench -bin bin
+	go run ./internal/bench -bin $(BIN)
 
 FUZZTIME ?= 20s
 fuzz: ## Fuzz every parser for FUZZTIME each (20s)
@@ -81,4 +87,4 @@ fuzz: ## Fuzz every parser for FUZZTIME each (20s)
 docs: ## Write the generated documentation again
 	go run ./internal/docs
 
-.PHONY: help build build-all demo test race histories lint deb deb-check e2e e2e-vm bench fuzz docs
+.PHONY: help build build-all demo test race histories coverage lint deb deb-check e2e e2e-vm bench fuzz docs

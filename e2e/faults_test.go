@@ -70,23 +70,6 @@ func checkFaults(g *group) {
 		g.sees(c, "ok", 15*time.Second)
 		require.Zero(c, p.stop().errors)
 	})
-	g.check("the metadata service is cut off for 20 s of a drain: it is neither undone nor acked twice", func(c *check) {
-		id := g.drainsFor(c, imds.Terminate)
-		acks := len(g.imds.Acks())
-		g.link(c, "down")
-		require.NoError(c, g.imds.Complete(id)) // unseen
-		g.sees(c, "blind", 15*time.Second)
-		c.stays(20*time.Second, func() error {
-			s, err := g.status()
-			if err == nil && s.State != control.StateDrained {
-				err = fmt.Errorf("the node is %s (%s)", s.State, s.Reason)
-			}
-			return err
-		})
-		g.link(c, "up")
-		g.returns(c)
-		require.Len(c, g.imds.Acks(), acks)
-	})
 	g.check("an event comes while the metadata service is cut off: drained as soon as it is back", func(c *check) {
 		g.link(c, "down")
 		g.sees(c, "blind", 15*time.Second)

@@ -111,10 +111,11 @@ supervise() {
     # --kill-signal: what asks PID 1 to power off, since it is not nspawn --boot
     #   that starts it but a shell, which makes the cgroup hierarchies writable;
     #   in a read-only one MemoryMax= and TasksMax= are silently not enforced.
+    # --console: what PID 1 says before there is a journal goes to nspawn.log.
     # shellcheck disable=SC2016 # $c is the inner shell's
     systemd-nspawn --quiet --directory="$node/root" --machine="${name:0:64}" \
       --register=no --keep-unit --network-namespace-path="/run/netns/$name" \
-      --console=pipe --resolv-conf=off --timezone=off --link-journal=no --kill-signal=SIGRTMIN+3 \
+      --console=read-only --resolv-conf=off --timezone=off --link-journal=no --kill-signal=SIGRTMIN+3 \
       --capability=CAP_NET_ADMIN,CAP_BPF,CAP_PERFMON --system-call-filter=bpf \
       /bin/sh -c 'for c in memory pids cpu cpuacct blkio; do mount -o remount,rw,bind /sys/fs/cgroup/$c; done 2>/dev/null; exec /lib/systemd/systemd' &
     nspawn=$!

@@ -12,11 +12,11 @@ import (
 )
 
 // A report is the output of the run: a line for every check, and at the end how
-// many there were.
+// many there were. What was skipped has not passed.
 type report struct {
-	mu             sync.Mutex
-	passed, failed int
-	facts          []string
+	mu                      sync.Mutex
+	passed, failed, skipped int
+	facts                   []string
 }
 
 func (r *report) line(prefix, verdict string, took time.Duration, name string, details ...string) {
@@ -36,7 +36,7 @@ func (r *report) summary() {
 	for _, fact := range r.facts {
 		fmt.Println(fact)
 	}
-	fmt.Printf("%d passed, %d failed\n", r.passed, r.failed)
+	fmt.Printf("%d passed, %d failed, %d skipped\n", r.passed, r.failed, r.skipped)
 }
 
 // A group is a run of checks on one node. It has the node's methods.
@@ -59,12 +59,19 @@ func newGroup(t *testing.T, out *report, suite, name string) *group {
 func (g *group) fact(format string, args ...any) {
 	g.out.mu.Lock()
 	defer g.out.mu.Unlock()
-	g.out.facts = append(g.out.facts, fmt.Sprintf("note %8s %-19s ", "", g.label)+fmt.Sprintf(format, args...))
+	g.out.facts = append(g.out.facts, "note "+g.entry(format, args...))
 }
 
-// skip notes what cannot be checked here, and why.
+// skip notes for the end of the report what cannot be checked here, and why.
 func (g *group) skip(name, why string) {
-	g.fact("not checked: %s: %s", name, why)
+	g.out.mu.Lock()
+	defer g.out.mu.Unlock()
+	g.out.skipped++
+	g.out.facts = append(g.out.facts, "skip "+g.entry("%s: %s", name, why))
+}
+
+func (g *group) entry(format string, args ...any) string {
+	return fmt.Sprintf("%8s %-19s ", "", g.label) + fmt.Sprintf(format, args...)
 }
 
 // check runs one check, and goes on whatever it says.
@@ -142,10 +149,11 @@ func (c *check) eventually(bound time.Duration, f func() error) {
 	}
 }
 
-// stays looks for as long as the span whether f goes on to have no error.
+// stays looks once a second, for as long as the span, whether f goes on to have no
+// error.
 func (c *check) stays(span time.Duration, f func() error) {
 	c.Helper()
-	tick := time.NewTicker(poll)
+	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for end := time.Now().Add(span); time.Now().Before(end); <-tick.C {
 		if err := f(); err != nil {

@@ -29,8 +29,9 @@ mkdir -p "$cache"
 new=$(mktemp "$archive.XXXXXX")
 trap 'rm -f "$new"' EXIT
 # The hooks leave out what makes a machine itself, what would start by a timer in
-# the middle of a check, and services that only one group of checks starts.
-# shellcheck disable=SC2016 # $1 is mmdebstrap's
+# the middle of a check, and services that only one group of checks starts; and one
+# puts the units of cloud-init and waagent where order_test.go has them from.
+# shellcheck disable=SC2016 # $1 and the other names are the hook's
 mmdebstrap --quiet --variant=minbase --include="$packages" \
   --dpkgopt='path-exclude=/usr/share/doc/*' \
   --dpkgopt='path-exclude=/usr/share/man/*' \
@@ -41,7 +42,13 @@ mmdebstrap --quiet --variant=minbase --include="$packages" \
   --customize-hook=': >"$1"/etc/machine-id' \
   --customize-hook='mkdir -p "$1"/var/log/journal' \
   --customize-hook='for u in apt-daily apt-daily-upgrade e2scrub_all dpkg-db-backup fstrim systemd-tmpfiles-clean man-db logrotate; do ln -sf /dev/null "$1"/etc/systemd/system/$u.timer; done' \
+  --customize-hook='set -e; units=$1/usr/local/share/cloud-units; mkdir -p "$units/deb"; cd "$units/deb"
+    APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq -o APT::Sandbox::User=root download cloud-init waagent
+    for deb in *.deb; do dpkg-deb -x "$deb" .; done
+    find . -path "./*lib/systemd/system/*" \( -name "*.service" -o -name "*.target" \) -exec cp -t .. {} +
+    rm -r "$units/deb"' \
   --customize-hook='systemctl --root="$1" disable --quiet ssh.service nginx.service' \
+  --customize-hook='systemctl --root="$1" mask --quiet console-getty.service' \
   "$suite" - | zstd -q -1 -T0 >"$new"
 mv "$new" "$archive"
 trap - EXIT

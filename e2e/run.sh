@@ -5,6 +5,7 @@
 # Without arguments: all checks on Debian 12, the short leg on Debian 13 and 11.
 # With: all checks on each SUITE (bookworm, trixie, bullseye) that is named.
 # E2E_RUN=REGEXP runs some groups of checks, as in go test -run: /bookworm/events
+# E2E_NODES=N runs N groups at once; six by default, of which two mostly wait.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -44,20 +45,15 @@ cleanup # what a killed run left
 trap cleanup EXIT
 trap 'exit 1' HUP INT TERM
 
-# package NAME VERSION [FLAG...]: the Debian packages in $out/NAME, as `make deb`
-# builds them; flags are for the compiler.
-arch=$(dpkg --print-architecture)
+# package NAME VERSION [FLAG...]: the Debian packages in $out/NAME, for this
+# machine; flags are for the compiler.
 package() {
-  local dir=$out/$1 version=$2 name
+  local dir=$out/$1 version=$2
   shift 2
-  for name in fleet-agent fleetsim; do
-    CGO_ENABLED=0 go build -trimpath "$@" -ldflags "-s -w -X main.version=$version" -o "$dir/bin/$arch/$name" "./cmd/$name"
-  done
-  go run ./internal/packaging -version "$version" -arches "$arch" -nfpm bin/tools/nfpm -bin "$dir/bin" -dist "$dir"
+  make --no-print-directory deb ARCHES="$(dpkg --print-architecture)" VERSION="$version" GOBUILDFLAGS="$*" BIN="$dir/bin" DIST="$dir"
 }
 
 build() {
-  make --no-print-directory bin/tools/nfpm TOOLS=bin/tools
   # The new package counts what is covered; the old one is as it ships, and is the
   # one whose start is timed.
   package old dev
@@ -84,15 +80,15 @@ echo "== check (after ${SECONDS} s)"
 rm -rf "$out/coverage"
 mkdir "$out/coverage"
 rc=0
-"$out/e2e.test" -test.run "${E2E_RUN:-.}" -test.parallel "${E2E_PARALLEL:-4}" -test.timeout 20m \
+"$out/e2e.test" -test.run "${E2E_RUN:-.}" -test.timeout 20m -nodes "${E2E_NODES:-6}" \
   -full "${full[*]}" -short-leg "${short[*]}" -root "$PWD" \
   -old "$(echo "$out"/old/fleet-agent_*.deb)" -new "$(echo "$out"/new/fleet-agent_*.deb)" \
   -notifyd "$out/notifyd" -coverage "$out/coverage" || rc=$?
 
 if [ -n "$(ls "$out/coverage")" ]; then
-  echo "== coverage of the agent in the nodes"
-  go tool covdata percent -i="$out/coverage"
-  go tool covdata textfmt -i="$out/coverage" -o "$out/coverage.out"
+  mkdir -p bin/coverage
+  go tool covdata textfmt -i="$out/coverage" -o bin/coverage/e2e.out
+  echo "== coverage of the agent on the machines (make coverage adds the tests): $(go tool cover -func bin/coverage/e2e.out | awk 'END { print $NF }')"
 fi
 echo "== done in ${SECONDS} s"
 exit $rc

@@ -55,33 +55,81 @@ oom() {
   }
 }
 
-agent_oom() {
+pid() { systemctl show -P MainPID fleet-agent; }
+
+ooms() { journalctl -b -u fleet-agent --no-pager | grep -c 'killed by the OOM killer'; }
+killed_since() { [ "$(ooms)" -gt "$1" ]; }
+
+# hog_check lets a check of the agent take more than the unit may have, until it is
+# killed for it.
+hog_check() {
+  local before
+  before=$(ooms)
   printf 'checks:\n  - {name: hog, exec: {command: [sh, -c, "%s"]}, severity: warning, interval: 5s, timeout: 60s, fail_after: 1}\n' "$hog" >/etc/fleet-agent/conf.d/hog.yaml
   systemctl reload fleet-agent
-  eventually 60 killed
+  eventually 60 killed_since "$before"
   local rc=$?
   rm /etc/fleet-agent/conf.d/hog.yaml
   eventually 20 systemctl reload-or-restart fleet-agent
   [ $rc -eq 0 ] && serves
 }
-killed() { journalctl -b -k --no-pager | grep -q 'Memory cgroup out of memory.*' && journalctl -b -u fleet-agent --no-pager | grep -q 'OOM'; }
+
+oom_continue() {
+  local before
+  before=$(pid)
+  hog_check && [ "$(pid)" = "$before" ]
+}
+
+oom_stop() {
+  local before rc=0
+  drop_in OOMPolicy=stop
+  before=$(pid)
+  hog_check && [ "$(pid)" != "$before" ] || rc=1
+  drop_in ''
+  return $rc
+}
+
+# drop_in sets a directive of the agent's unit, or none, and restarts it.
+drop_in() {
+  mkdir -p /etc/systemd/system/fleet-agent.service.d
+  printf '[Service]\n%s\n' "$1" >/etc/systemd/system/fleet-agent.service.d/check.conf
+  systemctl daemon-reload
+  systemctl restart fleet-agent
+}
+
+# forbids DIRECTIVE LINE: the unit has the directive; the line of shell does what it
+# forbids, which works without it, the control, and not with it.
+forbids() {
+  grep -qx "$1" /usr/lib/systemd/system/fleet-agent.service || {
+    echo "the unit does not have it"
+    return 1
+  }
+  systemd-run --quiet --wait --pipe sh -ec "$2" || {
+    echo "it does not work without it either"
+    return 1
+  }
+  ! systemd-run --quiet --wait --pipe -p "$1" sh -ec "$2"
+}
+
+# A program for i386 that does nothing: exit(0), by int 0x80.
+i386=f0VMRgEBAQAAAAAAAAAAAAIAAwABAAAAVIAECDQAAAAAAAAAAAAAADQAIAABAAAAAAAAAAEAAAAAAAAAAIAECACABAhdAAAAXQAAAAUAAAAAEAAAuAEAAAAx282A
 
 limits() {
-  [ "$(cat "/proc/$(systemctl show -P MainPID fleet-agent)/oom_score_adj")" = -500 ] &&
+  [ "$(cat "/proc/$(pid)/oom_score_adj")" = -500 ] &&
     [ "$(cat /sys/fs/cgroup/system.slice/fleet-agent.service/memory.max)" = $((256 << 20)) ] &&
     [ "$(cat /sys/fs/cgroup/system.slice/fleet-agent.service/pids.max)" = 512 ]
 }
 
 step_clock() {
-  local pid
-  pid=$(systemctl show -P MainPID fleet-agent)
+  local before
+  before=$(pid)
   date -s "$1" >/dev/null
   # Longer than the watchdog's pings and the polls are apart.
   for _ in 1 2 3 4 5; do
     sleep 1 # between two looks
     curl -sf -o /dev/null http://127.0.0.1:8080/healthz || return 1
   done
-  serves && [ "$(systemctl show -P MainPID fleet-agent)" = "$pid" ]
+  serves && [ "$(pid)" = "$before" ]
 }
 
 preempt() {
@@ -105,9 +153,17 @@ check "the agent is up before multi-user.target" early
 check "the node serves" serves
 check "the limits of the unit are in force" limits
 check "a service over its memory limit ends in oom-kill" oom
-check "a check over the agent's memory limit is killed, and the node serves" agent_oom
+check "a check over the agent's memory limit is killed, and the agent goes on" oom_continue
+check "with OOMPolicy=stop it is restarted (the control)" oom_stop
+check "ProtectKernelTunables=yes forbids to set one" forbids ProtectKernelTunables=yes 'cat /proc/sys/kernel/panic >/tmp/panic; cat /tmp/panic >/proc/sys/kernel/panic'
+check "ProtectKernelModules=yes forbids to load one" forbids ProtectKernelModules=yes 'modprobe dummy; modprobe -r dummy'
+check "ProtectKernelLogs=yes forbids to read them" forbids ProtectKernelLogs=yes 'dmesg >/dev/null'
+check "RestrictRealtime=yes forbids real-time scheduling" forbids RestrictRealtime=yes 'chrt --fifo 1 true'
+check "DevicePolicy=closed forbids to read a disk" forbids DevicePolicy=closed 'head -c 512 /dev/vda >/dev/null'
+check "SystemCallArchitectures=native forbids a program for i386" forbids SystemCallArchitectures=native "echo $i386 | base64 -d >/usr/local/bin/i386; chmod +x /usr/local/bin/i386; i386"
 check "the clock is set an hour ahead: the node serves on" step_clock '+1 hour'
-check "and back: the node serves on" step_clock '-1 hour'
+check "Preempt with the clock an hour ahead: drained, acked, and back" preempt
+check "the clock is set back: the node serves on" step_clock '-1 hour'
 check "Preempt: drained, acked, and back" preempt
 echo "note the agent in this boot (emulated):"
 systemd-analyze blame --no-pager | grep fleet-agent.service | sed 's/^ */    /'

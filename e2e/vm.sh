@@ -41,7 +41,7 @@ echo "== build the packages"
 rm -rf "$out"
 mkdir -p "$out/root"
 trap 'rm -rf "$out/root" "$out/disk"' EXIT
-make --no-print-directory deb ARCHES=amd64 DIST="$out" >"$out/build.log" 2>&1 || {
+make --no-print-directory deb ARCHES=amd64 BIN="$out/bin" DIST="$out" >"$out/build.log" 2>&1 || {
   cat "$out/build.log" >&2
   exit 1
 }

@@ -27,7 +27,7 @@ type build struct {
 	bin, dist, nfpm string
 	version         string // of the packages, without the revision
 	date            time.Time
-	arches          []string
+	arches, names   []string
 }
 
 // A stage is the directory of the generated parts of one package.
@@ -51,7 +51,12 @@ func (b *build) run(ctx context.Context) error {
 		return err
 	}
 	var sums bytes.Buffer
-	for _, c := range commands {
+	for _, name := range b.names {
+		i := slices.IndexFunc(commands, func(c command) bool { return c.name == name })
+		if i < 0 {
+			return fmt.Errorf("%s is built, but internal/packaging has no description of it", name)
+		}
+		c := commands[i]
 		if err := b.removeOld(c.name); err != nil {
 			return err
 		}

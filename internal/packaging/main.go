@@ -32,8 +32,9 @@ type command struct {
 	parts func(s *stage) error
 }
 
-// commands are the packages. A command that needs nothing but its binary and its
-// documentation joins with an entry here.
+// commands are what can be packaged; which of them are is told by -commands. A
+// command that needs nothing but its binary and its documentation joins with a name
+// in the Makefile and a description here.
 var commands = []command{
 	{name: "fleet-agent", config: "nfpm-fleet-agent.yaml", parts: agentParts},
 	{name: "fleetsim", config: "nfpm-command.yaml", description: `simulated Azure for trying out how nodes behave
@@ -50,8 +51,10 @@ func main() {
 	flag.StringVar(&b.nfpm, "nfpm", "nfpm", "the nfpm program")
 	describe := flag.String("version", "dev", "what `git describe --tags --always --dirty` says")
 	arches := flag.String("arches", "amd64 arm64", "architectures to build for")
+	names := flag.String("commands", "", "commands to package")
 	flag.Parse()
 	b.arches = strings.Fields(*arches)
+	b.names = strings.Fields(*names)
 	if err := run(context.Background(), &b, *describe); err != nil {
 		fmt.Fprintln(os.Stderr, "packaging: error:", err)
 		os.Exit(1)
