@@ -81,7 +81,7 @@ Exit codes:
 
 func (g *globals) planPage(pv *control.PlanPreview) *page {
 	p := g.newPage(time.Now())
-	notice, available := plain("no deadline"), cli.Cell{}
+	notice, available := cli.Cell{}, plain("no deadline")
 	if pv.NoticeSeconds != nil {
 		notice = plain(cli.Seconds(*pv.NoticeSeconds) + " notice")
 	}
@@ -117,7 +117,14 @@ func (p *page) timeline(pv *control.PlanPreview) {
 			name += " (optional)"
 		}
 		if st.Shed {
-			table.Add(painted(cli.Dim, name), painted(cli.Dim, st.Kind), plain(""), painted(cli.Yellow, "left out"), painted(cli.Dim, st.Why))
+			paint, why := cli.Red, "no time is left"
+			if st.Optional {
+				paint = cli.Yellow
+			}
+			if st.MinSeconds > 0 {
+				why = "needs " + cli.Seconds(st.MinSeconds) + " at least"
+			}
+			table.Add(painted(cli.Dim, name), painted(cli.Dim, st.Kind), plain(""), painted(paint, "left out"), painted(cli.Dim, why))
 			continue
 		}
 		limit := "up to " + cli.Seconds(st.LimitSeconds)
@@ -147,17 +154,23 @@ func (p *page) span(offset, length, total float64) string {
 }
 
 func (p *page) verdict(pv *control.PlanPreview) {
-	end, shed := pv.SettleSeconds, 0
+	end, shed, skipped, hungry := pv.SettleSeconds, 0, 0, ""
 	for _, st := range pv.Steps {
-		if st.Shed {
+		switch {
+		case st.Shed && st.Optional:
 			shed++
 			continue
+		case st.Shed:
+			skipped++
+			continue
+		case hungry == "" && st.MinSeconds == 0 && !st.Optional && st.LimitSeconds < min(1, st.MaxSeconds/10):
+			hungry = st.Name
 		}
 		end = max(end, st.OffsetSeconds+st.LimitSeconds)
 	}
 	if !pv.Enough {
-		p.Flow(p.leading(0, markBad), 2, painted(cli.BoldRed, "not enough time: the required steps cannot have their minimum"))
-		p.Text(2, cli.Plain, "Lower drain.settle or the steps' min, or mark steps optional.", 2)
+		p.Flow(p.leading(0, markBad), 2, painted(cli.BoldRed, "not enough time: the drain fails without "+cli.Plural(skipped, "required step")))
+		p.Text(2, cli.Plain, "Lower the steps' min or drain.reserve, or mark steps optional.", 2)
 		return
 	}
 	left := cli.Cell{}
@@ -169,4 +182,7 @@ func (p *page) verdict(pv *control.PlanPreview) {
 		without = painted(cli.Yellow, "without "+cli.Plural(shed, "optional step"))
 	}
 	p.Flow(p.leading(0, markGood), 2, painted(cli.Green, fmt.Sprintf("fits: drained after %s at the latest", cli.Seconds(end))), without, left)
+	if hungry != "" {
+		p.Text(2, cli.Plain, hungry+" has next to no time. If it needs more, give it a min.", 2)
+	}
 }

@@ -217,7 +217,7 @@ func (a *Agent) newDrain() error {
 		staysUp:        a.staysUp,
 		loop:           a.live.loop("coordinator", 30*time.Second),
 		logger:         a.logger,
-		inbox:          make(chan func(context.Context)),
+		inbox:          make(chan task),
 		policy:         eventPolicy(conf),
 		asked:          map[string]time.Time{},
 		acks:           map[string]*ackAttempt{},
@@ -234,7 +234,7 @@ func (a *Agent) newDrain() error {
 func (a *Agent) planContext() planContext {
 	return planContext{
 		units:  drainUnits{a.manager},
-		runDir: a.conf.Load().RunDir, // of the start: a reload does not move it
+		runDir: a.cfg.Config.RunDir, // of the start: a reload does not move it
 		node:   func() string { return a.node().Name },
 	}
 }

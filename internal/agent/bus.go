@@ -136,7 +136,7 @@ func (w *busWatch) delayWarning(delay time.Duration) string {
 	}
 	switch {
 	case !fitted.Enough:
-		consequence = "it is cut off"
+		consequence = "it fails"
 	case len(shed) > 0:
 		consequence = "it leaves out " + strings.Join(shed, ", ")
 	}

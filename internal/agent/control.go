@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/control"
@@ -135,7 +136,15 @@ func newControlServer(ops operations, logger *slog.Logger) *http.Server {
 type controlServer struct {
 	ops    operations
 	logger *slog.Logger
+
+	mu       sync.Mutex
+	refused  time.Time // when a refusal was last logged
+	unlogged int       // how many were not, since
 }
+
+// refusalPause is the time between two log lines about refusals: whoever may not
+// ask is not to push the lines of a drain out of the journal either.
+const refusalPause = time.Minute
 
 // handle checks the caller, logs changes, and encodes the answer.
 func (s *controlServer) handle(need access, do func(*http.Request, peer) (any, error)) http.HandlerFunc {
@@ -146,7 +155,7 @@ func (s *controlServer) handle(need access, do func(*http.Request, peer) (any, e
 			return
 		}
 		if accessOf(p, uint32(os.Geteuid()), groupID) < need {
-			s.logger.Warn("control request refused", "uid", p.uid, "pid", p.pid, "request", r.Method+" "+r.URL.Path)
+			s.noteRefusal(p, r)
 			s.answer(w, nil, refusal(p, need))
 			return
 		}
@@ -156,6 +165,18 @@ func (s *controlServer) handle(need access, do func(*http.Request, peer) (any, e
 		}
 		s.answer(w, answer, err)
 	}
+}
+
+func (s *controlServer) noteRefusal(p peer, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if !s.refused.IsZero() && now.Sub(s.refused) < refusalPause {
+		s.unlogged++
+		return
+	}
+	s.logger.Warn("control request refused", "uid", p.uid, "pid", p.pid, "request", r.Method+" "+r.URL.Path, "not_logged_before", s.unlogged)
+	s.refused, s.unlogged = now, 0
 }
 
 func refusal(p peer, need access) *control.Error {

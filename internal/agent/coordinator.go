@@ -54,7 +54,7 @@ type coordinator struct {
 	loop    *loop
 	logger  *slog.Logger
 
-	inbox chan func(context.Context)
+	inbox chan task
 	view  atomic.Pointer[view]
 	work  sync.WaitGroup
 
@@ -79,6 +79,13 @@ type coordinator struct {
 	timer    *time.Timer
 }
 
+// A task is something to do in Run's goroutine; done, if not nil, is closed when
+// reconcile has seen it.
+type task struct {
+	do   func(context.Context)
+	done chan struct{}
+}
+
 // policy is the part of the configuration that the coordinator follows.
 type policy struct {
 	events  scheduledevents.Policy
@@ -100,8 +107,13 @@ type eventView struct {
 
 // do runs f in Run's goroutine and then reconciles.
 func (c *coordinator) do(ctx context.Context, f func(context.Context)) error {
+	return c.hand(ctx, task{do: f})
+}
+
+// hand gives Run a task, and returns when it has taken it.
+func (c *coordinator) hand(ctx context.Context, t task) error {
 	select {
-	case c.inbox <- f:
+	case c.inbox <- t:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -128,9 +140,12 @@ func (c *coordinator) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case f := <-c.inbox:
-			f(ctx)
+		case t := <-c.inbox:
+			t.do(ctx)
 			c.reconcile(ctx)
+			if t.done != nil {
+				close(t.done)
+			}
 		case <-c.timer.C:
 			c.reconcile(ctx)
 		case <-tick.C: // for the beat, and for what nobody announces: staysUp
@@ -161,7 +176,8 @@ func (c *coordinator) reconcile(ctx context.Context) {
 	c.meetDocument()
 	events := c.judge()
 
-	wanted := !c.shutdown.IsZero()
+	c.adoptLate(ctx)
+	wanted := !c.shutdown.IsZero() || c.operatorAsks()
 	for _, e := range events {
 		switch {
 		case !c.acts(e):
@@ -197,6 +213,26 @@ func (c *coordinator) reconcile(ctx context.Context) {
 	}
 }
 
+// operatorDrain is the key of an operator's drain in asked.
+const operatorDrain = "operator"
+
+// operatorAsks reports whether an operator's drain is on its way to the journal.
+func (c *coordinator) operatorAsks() bool {
+	_, asked := c.asked[operatorDrain]
+	return asked && !hasCause(c.journal.State().Drain, drain.Cause{Kind: drain.Operator})
+}
+
+// adoptLate takes up a drain of a journal that could not be read when the agent
+// started, and now was.
+func (c *coordinator) adoptLate(ctx context.Context) {
+	if c.draining() && c.runner.Status().Phase == drain.PhaseNone && len(c.asked) == 0 && c.undraining == nil {
+		c.work.Go(func() {
+			_, _, err := c.runner.Resume(ctx)
+			c.drainEnded(ctx, "", err)
+		})
+	}
+}
+
 // meetDocument marks, with the first document of this boot, the events that
 // this boot is the result of: a Reboot that is Started when the node comes up
 // has happened, and the node returns to service.
@@ -221,16 +257,25 @@ func (c *coordinator) meetDocument() {
 	c.append(drain.Entry{Kind: drain.BootSeen})
 }
 
+// maxOwnEvents bounds how many events of this VM are acted on at once: the journal
+// remembers no more than a few hundred.
+const maxOwnEvents = 32
+
 // judge decides on every event of the document.
 func (c *coordinator) judge() []eventView {
 	if c.doc == nil {
 		return nil
 	}
-	views := make([]eventView, 0, len(c.doc.Events))
+	views, own := make([]eventView, 0, len(c.doc.Events)), 0
 	for _, e := range c.doc.Events {
 		v := eventView{event: e}
 		if c.self != "" {
 			v.decision = c.policy.events.Decide(e, c.self)
+		}
+		if v.decision.Mine && v.decision.Known {
+			if own++; own > maxOwnEvents {
+				v.decision = scheduledevents.Decision{Mine: true, Reason: fmt.Sprintf("more than %d events name this VM", maxOwnEvents)}
+			}
 		}
 		views = append(views, v)
 	}
@@ -252,7 +297,7 @@ func (c *coordinator) drainFor(ctx context.Context, e scheduledevents.Event) {
 	if left := time.Until(e.NotBefore); left > 0 {
 		req.NotBefore = e.NotBefore
 		// What was seen late leaves less, but not only the reserve.
-		req.Deadline = e.NotBefore.Add(-min(c.policy.reserve, left/2))
+		req.Deadline = e.NotBefore.Add(-eventReserve(c.policy.reserve, left))
 	} else {
 		// Started, or overdue, and nobody knows how long is left: no time for
 		// traffic to settle, but no deadline either at which to stop work that

@@ -17,23 +17,17 @@ const (
 	maxMaintenance = 7 * 24 * time.Hour
 )
 
-// ask runs f in the coordinator's goroutine and returns its answer.
+// ask runs f in the coordinator's goroutine and returns its answer when that has
+// been acted on.
 func ask[T any](ctx context.Context, c *coordinator, f func(context.Context) (T, error)) (T, error) {
-	type result struct {
-		answer T
-		err    error
+	var answer T
+	var err error
+	t := task{do: func(ctx context.Context) { answer, err = f(ctx) }, done: make(chan struct{})}
+	if err := c.hand(ctx, t); err != nil {
+		return answer, err
 	}
-	ch := make(chan result, 1)
-	err := c.do(ctx, func(ctx context.Context) {
-		answer, err := f(ctx)
-		ch <- result{answer, err}
-	})
-	if err != nil {
-		var zero T
-		return zero, err
-	}
-	r := <-ch // f runs to its end once it was taken
-	return r.answer, r.err
+	<-t.done // soon: it was taken
+	return answer, err
 }
 
 // Drain begins an operator's drain, or joins the one under way.
@@ -48,7 +42,10 @@ func (c *coordinator) Drain(ctx context.Context, by string, r control.DrainReque
 	}
 	return ask(ctx, c, func(ctx context.Context) (control.Accepted, error) {
 		message := "drain begun"
-		if c.draining() {
+		switch d := c.journal.State().Drain; {
+		case d != nil && d.Result == drain.ResultFailed:
+			message = "the drain had failed; what is not done is tried again"
+		case d != nil:
 			message = "the node drains already; joined as one more cause"
 		}
 		req := drain.Request{Cause: drain.Cause{Kind: drain.Operator, By: by, Reason: reason}}
@@ -56,7 +53,7 @@ func (c *coordinator) Drain(ctx context.Context, by string, r control.DrainReque
 			req.Deadline = time.Now().Add(timeout)
 		}
 		c.lifted = nil
-		c.ask(ctx, "operator", req)
+		c.ask(ctx, operatorDrain, req)
 		return control.Accepted{Version: control.Version, Message: message}, nil
 	})
 }
@@ -87,12 +84,18 @@ func (c *coordinator) Undrain(ctx context.Context, by string, r control.UndrainR
 				standing = append(standing, drain.Cause{EventID: e.event.ID, EventType: e.event.Type})
 			}
 		}
+		_, asked := c.asked[operatorDrain]
 		switch {
-		case s == nil && len(standing) == 0 && c.gate.isCordoned():
+		case s != nil || asked || len(standing) > 0:
+		case c.gate.isCordoned():
 			return control.Accepted{}, conflict("fleet-agent status says why it is blind", "the node is cordoned, and without the metadata service nobody knows for which event")
-		case s == nil && len(standing) == 0:
+		case c.gate.isDrained(): // for a drain that the journal does not know
+			c.forgotten = false
+			return control.Accepted{Version: control.Version, Message: "returning to service"}, nil
+		default:
 			return control.Accepted{}, conflict("fleet-agent status says what it does", "the node is not draining")
-		case len(standing) > 0 && !r.Force:
+		}
+		if len(standing) > 0 && !r.Force {
 			return control.Accepted{}, conflict("--force dismisses the event: it is not acked, and the node serves when it happens",
 				"event %s (%s) still keeps the node out of service", standing[0].EventID, standing[0].EventType)
 		}
@@ -100,7 +103,7 @@ func (c *coordinator) Undrain(ctx context.Context, by string, r control.UndrainR
 			c.append(drain.Entry{Kind: drain.EventDismissed, EventID: cause.EventID, By: by, Reason: reason})
 			c.logger.Warn("event dismissed", "event_id", cause.EventID, "event_type", cause.EventType, "by", by)
 		}
-		if s != nil {
+		if s != nil || asked {
 			c.lifted = &drain.Cause{Kind: drain.Operator, By: by, Reason: reason}
 		}
 		return control.Accepted{Version: control.Version, Message: "returning to service"}, nil

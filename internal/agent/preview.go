@@ -23,11 +23,15 @@ var usualNotice = map[string]time.Duration{
 	"Terminate": 5 * time.Minute,
 }
 
+// eventReserve is what is kept free before NotBefore when an event leaves so much
+// time (docs/adr/0011-short-notices.md).
+func eventReserve(reserve, left time.Duration) time.Duration { return min(reserve, left/2) }
+
 // A PreviewRequest names an event that has not happened.
 type PreviewRequest struct {
 	Event string // its type, in any letter case
-	// Notice is the time to its NotBefore; without HasNotice it is the
-	// shortest that Azure promises for the type.
+	// Notice is the time to its NotBefore, 0 for an event that has started;
+	// without HasNotice it is the shortest that Azure promises for the type.
 	Notice    time.Duration
 	HasNotice bool
 }
@@ -51,12 +55,19 @@ func Preview(conf *config.Config, req PreviewRequest) (control.PlanPreview, erro
 	if !bounded {
 		notice, bounded = usualNotice[name]
 	}
-	available := max(0, notice-conf.Drain.Reserve.D())
 	if bounded {
-		n, a := notice.Seconds(), available.Seconds()
-		out.NoticeSeconds, out.AvailableSeconds = &n, &a
+		out.NoticeSeconds = new(notice.Seconds())
 	}
-	schedule := plan.FitAfter(conf.Drain.Settle.D(), available, !bounded)
+	settle, available := conf.Drain.Settle.D(), time.Duration(0)
+	switch {
+	case !bounded:
+	case notice == 0: // as for an event that has started
+		settle, bounded = 0, false
+	default:
+		available = notice - eventReserve(conf.Drain.Reserve.D(), notice)
+		out.AvailableSeconds = new(available.Seconds())
+	}
+	schedule := plan.FitAfter(settle, available, !bounded)
 	out.SettleSeconds, out.Enough = schedule.Settle.Seconds(), schedule.Enough
 	for _, s := range schedule.Steps {
 		out.Steps = append(out.Steps, plannedStep(s))

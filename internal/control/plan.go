@@ -10,15 +10,16 @@ type PlanPreview struct {
 	// cordon or ignore, and when the event would be acknowledged.
 	Action string `json:"action,omitempty"`
 	Ack    string `json:"ack,omitempty"`
-	// NoticeSeconds is the time from the event's publication to its NotBefore;
-	// AvailableSeconds is what the reserve leaves of it. Both are absent when
-	// there is no deadline: every step may then take its maximum.
+	// NoticeSeconds is the time from the event's publication to its NotBefore, 0
+	// when it has started; AvailableSeconds is what the reserve leaves of it, and
+	// absent when there is no deadline: every step may then take its maximum.
 	NoticeSeconds    *float64 `json:"notice_seconds,omitempty"`
 	AvailableSeconds *float64 `json:"available_seconds,omitempty"`
 	// SettleSeconds is the wait between going unready and the first step.
 	SettleSeconds float64       `json:"settle_seconds"`
 	Steps         []PlannedStep `json:"steps"` // in the order of the plan
-	// Enough says whether the minimums of the required steps fit.
+	// Enough says whether the minimums of the required steps fit. If not, some of
+	// them are left out, and all optional ones; the drain would fail.
 	Enough bool `json:"enough"`
 }
 

@@ -56,7 +56,7 @@ func judgeDelay(f *facts, r *findings, delay time.Duration, by string) {
 	if available >= f.plan.total {
 		return
 	}
-	preview, err := f.plan.fit(available + reserve)
+	preview, err := f.plan.fit(available + min(reserve, available)) // a notice that leaves just that
 	if err != nil {
 		r.note("the drain plan cannot be judged: "+err.Error(), "", "fleet-agent config validate")
 		return
@@ -70,7 +70,7 @@ func judgeDelay(f *facts, r *findings, delay time.Duration, by string) {
 		fix = fmt.Sprintf("sudo sed -i s/^InhibitDelayMaxSec=.*/InhibitDelayMaxSec=%d/ %s && %s", int(wanted/time.Second), by, reloadLogind)
 	}
 	if !preview.Enough {
-		r.fail(found, "The required steps cannot have their minimum: the drain is cut off.", fix)
+		r.fail(found, "The required steps cannot have their minimum: the drain fails.", fix)
 		return
 	}
 	var shed []string

@@ -15,8 +15,8 @@ type Schedule struct {
 	Steps []Scheduled
 	// Total is when the last step ends at the latest.
 	Total time.Duration
-	// Enough is false when the minimums of the required steps alone do not
-	// fit. They then get what is left, in order.
+	// Enough is false when not even the minimums of the required steps fit:
+	// one or more of them are left out, and all optional ones.
 	Enough bool
 }
 
@@ -25,24 +25,39 @@ type Scheduled struct {
 	Name, Kind string
 	Optional   bool
 	// Offset is when the step begins at the latest, Budget the longest that it
-	// may take.
+	// may take: between Min and Max, or 0 when it is left out.
 	Offset, Budget time.Duration
 	Min, Max       time.Duration
-	// Shed says that the optional step is left out.
+	// Shed says that the step is left out.
 	Shed bool
 	// Why says what was done to the step to make the plan fit; empty when
 	// nothing was.
 	Why string
 }
 
+const (
+	// instant is the least time with which any step is begun.
+	instant = time.Millisecond
+	// fair bounds what a required step has before an optional one has anything:
+	// a tenth of its maximum, but no more than this.
+	fair = time.Second
+	// forever is the time until no deadline.
+	forever = time.Duration(1) << 62
+	// fine is the number of shares into which the room up to a maximum is divided.
+	fine = 1 << 30
+)
+
 // Fit fits the plan into the time that is available; unbounded lets every step
 // have its maximum. It is pure, and the same input gives the same Schedule.
 //
-// When the maximums do not fit, every step gets its minimum and the same share
-// of what lies between its minimum and its maximum, as large as fits; what steps
-// beside the longest path leave over, they may use. When the minimums do not
-// fit, optional steps are shed, the last first, but one whose minimum costs
-// nothing stays.
+// First it chooses the steps. Required ones come before optional ones, which are
+// shed, the last first, unless their minimums fit beside what is fair for all
+// required ones. When even the minimums of the required steps do not fit, each of
+// them, in order, is kept that fits beside those before it.
+//
+// Then it divides the time. Every step gets its minimum, or what is fair, and the
+// same share of what lies between that and its maximum, as large as fits; what steps
+// beside the longest path leave over, they may use.
 func (p *Plan) Fit(available time.Duration, unbounded bool) Schedule {
 	return p.FitAfter(0, available, unbounded)
 }
@@ -50,105 +65,136 @@ func (p *Plan) Fit(available time.Duration, unbounded bool) Schedule {
 // FitAfter is Fit with a wait before the first steps. The wait is a step with no
 // minimum: it shrinks with the others and is never paid for with a step.
 func (p *Plan) FitAfter(settle, available time.Duration, unbounded bool) Schedule {
-	parts := make([]part, len(p.steps))
-	for i, s := range p.steps {
-		parts[i] = part{min: s.Min, max: s.Max, optional: s.Optional, after: p.after[i]}
+	if unbounded {
+		available = forever
 	}
-	f := fit(parts, p.order, max(settle, 0), available, unbounded)
+	parts := make([]part, len(p.steps))
+	for i, c := range p.steps {
+		parts[i] = newPart(c, p.after[i])
+	}
+	f := fit(parts, p.order, max(settle, 0), available, 0)
 	s := Schedule{Settle: f.settle, Steps: make([]Scheduled, len(p.steps)), Enough: f.enough}
-	starts, total := f.times(parts, p.order)
+	starts, total := f.times()
 	s.Total = total
 	for i, c := range p.steps {
 		s.Steps[i] = Scheduled{
 			Name: c.Name, Kind: c.Kind, Optional: c.Optional, Min: c.Min, Max: c.Max,
-			Offset: starts[i], Budget: f.budget[i], Shed: f.shed[i], Why: f.why(c, i),
+			Offset: starts[i], Budget: f.budget[i], Shed: f.dropped[i],
+		}
+		switch {
+		case f.dropped[i]:
+			status, why := c.leftOut()
+			s.Steps[i].Why = fmt.Sprintf("%s: %s", status, why)
+		case f.budget[i] < c.Max:
+			s.Steps[i].Why = fmt.Sprintf("cut from %s", c.Max)
 		}
 	}
 	return s
 }
 
-// A part is a step as the planner sees it.
+// leftOut says what becomes of a step that does not fit, and why.
+func (s StepConfig) leftOut() (status StepStatus, why string) {
+	status, why = StepSkipped, "no time is left for it"
+	if s.Optional {
+		status = StepShed
+	}
+	if s.Min > 0 {
+		why = fmt.Sprintf("its minimum of %s does not fit", s.Min)
+	}
+	return status, why
+}
+
+// A part is a step as the planner sees it. Unless it is dropped it has least: its
+// minimum, or what is fair if there is enough for that.
 type part struct {
-	min, max time.Duration
-	optional bool
-	after    []int
+	min, least, max time.Duration
+	optional        bool
+	after           []int
+}
+
+func newPart(c StepConfig, after []int) part {
+	p := part{min: max(c.Min, min(c.Max, instant)), max: c.Max, optional: c.Optional, after: after}
+	p.least = p.min
+	if !p.optional {
+		p.least = max(p.min, min(p.max/10, fair))
+	}
+	return p
 }
 
 // A fitting is the planner's answer.
 type fitting struct {
-	settle time.Duration
-	budget []time.Duration
-	shed   []bool
-	enough bool
+	parts   []part
+	order   []int // what comes after comes after
+	settle  time.Duration
+	budget  []time.Duration
+	dropped []bool
+	enough  bool
 }
 
-// fine is the number of shares into which the room between minimum and maximum
-// is divided.
-const fine = 1 << 30
-
-// fit is the planner. order lists parts after what they come after.
-func fit(parts []part, order []int, settle, available time.Duration, unbounded bool) fitting {
-	f := fitting{budget: make([]time.Duration, len(parts)), shed: make([]bool, len(parts)), enough: true}
-	if unbounded {
-		f.settle = settle
-		for i, p := range parts {
-			f.budget[i] = p.max
-		}
-		return f
-	}
+// fit is the planner. The minimums of required steps may pass the time that is
+// available by late, or by a tenth of it if that is less.
+func fit(parts []part, order []int, settle, available, late time.Duration) fitting {
+	f := fitting{parts: parts, order: order, budget: make([]time.Duration, len(parts)), dropped: make([]bool, len(parts))}
 	available = max(available, 0)
-
-	// Which steps: all required ones, and of the optional ones, from the first
-	// to the last, each whose minimum fits beside those before it. That is
-	// shedding the last first, without shedding what costs nothing.
-	for i, p := range parts {
-		f.shed[i] = p.optional
-	}
-	f.share(parts, 0, 0)
-	if f.total(parts, order) > available {
-		f.enough = false
-		f.truncate(parts, order, available)
-		return f
-	}
-	for i, p := range parts {
-		if !p.optional {
-			continue
-		}
-		f.shed[i] = false
-		f.share(parts, 0, 0)
-		f.shed[i] = f.total(parts, order) > available
+	f.choose(available, min(late, available/10))
+	available = max(available, f.atLeast())
+	if !f.enough {
+		settle = 0 // a step that ends early may yet make room for one that is left out
 	}
 
-	// How long: the largest share that fits.
-	low, high := uint64(0), uint64(fine)
+	low, high := uint64(0), uint64(fine) // the largest share that fits
 	for low < high {
 		mid := (low + high + 1) / 2
-		if f.share(parts, settle, mid); f.total(parts, order) <= available {
+		if f.share(settle, mid) <= available {
 			low = mid
 		} else {
 			high = mid - 1
 		}
 	}
-	f.share(parts, settle, low)
-	f.spread(parts, order, settle, available)
-	for i, p := range parts {
-		if p.optional && p.max > 0 && f.budget[i] == 0 {
-			f.shed[i] = true
-		}
-	}
+	f.share(settle, low)
+	f.spread(settle, available)
 	return f
 }
 
-// share gives every step that is not shed its minimum and k of the fine shares
-// of the rest.
-func (f *fitting) share(parts []part, settle time.Duration, k uint64) {
-	f.settle = portion(settle, k)
-	for i, p := range parts {
-		f.budget[i] = 0
-		if !f.shed[i] {
-			f.budget[i] = p.min + portion(p.max-p.min, k)
+// choose decides which parts are dropped, and whether the others have what is fair.
+func (f *fitting) choose(available, late time.Duration) {
+	for i, p := range f.parts {
+		f.dropped[i] = p.optional
+	}
+	ample := f.atLeast() <= available
+	if !ample {
+		available += late
+		for i, p := range f.parts {
+			f.parts[i].least, f.dropped[i] = p.min, true
 		}
 	}
+	f.enough = true
+	for _, i := range f.order {
+		if f.parts[i].optional != ample {
+			continue // that is decided
+		}
+		f.dropped[i] = false
+		f.dropped[i] = f.atLeast() > available
+		f.enough = f.enough && (ample || !f.dropped[i])
+	}
+}
+
+// atLeast gives every part the least that it may have, and returns when the last
+// one ends.
+func (f *fitting) atLeast() time.Duration { return f.share(0, 0) }
+
+// share gives every part that is not dropped its least and k of the fine shares of
+// the rest, and returns when the last one ends.
+func (f *fitting) share(settle time.Duration, k uint64) time.Duration {
+	f.settle = portion(settle, k)
+	for i, p := range f.parts {
+		f.budget[i] = 0
+		if !f.dropped[i] {
+			f.budget[i] = p.least + portion(p.max-p.least, k)
+		}
+	}
+	_, total := f.times()
+	return total
 }
 
 // portion returns k fine shares of d, rounded down. k is at most fine.
@@ -158,80 +204,40 @@ func portion(d time.Duration, k uint64) time.Duration {
 	return time.Duration(q)
 }
 
-// truncate gives required steps their minimums as long as there is time.
-func (f *fitting) truncate(parts []part, order []int, available time.Duration) {
-	f.settle = 0
-	ends := make([]time.Duration, len(parts))
-	for _, i := range order {
-		start := latest(ends, parts[i].after)
-		f.budget[i] = 0
-		if !f.shed[i] {
-			f.budget[i] = min(parts[i].min, available-start)
-		}
-		ends[i] = start + f.budget[i]
-	}
-}
-
-// spread gives each step in turn, and the settling last, what no path through
-// it needs.
-func (f *fitting) spread(parts []part, order []int, settle, available time.Duration) {
-	tails := make([]time.Duration, len(parts)) // the longest path that follows a step
-	for _, i := range order {
-		if f.shed[i] || f.budget[i] == parts[i].max {
+// spread gives each part in turn, and the settling last, what no path through it
+// needs.
+func (f *fitting) spread(settle, available time.Duration) {
+	tails := make([]time.Duration, len(f.parts)) // the longest path that follows a part
+	for _, i := range f.order {
+		if f.dropped[i] || f.budget[i] == f.parts[i].max {
 			continue
 		}
 		clear(tails)
-		for _, j := range slices.Backward(order) {
-			for _, before := range parts[j].after {
+		for _, j := range slices.Backward(f.order) {
+			for _, before := range f.parts[j].after {
 				tails[before] = max(tails[before], tails[j]+f.budget[j])
 			}
 		}
-		starts, _ := f.times(parts, order)
+		starts, _ := f.times()
 		slack := available - starts[i] - f.budget[i] - tails[i]
-		f.budget[i] += max(0, min(slack, parts[i].max-f.budget[i]))
+		f.budget[i] += max(0, min(slack, f.parts[i].max-f.budget[i]))
 	}
-	f.settle += max(0, min(available-f.total(parts, order), settle-f.settle))
+	_, total := f.times()
+	f.settle += max(0, min(available-total, settle-f.settle))
 }
 
-// times returns when each step begins, and when the last ends.
-func (f *fitting) times(parts []part, order []int) (starts []time.Duration, total time.Duration) {
-	starts = make([]time.Duration, len(parts))
-	ends := make([]time.Duration, len(parts))
+// times returns when each part begins, and when the last ends.
+func (f *fitting) times() (starts []time.Duration, total time.Duration) {
+	starts = make([]time.Duration, len(f.parts))
+	ends := make([]time.Duration, len(f.parts))
 	total = f.settle
-	for _, i := range order {
-		starts[i] = max(f.settle, latest(ends, parts[i].after))
+	for _, i := range f.order {
+		starts[i] = f.settle
+		for _, before := range f.parts[i].after {
+			starts[i] = max(starts[i], ends[before])
+		}
 		ends[i] = starts[i] + f.budget[i]
 		total = max(total, ends[i])
 	}
 	return starts, total
-}
-
-func (f *fitting) total(parts []part, order []int) time.Duration {
-	_, total := f.times(parts, order)
-	return total
-}
-
-// why says what was done to step i.
-func (f *fitting) why(s StepConfig, i int) string {
-	switch b := f.budget[i]; {
-	case f.shed[i] && s.Min > 0:
-		return fmt.Sprintf("shed: its minimum of %s does not fit", s.Min)
-	case f.shed[i]:
-		return "shed: no time is left for it"
-	case b < s.Min:
-		return fmt.Sprintf("less than its minimum of %s", s.Min)
-	case b < s.Max:
-		return fmt.Sprintf("cut from %s", s.Max)
-	default:
-		return ""
-	}
-}
-
-// latest returns the latest of some ends.
-func latest(ends []time.Duration, which []int) time.Duration {
-	var t time.Duration
-	for _, i := range which {
-		t = max(t, ends[i])
-	}
-	return t
 }

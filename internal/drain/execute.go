@@ -167,19 +167,19 @@ func (r *Runner) advance(ctx context.Context, f *flight, ends chan<- stepEnd) {
 		again = false
 		for _, i := range f.plan.order {
 			r.mu.Lock()
-			due := f.due(i)
+			due, dropped := f.due(i), false
 			var limit time.Duration
 			if due {
-				limit = f.refit(time.Now(), 0).budget[i]
+				dropped = f.refit(time.Now(), 0).dropped[i]
+				limit = f.steps[i].Limit
 			}
 			r.mu.Unlock()
 			switch {
 			case !due:
 				continue
-			case limit <= 0 && f.plan.steps[i].Optional:
-				r.decide(ctx, f, i, StepShed, "no time was left for it")
-			case limit <= 0:
-				r.decide(ctx, f, i, StepSkipped, "no time was left for it before the deadline")
+			case dropped:
+				status, why := f.plan.steps[i].leftOut()
+				r.decide(ctx, f, i, status, why)
 			default:
 				r.begins(ctx, f, i, limit, ends)
 			}

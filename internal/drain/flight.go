@@ -79,10 +79,11 @@ func (f *flight) inherit(begun ...Leftover) {
 	}
 }
 
-// hopeless reports whether the drain has failed, and the request brings a cause
-// of its own: then what is not done is tried again, in the time that it brings.
+// hopeless reports whether the drain has failed, and the request is an operator's
+// or brings a cause of its own: then what is not done is tried again, in the time
+// that it brings.
 func (f *flight) hopeless(req Request) bool {
-	return f.result == ResultFailed && !slices.ContainsFunc(f.causes, req.Cause.same)
+	return f.result == ResultFailed && (req.Cause.Kind == Operator || !slices.ContainsFunc(f.causes, req.Cause.same))
 }
 
 // follow makes the flight the next try of one that has failed: its causes still
@@ -92,6 +93,9 @@ func (f *flight) follow(failed *flight) []Entry {
 	f.settle = 0 // traffic has gone
 	var entries []Entry
 	for _, cause := range failed.causes {
+		if slices.ContainsFunc(f.causes, cause.same) {
+			continue
+		}
 		f.causes = append(f.causes, cause)
 		entries = append(entries, Entry{Kind: CauseJoined, DrainID: f.id, Cause: &cause})
 	}
@@ -147,36 +151,35 @@ func (f *flight) joined(req Request) bool {
 	return changed
 }
 
-// left returns how long there is until the deadline.
-func (f *flight) left(now time.Time) (available time.Duration, unbounded bool) {
-	if f.end.IsZero() {
-		return 0, true
-	}
-	return f.end.Sub(now), false
-}
+// lateness is how much less than its minimum a step may begin with: what fsyncs
+// and timers took of a plan that did fit.
+const lateness = 100 * time.Millisecond
 
 // refit fits what is left of the plan into what is left of the time. A step that
-// runs may be cut short, but not below its minimum.
+// runs may be cut short, but not below its minimum unless the deadline is.
 func (f *flight) refit(now time.Time, settle time.Duration) fitting {
+	available := forever
+	if !f.end.IsZero() {
+		available = max(0, f.end.Sub(now))
+	}
 	parts := make([]part, len(f.steps))
 	for i := range f.steps {
 		s, c := &f.steps[i], f.plan.steps[i]
-		p := part{after: f.plan.after[i]}
 		switch {
 		case s.Status == StepRunning:
-			p.max = max(0, s.giveUpAt.Sub(now))
-			p.min = min(p.max, max(0, c.Min-now.Sub(s.StartedAt)))
-			p.optional = c.Optional
+			p := part{max: max(0, s.giveUpAt.Sub(now)), optional: c.Optional}
+			p.min = max(0, min(c.Min-now.Sub(s.StartedAt), p.max, available))
+			p.least = p.min
+			parts[i] = p
 		case !s.Status.final():
-			p.min, p.max, p.optional = c.Min, c.Max, c.Optional
+			parts[i] = newPart(c, nil)
 		}
-		parts[i] = p
+		parts[i].after = f.plan.after[i]
 	}
-	available, unbounded := f.left(now)
-	fitted := fit(parts, f.plan.order, settle, available, unbounded)
+	fitted := fit(parts, f.plan.order, settle, available, lateness)
 	for i := range f.steps {
 		if f.steps[i].Status == StepPending {
-			f.steps[i].Limit = fitted.budget[i]
+			f.steps[i].Limit = min(fitted.budget[i], available)
 		}
 	}
 	return fitted

@@ -34,14 +34,14 @@ type StepConfig struct {
 	// Kind is target, unit, hook, exec, connections, webhook or sleep; it
 	// chooses the default of Max and is a label of metrics.
 	Kind string
-	// Min is the least time with which the step is worth beginning; 0: any.
+	// Min is the least time with which the step is begun; 0: any.
 	Min time.Duration
 	// Max is the longest that the step may take. 0: 60s for target and unit,
 	// 30s for hook, exec and connections, 5s for webhook, its length for sleep;
 	// at least Min in any case.
 	Max time.Duration
-	// Optional steps are shed when the minimums do not fit, and do not make
-	// the drain a failure.
+	// Optional steps are shed before a required one has too little, and do not
+	// make the drain a failure.
 	Optional bool
 	// After names the steps that must have ended before this one begins,
 	// whatever became of them. Unless AfterSet it is the step before this one;

@@ -1,9 +1,9 @@
 package drain
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -88,15 +88,19 @@ func TestFit(t *testing.T) {
 		unbounded         bool
 		want              string
 	}{
-		"everything fits":              {[]StepConfig{step("a", 0, 5), step("b", 0, 5)}, 2, 20, false, "settle 2s, a 2s+5s, b 7s+5s, total 12s"},
-		"no deadline":                  {[]StepConfig{step("a", 0, 5), step("b", 0, 5)}, 2, 0, true, "settle 2s, a 2s+5s, b 7s+5s, total 12s"},
-		"compressed in proportion":     {[]StepConfig{step("a", 0, 60), step("b", 0, 20)}, 0, 8, false, "settle 0s, a 0s+6s (cut from 1m0s), b 6s+2s (cut from 20s), total 8s"},
-		"minimums are kept":            {[]StepConfig{step("a", 5, 60), step("b", 2, 20)}, 10, 8, false, "settle 120ms, a 120ms+5.663s (cut from 1m0s), b 5.783s+2.217s (cut from 20s), total 8s"},
-		"settling never costs a step":  {[]StepConfig{step("a", 6, 60)}, 10, 6, false, "settle 0s, a 0s+6s (cut from 1m0s), total 6s"},
-		"the last optional one goes":   {[]StepConfig{step("o1", 2, 9, optional), step("r", 4, 9), step("o2", 2, 9, optional)}, 0, 7, false, "settle 0s, o1 0s+2.583s (cut from 9s), r 2.583s+4.417s (cut from 9s), o2 7s+0s (shed: its minimum of 2s does not fit), total 7s"},
-		"a cheaper later one may stay": {[]StepConfig{step("o1", 6, 9, optional), step("r", 4, 9), step("o2", 2, 2, optional)}, 0, 7, false, "settle 0s, o1 0s+0s (shed: its minimum of 6s does not fit), r 0s+5s (cut from 9s), o2 5s+2s, total 7s"},
-		"not even the required fit":    {[]StepConfig{step("a", 5, 9), step("o", 1, 1, optional), step("b", 5, 9)}, 3, 7, false, "settle 0s, a 0s+5s (cut from 9s), o 5s+0s (shed: its minimum of 1s does not fit), b 5s+2s (less than its minimum of 5s), total 7s, not enough"},
-		"the deadline has passed":      {[]StepConfig{step("a", 0, 9), step("o", 0, 9, optional)}, 3, -4, false, "settle 0s, a 0s+0s (cut from 9s), o 0s+0s (shed: no time is left for it), total 0s"},
+		"everything fits":               {[]StepConfig{step("a", 0, 5), step("b", 0, 5)}, 2, 20, false, "settle 2s, a 2s+5s, b 7s+5s, total 12s"},
+		"no deadline":                   {[]StepConfig{step("a", 0, 5), step("b", 0, 5)}, 2, 0, true, "settle 2s, a 2s+5s, b 7s+5s, total 12s"},
+		"compressed in proportion":      {[]StepConfig{step("a", 0, 60), step("b", 0, 20)}, 0, 8, false, "settle 0s, a 0s+5.538s (cut from 1m0s), b 5.538s+2.462s (cut from 20s), total 8s"},
+		"minimums are kept":             {[]StepConfig{step("a", 5, 60), step("b", 2, 20)}, 10, 8, false, "settle 120ms, a 120ms+5.663s (cut from 1m0s), b 5.783s+2.217s (cut from 20s), total 8s"},
+		"settling never costs a step":   {[]StepConfig{step("a", 6, 60)}, 10, 6, false, "settle 0s, a 0s+6s (cut from 1m0s), total 6s"},
+		"the last optional one goes":    {[]StepConfig{step("o1", 2, 9, optional), step("r", 4, 9), step("o2", 2, 9, optional)}, 0, 7, false, "settle 0s, o1 0s+2.583s (cut from 9s), r 2.583s+4.417s (cut from 9s), o2 7s+0s (shed: its minimum of 2s does not fit), total 7s"},
+		"a cheaper later one may stay":  {[]StepConfig{step("o1", 6, 9, optional), step("r", 4, 9), step("o2", 2, 2, optional)}, 0, 7, false, "settle 0s, o1 0s+0s (shed: its minimum of 6s does not fit), r 0s+5s (cut from 9s), o2 5s+2s, total 7s"},
+		"a required one is not starved": {[]StepConfig{step("r", 0, 10), step("o", 5, 5, optional)}, 0, 5, false, "settle 0s, r 0s+5s (cut from 10s), o 5s+0s (shed: its minimum of 5s does not fit), total 5s"},
+		"but shares what is ample":      {[]StepConfig{step("r", 0, 10), step("o", 5, 5, optional)}, 0, 6, false, "settle 0s, r 0s+1s (cut from 10s), o 1s+5s, total 6s"},
+		"first the required ones":       {[]StepConfig{step("o", 0, 5, optional), step("a", 5, 10), step("b", 0, 10)}, 3, 5, false, "settle 0s, o 0s+0s (shed: no time is left for it), a 0s+5s (cut from 10s), b 5s+0s (skipped: no time is left for it), total 5s, not enough"},
+		"not even the required fit":     {[]StepConfig{step("a", 5, 9), step("o", 1, 1, optional), step("b", 5, 9)}, 3, 7, false, "settle 0s, a 0s+7s (cut from 9s), o 7s+0s (shed: its minimum of 1s does not fit), b 7s+0s (skipped: its minimum of 5s does not fit), total 7s, not enough"},
+		"a later one fits instead":      {[]StepConfig{step("a", 9, 9), step("b", 2, 9), step("c", 0, 10)}, 0, 7, false, "settle 0s, a 0s+0s (skipped: its minimum of 9s does not fit), b 0s+4.059s (cut from 9s), c 4.059s+2.941s (cut from 10s), total 7s, not enough"},
+		"the deadline has passed":       {[]StepConfig{step("a", 0, 9), step("o", 0, 9, optional)}, 3, -4, false, "settle 0s, a 0s+0s (skipped: no time is left for it), o 0s+0s (shed: no time is left for it), total 0s, not enough"},
 		"parallel steps share the time": {
 			[]StepConfig{step("a", 0, 10), step("b", 0, 4, after()), step("c", 0, 10, after("a", "b"))},
 			0, 10, false,
@@ -142,62 +146,127 @@ func TestFitHolds(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	for n := range uint64(10_000) {
 		rng := rand.New(rand.NewPCG(seed, n))
-		steps := make([]StepConfig, rng.IntN(10))
-		for i := range steps {
-			s := StepConfig{Name: fmt.Sprint("s", i), Step: nothing, Optional: rng.IntN(2) == 0}
-			s.Max = time.Duration(1 + rng.Int64N(int64(90*second)))
-			if rng.IntN(3) > 0 {
-				s.Min = time.Duration(rng.Int64N(int64(s.Max)/(1+rng.Int64N(8)) + 1))
-			}
-			if s.AfterSet = rng.IntN(2) == 0; s.AfterSet {
-				for j := range i {
-					if rng.IntN(3) == 0 {
-						s.After = append(s.After, fmt.Sprint("s", j))
-					}
-				}
-			}
-			steps[i] = s
-		}
-		p, err := NewPlan(steps)
+		p, err := NewPlan(randomSteps(rng))
 		require.NoError(t, err)
 		settle := time.Duration(rng.Int64N(int64(20 * second)))
-		available := time.Duration(rng.Int64N(int64(300 * second)))
+		available := time.Duration(rng.Int64N(int64(upTo(rng, 300*second))))
+		switch rng.IntN(10) {
+		case 0:
+			available = -available
+		case 1: // to the nanosecond
+			available = p.longest(available, required, atLeast)
+		}
 		got := p.FitAfter(settle, available, false)
 		where := fmt.Sprintf("seed %d plan %d: %s in %s", seed, n, show(got), available)
 
 		require.Equal(t, got, p.FitAfter(settle, available, false), where)
-		require.LessOrEqual(t, got.Total, available, where)
+		require.LessOrEqual(t, got.Total, max(0, available), where)
 		require.True(t, got.Settle >= 0 && got.Settle <= settle, where)
-		ends := map[string]time.Duration{}
-		required, shed := time.Duration(0), false
-		for _, i := range p.order { // the longest path of required minimums
-			for _, a := range p.after[i] {
-				ends[steps[i].Name] = max(ends[steps[i].Name], ends[steps[a].Name])
-			}
-			if !steps[i].Optional {
-				ends[steps[i].Name] += steps[i].Min
-			}
-			required = max(required, ends[steps[i].Name])
-		}
-		require.Equal(t, required <= available, got.Enough, where)
+		optional, starved := false, false
 		for i, s := range got.Steps {
-			require.True(t, s.Budget >= 0 && s.Budget <= s.Max, where)
-			require.False(t, s.Shed && !s.Optional, where)
-			require.False(t, s.Shed && s.Budget > 0, where)
-			require.False(t, got.Enough && !s.Shed && s.Budget < s.Min, where)
-			require.False(t, !got.Enough && s.Optional && !s.Shed, where)
+			c := p.steps[i]
+			if s.Shed {
+				require.Zero(t, s.Budget, where)
+				require.NotEmpty(t, s.Why, where)
+			} else {
+				require.True(t, s.Budget >= atLeast(c) && s.Budget > 0 && s.Budget <= s.Max, where)
+				require.Equal(t, s.Budget < s.Max, s.Why != "", where)
+			}
+			optional = optional || s.Optional && !s.Shed
+			starved = starved || !s.Optional && s.Budget < fairly(c)
 			for _, a := range p.after[i] {
 				require.GreaterOrEqual(t, s.Offset, got.Steps[a].Offset+got.Steps[a].Budget, where)
 			}
 			require.GreaterOrEqual(t, s.Offset, got.Settle, where)
-			shed = shed || s.Shed
+			require.LessOrEqual(t, s.Offset+s.Budget, got.Total, where)
 		}
-		if !shed && got.Total < available { // time is left only when nobody can use it
-			slack := slices.IndexFunc(got.Steps, func(s Scheduled) bool { return s.Budget < s.Max && len(p.steps) == 1 })
-			require.Negative(t, slack, where)
-			require.Equal(t, settle, got.Settle, where)
+		require.False(t, optional && starved, where)
+		require.Equal(t, p.longest(0, required, atLeast) <= max(0, available), got.Enough, where)
+
+		// What is left out did not fit beside what is kept before it.
+		kept := map[string]bool{}
+		for _, i := range p.order {
+			kept[p.steps[i].Name] = got.Enough && !p.steps[i].Optional
+		}
+		for _, i := range p.order {
+			c := p.steps[i]
+			switch {
+			case got.Enough && !c.Optional:
+				require.False(t, got.Steps[i].Shed, where)
+			case !got.Enough && c.Optional:
+				require.True(t, got.Steps[i].Shed, where)
+			default:
+				kept[c.Name] = true
+				need := p.longest(0, func(c StepConfig) bool { return kept[c.Name] }, fairly)
+				if !got.Enough {
+					need = p.longest(0, func(c StepConfig) bool { return kept[c.Name] }, atLeast)
+				}
+				kept[c.Name] = need <= max(0, available)
+				require.Equal(t, !kept[c.Name], got.Steps[i].Shed, where)
+			}
+		}
+		if len(got.Steps) == 1 && got.Total < available { // time is left only when nobody can use it
+			require.True(t, got.Steps[0].Shed || got.Steps[0].Budget == got.Steps[0].Max, where)
+			require.True(t, got.Settle == settle || !got.Enough, where)
 		}
 	}
+}
+
+func required(c StepConfig) bool { return !c.Optional }
+
+// atLeast is the least that a step may be given.
+func atLeast(c StepConfig) time.Duration { return max(c.Min, min(c.Max, time.Millisecond)) }
+
+// fairly is what a required step has before an optional one has anything.
+func fairly(c StepConfig) time.Duration {
+	if c.Optional {
+		return atLeast(c)
+	}
+	return max(atLeast(c), min(c.Max/10, second))
+}
+
+// longest returns how long the plan takes when the steps that are in take what
+// cost says and others nothing; fallback when nothing is in.
+func (p *Plan) longest(fallback time.Duration, in func(StepConfig) bool, cost func(StepConfig) time.Duration) time.Duration {
+	ends, total := make([]time.Duration, len(p.steps)), time.Duration(0)
+	for _, i := range p.order {
+		for _, a := range p.after[i] {
+			ends[i] = max(ends[i], ends[a])
+		}
+		if in(p.steps[i]) {
+			ends[i] += cost(p.steps[i])
+		}
+		total = max(total, ends[i])
+	}
+	return cmp.Or(total, fallback)
+}
+
+// randomSteps returns up to ten steps in a row, beside each other, or both.
+func randomSteps(rng *rand.Rand) []StepConfig {
+	steps := make([]StepConfig, rng.IntN(10))
+	rank := rng.Perm(len(steps)) // a step may come after one that stands below it
+	rows := rng.IntN(2) == 0
+	for i := range steps {
+		s := StepConfig{Name: fmt.Sprint("s", i), Step: nothing, Optional: rng.IntN(2) == 0}
+		s.Max = time.Millisecond + time.Duration(rng.Int64N(int64(upTo(rng, 90*second))))
+		if rng.IntN(3) > 0 {
+			s.Min = time.Duration(rng.Int64N(int64(s.Max)/(1+rng.Int64N(8)) + 1))
+		}
+		if s.AfterSet = !rows || rng.IntN(4) == 0; s.AfterSet {
+			for j := range steps {
+				if before := rows && j < i || !rows && rank[j] < rank[i]; before && rng.IntN(3) == 0 {
+					s.After = append(s.After, fmt.Sprint("s", j))
+				}
+			}
+		}
+		steps[i] = s
+	}
+	return steps
+}
+
+// upTo returns d, or now and then a small part of it.
+func upTo(rng *rand.Rand, d time.Duration) time.Duration {
+	return d / time.Duration([]int{1, 1, 1, 10, 100, 10_000}[rng.IntN(6)])
 }
 
 func BenchmarkFit(b *testing.B) {

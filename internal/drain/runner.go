@@ -191,6 +191,9 @@ func (r *Runner) request(ctx context.Context, req Request) (f *flight, run bool,
 		for _, e := range more {
 			r.append(e)
 		}
+		r.mu.Lock()
+		r.notify() // again: who waits for the entry looks now
+		r.mu.Unlock()
 		r.log.LogAttrs(ctx, slog.LevelInfo, "drain requested", slog.String("drain_id", f.id), slog.String("entry", string(e.Kind)),
 			slog.String("cause", string(req.Cause.Kind)), slog.String("event_id", req.Cause.EventID),
 			slog.String("event_type", req.Cause.EventType), slog.Time("deadline", req.Deadline), slog.String("reason", req.Cause.Reason))
@@ -226,6 +229,9 @@ func (r *Runner) join(ctx context.Context, f *flight) (Outcome, error) {
 func (r *Runner) Resume(ctx context.Context) (Outcome, bool, error) {
 	r.admit.Lock()
 	r.mu.Lock()
+	if r.flight == nil {
+		r.flight = r.restore() // the journal may have been read since New
+	}
 	f := r.flight
 	if f == nil {
 		r.mu.Unlock()

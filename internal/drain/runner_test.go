@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -106,6 +107,38 @@ func TestDrainWithLittleTime(t *testing.T) {
 			map[string]StepStatus{"a": StepSkipped, "b": StepShed},
 			ResultFailed, 0,
 		},
+		"a required step whose minimum does not fit": {
+			9 * second,
+			func(p *process) []StepConfig {
+				return []StepConfig{
+					p.taking("flush", 20*second, limits(3*second, 20*second)),
+					p.taking("stop", second, limits(5*second, 9*second)),
+					p.taking("report", 0, optional),
+				}
+			},
+			map[string]StepStatus{"flush": StepTimedOut, "stop": StepSkipped, "report": StepShed},
+			ResultFailed, 7 * second,
+		},
+		"a required step that fits after all": {
+			9 * second,
+			func(p *process) []StepConfig {
+				return []StepConfig{
+					p.taking("flush", second, limits(3*second, 20*second)),
+					p.taking("stop", 2*second, limits(5*second, 9*second)),
+					p.taking("report", second, optional),
+				}
+			},
+			map[string]StepStatus{"flush": StepDone, "stop": StepDone, "report": StepDone},
+			ResultSucceeded, 4 * second,
+		},
+		"an optional step that would leave nothing": {
+			7 * second,
+			func(p *process) []StepConfig {
+				return []StepConfig{p.taking("nice", second, optional, limits(5*second, 5*second)), p.taking("must", second)}
+			},
+			map[string]StepStatus{"nice": StepShed, "must": StepDone},
+			ResultSucceeded, second,
+		},
 		"time that one step leaves goes to the next": {
 			12 * second,
 			func(p *process) []StepConfig {
@@ -125,6 +158,85 @@ func TestDrainWithLittleTime(t *testing.T) {
 				require.Equal(t, tc.result, o.Result)
 				require.Equal(t, tc.took, time.Since(p.began))
 			})
+		})
+	}
+}
+
+// TestLatenessCostsNoStep: the moment that a step is late, at its limit, does not
+// cost the next one, whose minimum did fit. Nothing passes the deadline for it.
+func TestLatenessCostsNoStep(t *testing.T) {
+	t.Parallel()
+	for late, want := range map[time.Duration]StepStatus{lateness: StepDone, lateness + 1: StepSkipped} {
+		synctest.Test(t, func(t *testing.T) {
+			var limit time.Duration
+			p := newWorld(t).start(0, func(*process) []StepConfig {
+				slow := stepFunc{run: func(ctx context.Context) error {
+					<-ctx.Done()
+					time.Sleep(late)
+					return nil
+				}}
+				next := stepFunc{run: func(ctx context.Context) error {
+					end, _ := ctx.Deadline()
+					limit = time.Until(end)
+					return nil
+				}}
+				return []StepConfig{{Name: "slow", Min: 5 * second, Step: slow}, {Name: "next", Min: 5 * second, Step: next}}
+			})
+			o, err := p.runner.Drain(p.ctx, request(12*second))
+			require.NoError(t, err)
+			require.Equal(t, map[string]StepStatus{"slow": StepDone, "next": want}, results(o))
+			if want == StepDone {
+				require.Equal(t, 5*second-late, limit)
+			} else {
+				require.Equal(t, "step next: skipped: its minimum of 5s does not fit", o.Error)
+			}
+		})
+	}
+}
+
+// TestDrainsHold checks on random plans what the runner makes of the planner's
+// promises: a step is begun with its minimum or not at all, no required one is left
+// out of a plan that fits, and it is over at the deadline.
+func TestDrainsHold(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	for n := range uint64(1000) {
+		rng := rand.New(rand.NewPCG(seed, n))
+		steps := randomSteps(rng)
+		available := time.Duration(rng.Int64N(int64(upTo(rng, 300*second))))
+		settle := time.Duration(rng.Int64N(int64(20 * second)))
+		synctest.Test(t, func(t *testing.T) {
+			p := newWorld(t).start(settle, func(p *process) []StepConfig {
+				for i, s := range steps {
+					low, high := limits(s.Min, s.Max), time.Duration(rng.Int64N(int64(2*s.Max)))
+					steps[i] = p.taking(s.Name, high, low, func(c *StepConfig) { c.Optional, c.After, c.AfterSet = s.Optional, s.After, s.AfterSet })
+				}
+				return steps
+			})
+			plan := p.runner.plan
+			want := plan.FitAfter(settle, available, false)
+			o, err := p.runner.Drain(p.ctx, Request{Cause: preempt, Deadline: p.began.Add(available)})
+			require.NoError(t, err)
+			where := fmt.Sprintf("seed %d drain %d: %s in %s: %s", seed, n, show(want), available, p.log)
+			require.LessOrEqual(t, time.Since(p.began), available, where)
+			for i, s := range o.Steps {
+				c := plan.steps[i]
+				switch s.Status {
+				case StepShed:
+					require.True(t, c.Optional, where)
+				case StepSkipped:
+					require.False(t, c.Optional || want.Enough, where)
+				case StepDone, StepTimedOut:
+					late := time.Duration(0)
+					if !want.Enough {
+						late = lateness
+					}
+					require.GreaterOrEqual(t, s.Limit, c.Min-late, where)
+					require.LessOrEqual(t, s.Limit, c.Max, where)
+				default:
+					require.Fail(t, "a step has not ended", where)
+				}
+			}
 		})
 	}
 }
@@ -198,6 +310,29 @@ func TestASecondCauseCanOnlyTightenTheDeadline(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestADeadlineBelowTheMinimum: the step that runs has all of what is left, and the
+// next ones nothing.
+func TestADeadlineBelowTheMinimum(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newWorld(t).start(0, func(p *process) []StepConfig {
+			return []StepConfig{p.taking("a", 10*second, limits(8*second, 20*second)), p.taking("b", second, limits(second, 20*second)), p.taking("c", second, optional)}
+		})
+		var both sync.WaitGroup
+		both.Go(func() {
+			o, err := p.runner.Drain(p.ctx, request(0))
+			require.NoError(t, err)
+			require.Equal(t, map[string]StepStatus{"a": StepTimedOut, "b": StepSkipped, "c": StepShed}, results(o))
+			require.Equal(t, "step a: timed-out: not done after 5s; step b: skipped: its minimum of 1s does not fit", o.Error)
+		})
+		time.Sleep(3 * second)
+		_, err := p.runner.Drain(p.ctx, Request{Cause: Cause{Kind: Shutdown}, Deadline: p.began.Add(5 * second)})
+		require.NoError(t, err)
+		both.Wait()
+		require.Equal(t, 5*second, time.Since(p.began))
+	})
 }
 
 // round shortens the moment of a line to a tenth of a second.
@@ -416,6 +551,55 @@ func TestUndrainBesideResume(t *testing.T) {
 	}
 }
 
+// TestWhatWasNotTakenBackIsNotForgotten: an undrain cannot start db, and is
+// superseded; the undrain of the drain that came after starts it.
+func TestWhatWasNotTakenBackIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		broken, starting := true, make(chan struct{}, 1)
+		up := map[string]bool{}
+		step := func(name string, undo func(ctx context.Context) error) StepConfig {
+			return StepConfig{Name: name, Kind: "unit", Max: time.Minute, Step: stepFunc{
+				run: func(context.Context) error { up[name] = false; return nil },
+				undo: func(ctx context.Context) error {
+					if broken {
+						return undo(ctx)
+					}
+					up[name] = true
+					return nil
+				},
+			}}
+		}
+		w := newWorld(t)
+		plan := func(*process) []StepConfig {
+			return []StepConfig{
+				step("web", func(ctx context.Context) error {
+					starting <- struct{}{}
+					<-ctx.Done()
+					return ctx.Err()
+				}),
+				step("db", func(context.Context) error { return errors.New("start db.service: job failed") }),
+			}
+		}
+		p := w.start(0, plan)
+		_, err := p.runner.Drain(p.ctx, request(0))
+		require.NoError(t, err)
+		var calls sync.WaitGroup
+		var superseded error
+		calls.Go(func() { superseded = p.runner.Undrain(p.ctx, "test", "gone") })
+		<-starting // so db was tried
+		p.runner.SetPlan(p.runner.plan, time.Hour)
+		calls.Go(func() { _, _ = p.runner.Drain(p.ctx, request(0)) })
+		synctest.Wait()
+		require.ErrorIs(t, superseded, ErrSuperseded)
+		require.Equal(t, PhaseSettling, p.runner.Status().Phase)
+		broken = false
+		require.NoError(t, p.runner.Undrain(p.ctx, "test", "gone"))
+		require.Equal(t, map[string]bool{"web": true, "db": true}, up)
+		calls.Wait()
+	})
+}
+
 func TestAfterARebootTheNodeServes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -589,12 +773,12 @@ func TestANewCauseTriesAFailedDrainAgain(t *testing.T) {
 			return []StepConfig{p.taking("quick", time.Second, limits(0, 20*second)), p.taking("slow", 10*second, limits(0, 20*second))}
 		}
 		p := w.start(0, plan)
-		operator := Request{Cause: Cause{Kind: Operator, By: "root"}, Deadline: time.Now().Add(4 * second)}
-		o, err := p.runner.Drain(p.ctx, operator)
+		first := Request{Cause: Cause{Kind: ScheduledEvent, EventID: "E0", EventType: "Reboot"}, Deadline: time.Now().Add(4 * second)}
+		o, err := p.runner.Drain(p.ctx, first)
 		require.NoError(t, err)
 		require.Equal(t, ResultFailed, o.Result)
 
-		again, err := p.runner.Drain(p.ctx, operator)
+		again, err := p.runner.Drain(p.ctx, first)
 		require.NoError(t, err)
 		require.Equal(t, o.DrainID, again.DrainID, "the same cause is told the same outcome")
 
@@ -605,7 +789,7 @@ func TestANewCauseTriesAFailedDrainAgain(t *testing.T) {
 		require.Equal(t, 1, w.count(StepStarted, "quick"))
 		require.Equal(t, 2, w.count(StepStarted, "slow"))
 		d := p.journal.State().Drain
-		require.Equal(t, []Cause{event.Cause, operator.Cause}, d.Causes)
+		require.Equal(t, []Cause{event.Cause, first.Cause}, d.Causes)
 		require.Equal(t, ResultSucceeded, p.journal.State().Events["E1"].Drained)
 		require.Len(t, p.journal.History(), 2)
 	})

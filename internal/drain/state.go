@@ -27,7 +27,7 @@ const (
 	StepDone      StepStatus = "done"
 	StepFailed    StepStatus = "failed"
 	StepTimedOut  StepStatus = "timed-out" // stopped at its limit
-	StepSkipped   StepStatus = "skipped"   // required, but no time was left to begin it
+	StepSkipped   StepStatus = "skipped"   // required, but its minimum did not fit any more
 	StepShed      StepStatus = "shed"      // optional and left out for lack of time
 	StepCancelled StepStatus = "cancelled" // stopped, or never begun, because of an undrain
 )

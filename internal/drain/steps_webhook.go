@@ -18,8 +18,8 @@ import (
 const (
 	webhookAttempt = 5 * time.Second // the longest that one attempt takes
 	webhookWaitMin = 200 * time.Millisecond
-	webhookWaitMax = 2 * time.Second
-	webhookRetries = 1000 // the step's time is the bound
+	webhookWaitMax = time.Second // a Preempt leaves no time to wait longer
+	webhookRetries = 1000        // the step's time is the bound
 )
 
 // A WebhookConfig configures a Webhook or a WebhookStep.
@@ -128,6 +128,9 @@ func (s *Webhook) Post(ctx context.Context, message any) error {
 	client.HTTPClient = s.client
 	client.Logger = nil // it would log the URL
 	client.RetryMax, client.RetryWaitMin, client.RetryWaitMax = webhookRetries, webhookWaitMin, webhookWaitMax
+	client.Backoff = func(low, high time.Duration, attempt int, _ *http.Response) time.Duration {
+		return retryablehttp.DefaultBackoff(low, high, attempt, nil) // whatever Retry-After says
+	}
 	client.ErrorHandler = retryablehttp.PassthroughErrorHandler // its own error holds the URL
 	client.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
 		if ctx.Err() == nil { // or the attempt says no more than that time is up

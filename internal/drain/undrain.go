@@ -105,17 +105,23 @@ func (r *Runner) undo(ctx context.Context, f *flight) error {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("not done within %s, and perhaps since: %w", undoLimit, err)
+		}
 		if err != nil {
 			err = fmt.Errorf("take back step %s: %w", name, err)
 			r.log.LogAttrs(ctx, slog.LevelError, "step not taken back", slog.String("drain_id", f.id), slog.Any("err", err))
 			errs = append(errs, err)
+			return
 		}
 		r.mu.Lock()
 		forget()
 		r.mu.Unlock()
 	}
-	for i, l := range slices.Backward(f.leftovers) {
-		takeBack(l.Step+", which the plan no longer has", unitStep{r.cfg.Units, l.Unit}, func() { f.leftovers = f.leftovers[:i] })
+	for _, l := range slices.Backward(slices.Clone(f.leftovers)) {
+		takeBack(l.Step+", which the plan no longer has", unitStep{r.cfg.Units, l.Unit}, func() {
+			f.leftovers = slices.DeleteFunc(f.leftovers, func(other Leftover) bool { return other == l })
+		})
 	}
 	for _, i := range slices.Backward(f.plan.order) {
 		if step, ok := f.plan.steps[i].Step.(Undoer); ok && f.steps[i].began {

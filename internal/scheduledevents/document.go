@@ -127,10 +127,16 @@ func Parse(data []byte) (Document, error) {
 	return doc, nil
 }
 
+// maxEventID bounds an EventId, which is a GUID of 36 bytes: it is journaled and
+// compared whole.
+const maxEventID = 256
+
 func (w *wireEvent) event() (Event, error) {
 	switch {
 	case strings.TrimSpace(w.EventID) == "":
 		return Event{}, errors.New("no EventId")
+	case len(w.EventID) > maxEventID:
+		return Event{}, fmt.Errorf("an EventId of %d bytes, more than %d", len(w.EventID), maxEventID)
 	case strings.TrimSpace(w.EventType) == "":
 		return Event{}, errors.New("no EventType")
 	case strings.TrimSpace(w.EventStatus) == "":

@@ -119,6 +119,7 @@ func TestParseRefuses(t *testing.T) {
 		return `{"DocumentIncarnation":1,"Events":[{"EventId":"good","EventType":"Freeze","EventStatus":"Started","Resources":["vm_0"]},{` + fields + `}]}`
 	}
 	tests := map[string]struct{ document, text string }{
+		"an endless id":          {event(`"EventId":"` + strings.Repeat("x", 300) + `","EventType":"Freeze","EventStatus":"Started","Resources":["vm_0"]`), "events[1] is partial: an EventId of 300 bytes, more than 256"},
 		"empty body":             {``, "read events document: "},
 		"not an object":          {`[]`, "read events document: "},
 		"null":                   {`null`, "events document is partial: no DocumentIncarnation"},
