@@ -59,6 +59,7 @@ build() {
   package old dev
   package new "$(git describe --tags --always --dirty)" -cover -covermode=atomic -coverpkg=./...
   CGO_ENABLED=0 go build -tags e2e -o "$out/notifyd" ./e2e/notifyd
+  CGO_ENABLED=0 go test -c -o "$out/systemd.test" ./internal/systemd
   go test -c -tags e2e -o "$out/e2e.test" ./e2e
 }
 
@@ -83,7 +84,7 @@ rc=0
 "$out/e2e.test" -test.run "${E2E_RUN:-.}" -test.timeout 20m -nodes "${E2E_NODES:-6}" \
   -full "${full[*]}" -short-leg "${short[*]}" -root "$PWD" \
   -old "$(echo "$out"/old/fleet-agent_*.deb)" -new "$(echo "$out"/new/fleet-agent_*.deb)" \
-  -notifyd "$out/notifyd" -coverage "$out/coverage" || rc=$?
+  -notifyd "$out/notifyd" -systemd-test "$out/systemd.test" -coverage "$out/coverage" || rc=$?
 
 if [ -n "$(ls "$out/coverage")" ]; then
   mkdir -p bin/coverage

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // settings say what is checked; run.sh gives them.
@@ -25,6 +27,7 @@ var settings struct {
 	oldDeb      string // as it ships
 	newDeb      string // counts what is covered
 	notifyd     string
+	systemdTest string // the tests of internal/systemd
 	coverage    string // directory for the counters
 	nodes       int    // how many groups run at once
 }
@@ -50,6 +53,7 @@ var groups = []groupOfChecks{
 	{"order", true, checkOrder},
 	{"hardening", false, checkHardening},
 	{"limits", false, checkLimits},
+	{"systemd", true, checkSystemd},
 }
 
 func TestMain(m *testing.M) {
@@ -59,6 +63,7 @@ func TestMain(m *testing.M) {
 	flag.StringVar(&settings.oldDeb, "old", "", "package that is upgraded from")
 	flag.StringVar(&settings.newDeb, "new", "", "package that is upgraded to")
 	flag.StringVar(&settings.notifyd, "notifyd", "", "the program notifyd")
+	flag.StringVar(&settings.systemdTest, "systemd-test", "", "the tests of internal/systemd, compiled")
 	flag.StringVar(&settings.coverage, "coverage", "", "directory for what the agent covers")
 	flag.IntVar(&settings.nodes, "nodes", 1, "how many groups run at once")
 	flag.Parse()
@@ -71,7 +76,10 @@ func TestMain(m *testing.M) {
 
 func TestSuites(t *testing.T) {
 	var out report
-	defer out.summary()
+	defer func() {
+		out.summary()
+		require.NotZero(t, out.passed+out.failed, "no check is called %s", flag.Lookup("test.run").Value)
+	}()
 	// Not t.Parallel(), which starts the groups in any order: the longest go first.
 	queue := make(chan func())
 	var workers sync.WaitGroup
