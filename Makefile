@@ -74,8 +74,8 @@ HISTORIES ?= 10000
 histories: ## Let the agent live through HISTORIES (10000) random lives of a node, from SEED (1) on
 	go test ./internal/agent -run '^TestHistories$$' -count 1 -timeout 30m -seed $(SEED) -histories $(HISTORIES)
 
-bench: build ## Measure: probe cost against a static handler, size, start, memory, idle CPU
-	go test -run '^$$' -bench . -benchtime 2s ./internal/health
+bench: build ## Measure probe cost, size, start, memory, idle CPU and scale, and hold them to their bounds
+	go test -run '^$$' -bench . -benchtime 8s ./internal/health
 	go run ./internal/bench -bin $(BIN)
 
 FUZZTIME ?= 20s

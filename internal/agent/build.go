@@ -83,18 +83,19 @@ func (b *probeBuilder) check(c config.Check) (health.Check, error) {
 		Severity:    health.Severity(c.Severity),
 		DependsOn:   c.DependsOn,
 		Fingerprint: string(fingerprint),
+		Process:     c.Exec != nil,
 	}
 	for _, g := range c.Gates {
 		check.Gates.Health = check.Gates.Health || g == "health"
 		check.Gates.Ready = check.Gates.Ready || g == "ready"
 	}
-	check.Probe, check.Wake, err = b.probe(c, check.Fingerprint)
+	err = b.probe(&check, c)
 	return check, err
 }
 
-// probe makes the probe of one check and, for the kinds that learn of changes
-// by themselves, what wakes the check.
-func (b *probeBuilder) probe(c config.Check, fingerprint string) (p health.Probe, wake <-chan struct{}, err error) {
+// probe fills in what the check runs, what its messages call the place and, for
+// the kinds that learn of changes by themselves, what wakes it.
+func (b *probeBuilder) probe(check *health.Check, c config.Check) error {
 	switch {
 	case c.HTTP != nil:
 		cfg := probe.HTTPConfig{
@@ -107,62 +108,75 @@ func (b *probeBuilder) probe(c config.Check, fingerprint string) (p health.Probe
 		if t := clientTLS(c.HTTP.TLS); t != nil {
 			cfg.TLS = *t
 		}
-		p, err = probe.HTTP(cfg)
+		return fill(check, probe.HTTP, cfg)
 	case c.TCP != nil:
-		p, err = probe.TCP(probe.TCPConfig{Address: c.TCP.Address})
+		return fill(check, probe.TCP, probe.TCPConfig{Address: c.TCP.Address})
 	case c.TLS != nil:
-		p, err = probe.TLS(probe.TLSConfig{
+		return fill(check, probe.TLS, probe.TLSConfig{
 			Address: c.TLS.Address, ExpiresWithin: c.TLS.ExpiresWithin.D(),
 			Client: probe.TLSClient{CAFile: c.TLS.CAFile, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, ServerName: c.TLS.ServerName},
 		})
 	case c.GRPC != nil:
-		p, err = probe.GRPC(probe.GRPCConfig{Address: c.GRPC.Address, Service: c.GRPC.Service, TLS: clientTLS(c.GRPC.TLS)})
+		return fill(check, probe.GRPC, probe.GRPCConfig{Address: c.GRPC.Address, Service: c.GRPC.Service, TLS: clientTLS(c.GRPC.TLS)})
 	case c.DNS != nil:
-		p, err = probe.DNS(probe.DNSConfig{Name: c.DNS.Name, Type: c.DNS.Type, Server: c.DNS.Server, Expect: c.DNS.Expect})
+		return fill(check, probe.DNS, probe.DNSConfig{Name: c.DNS.Name, Type: c.DNS.Type, Server: c.DNS.Server, Expect: c.DNS.Expect})
 	case c.Exec != nil:
-		p, err = probe.Exec(probe.ExecConfig{Command: c.Exec.Command, Env: c.Exec.Env})
+		return fill(check, probe.Exec, probe.ExecConfig{Command: c.Exec.Command, Env: c.Exec.Env})
 	case c.Disk != nil:
-		p, err = probe.Disk(probe.DiskConfig{Path: c.Disk.Path, MinFree: probeSize(c.Disk.MinFree), MinFreeInodes: probeSize(c.Disk.MinFreeInodes)})
+		return fill(check, probe.Disk, probe.DiskConfig{Path: c.Disk.Path, MinFree: probeSize(c.Disk.MinFree), MinFreeInodes: probeSize(c.Disk.MinFreeInodes)})
 	case c.File != nil:
-		p, err = probe.File(probe.FileConfig{Path: c.File.Path, Absent: c.File.Absent, MaxAge: c.File.MaxAge.D()})
+		return fill(check, probe.File, probe.FileConfig{Path: c.File.Path, Absent: c.File.Absent, MaxAge: c.File.MaxAge.D()})
 	case c.Certificate != nil:
-		p, err = probe.Certificate(probe.CertificateConfig{File: c.Certificate.File, ExpiresWithin: c.Certificate.ExpiresWithin.D()})
+		return fill(check, probe.Certificate, probe.CertificateConfig{File: c.Certificate.File, ExpiresWithin: c.Certificate.ExpiresWithin.D()})
 	case c.Pressure != nil:
-		p, err = probe.Pressure(probe.PressureConfig{Resource: c.Pressure.Resource, Avg10Below: c.Pressure.Avg10Below})
+		return fill(check, probe.Pressure, probe.PressureConfig{Resource: c.Pressure.Resource, Avg10Below: c.Pressure.Avg10Below})
 	case c.Clock != nil:
-		p, err = probe.Clock(probe.ClockConfig{MaxOffset: c.Clock.MaxOffset.D(), Synchronized: c.Clock.Synchronized})
+		return fill(check, probe.Clock, probe.ClockConfig{MaxOffset: c.Clock.MaxOffset.D(), Synchronized: c.Clock.Synchronized})
 	case c.Unit != nil:
-		return b.unit(c, fingerprint)
+		return b.unit(check, c)
 	case c.Heartbeat != nil:
-		return b.heartbeat(c, fingerprint)
+		return b.heartbeat(check, c)
 	default:
-		err = fmt.Errorf("kind %q has no probe", c.Kind())
+		return fmt.Errorf("kind %q has no probe", c.Kind())
 	}
-	return p, nil, err
 }
 
-func (b *probeBuilder) unit(c config.Check, fingerprint string) (health.Probe, <-chan struct{}, error) {
-	u := b.old.units[fingerprint]
+// fill makes the probe of one kind.
+func fill[C interface{ Target() string }](check *health.Check, newProbe func(C) (func(context.Context) error, error), cfg C) error {
+	p, err := newProbe(cfg)
+	if err != nil {
+		return err
+	}
+	check.Probe, check.Target = p, cfg.Target()
+	return nil
+}
+
+func (b *probeBuilder) unit(check *health.Check, c config.Check) error {
+	cfg := probe.UnitConfig{Units: b.units, Name: c.Unit.Name}
+	u := b.old.units[check.Fingerprint]
 	if u == nil {
 		var err error
-		if u, err = probe.NewUnit(probe.UnitConfig{Units: b.units, Name: c.Unit.Name}); err != nil {
-			return nil, nil, err
+		if u, err = probe.NewUnit(cfg); err != nil {
+			return err
 		}
 	}
-	b.next.units[fingerprint] = u
-	return u.Probe, u.Wake(), nil
+	b.next.units[check.Fingerprint] = u
+	check.Probe, check.Wake, check.Target = u.Probe, u.Wake(), cfg.Target()
+	return nil
 }
 
-func (b *probeBuilder) heartbeat(c config.Check, fingerprint string) (health.Probe, <-chan struct{}, error) {
-	h := b.old.heartbeats[fingerprint]
+func (b *probeBuilder) heartbeat(check *health.Check, c config.Check) error {
+	cfg := probe.HeartbeatConfig{TTL: c.Heartbeat.TTL.D()}
+	h := b.old.heartbeats[check.Fingerprint]
 	if h == nil {
 		var err error
-		if h, err = probe.NewHeartbeat(probe.HeartbeatConfig{TTL: c.Heartbeat.TTL.D()}); err != nil {
-			return nil, nil, err
+		if h, err = probe.NewHeartbeat(cfg); err != nil {
+			return err
 		}
 	}
-	b.next.heartbeats[fingerprint], b.next.byName[c.Name] = h, h
-	return h.Probe, h.Wake(), nil
+	b.next.heartbeats[check.Fingerprint], b.next.byName[c.Name] = h, h
+	check.Probe, check.Wake, check.Target = h.Probe, h.Wake(), cfg.Target()
+	return nil
 }
 
 func clientTLS(c *config.ClientTLS) *probe.TLSClient {

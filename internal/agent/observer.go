@@ -139,9 +139,11 @@ func (a *Agent) nodeState() (control.State, string) {
 	case report.State == health.Starting || report.ReadyState == health.Starting:
 		return control.StateStarting, "waiting for the first results of the checks"
 	case !report.Ready() || report.State != health.Healthy:
-		return control.StateUnhealthy, rootsReason(report)
+		return control.StateUnhealthy, rootsReason(report.RootsOf(health.Gates{
+			Health: report.State != health.Healthy, Ready: report.ReadyState != health.Healthy,
+		}))
 	case len(report.Roots) > 0:
-		return control.StateDegraded, rootsReason(report)
+		return control.StateDegraded, rootsReason(report.Roots)
 	default:
 		return control.StateServing, ""
 	}
@@ -179,13 +181,17 @@ func causeText(c control.Cause) string {
 	}
 }
 
-func rootsReason(r *health.Report) string {
-	switch len(r.Roots) {
-	case 0:
+// rootsReason names the checks that fail, but not a hundred of them.
+func rootsReason(roots []string) string {
+	const most = 5
+	switch n := len(roots); {
+	case n == 0:
 		return ""
-	case 1:
-		return "check " + r.Roots[0] + " fails"
+	case n == 1:
+		return "check " + roots[0] + " fails"
+	case n > most:
+		return fmt.Sprintf("checks %s and %d more fail", strings.Join(roots[:most], ", "), n-most)
 	default:
-		return "checks " + strings.Join(r.Roots, ", ") + " fail"
+		return "checks " + strings.Join(roots, ", ") + " fail"
 	}
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -76,5 +77,26 @@ func TestRefusedReload(t *testing.T) {
 		w.load = nil
 		require.NoError(t, w.agent.Reload(t.Context()))
 		require.Empty(t, w.status().Warnings)
+	})
+}
+
+// TestReasonOfAnUnhealthyNode names what makes it so: no warnings, and not a
+// hundred names.
+func TestReasonOfAnUnhealthyNode(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		warning := fileCheck("soft", filepath.Join(w.dir, "absent"))
+		warning.Severity = "warning"
+		w.conf.Checks = []config.Check{warning}
+		w.start()
+		w.awaitState(control.StateDegraded, 5*time.Second)
+		require.Equal(t, "check soft fails", w.status().Reason)
+		w.kill()
+		for i := range 9 {
+			w.conf.Checks = append(w.conf.Checks, fileCheck(fmt.Sprintf("hard-%d", i), filepath.Join(w.dir, "absent")))
+		}
+		w.start()
+		w.awaitState(control.StateUnhealthy, 10*time.Second)
+		w.pass(10 * time.Second)
+		require.Equal(t, "checks hard-0, hard-1, hard-2, hard-3, hard-4 and 4 more fail", w.status().Reason)
 	})
 }

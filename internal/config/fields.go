@@ -98,8 +98,9 @@ func healthFields() []FieldDoc {
 				"An unhealthy answer while the node boots would end the grace period of the Application Health extension.",
 		},
 		{
-			Path: "health.max_concurrent", Default: "32", Min: "1", Max: "1000",
-			Doc: "How many checks may begin at the same moment. A check that has been at it for 100 ms no longer counts, so that checks that hang hold up no other.",
+			Path: "health.max_concurrent", Default: "256", Min: "1", Max: "1000",
+			Doc: "How many checks may run at the same time; of kind `exec` at most 32, whatever is written here. " +
+				"Checks whose last run took all of its timeout get at most half of these places: when more hang than that, they are run less often, and the others keep their interval.",
 		},
 		{
 			Path: "health.custom_metrics",
@@ -183,11 +184,11 @@ func drainFields() []FieldDoc {
 		{
 			Path: "drain",
 			Doc: "What happens when the node is about to go: it becomes unready, waits for `settle`, and runs the plan, " +
-				"all of it between now and the deadline, which is NotBefore less `reserve`.",
+				"all of it between now and the deadline, which is NotBefore less `reserve`. `fleet-agent plan` shows what fits into a notice.",
 		},
 		{
 			Path: "drain.reserve", Default: "2s", Min: "0s", Max: "5m",
-			Doc: "The time kept free before NotBefore, for the journal and the acknowledgement.",
+			Doc: "The time kept free before NotBefore, for the journal and the acknowledgement. It is at most half of what is left when the event is seen.",
 		},
 		{
 			Path: "drain.settle", Default: "10s", Min: "0s", Max: "10m",
@@ -262,11 +263,11 @@ func drainFields() []FieldDoc {
 		},
 		{
 			Path: "drain.plan[].min", Default: "0s", Min: "0s", Max: "24h",
-			Doc: "The shortest time in which the step makes sense. When the deadline is near, steps shrink towards it.",
+			Doc: "The shortest time in which the step makes sense. When the deadline is near, steps shrink towards it. A step never begins with less: when its minimum does not fit beside those of the required steps before it, it is skipped, and the drain fails.",
 		},
 		{
 			Path: "drain.plan[].optional", Default: "false",
-			Doc: "Whether the step may be left out when the minimums of all steps don't fit before the deadline. The last optional step goes first.",
+			Doc: "Whether the step may be left out when time is short. The last optional step goes first. One runs only if its minimum fits beside those of all required steps, of which each counts with a tenth of its `max`, up to 1s, if its `min` is less.",
 		},
 		{
 			Path: "drain.plan[].after", Format: formatNames, Example: "[workloads]",

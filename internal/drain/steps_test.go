@@ -280,7 +280,7 @@ func TestWebhookStepIsTriedEverySecond(t *testing.T) {
 		calls := 0
 		s, err := WebhookStep(WebhookConfig{URL: "https://hooks.example/", Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 			calls++
-			return &http.Response{StatusCode: 503, Status: "503", Body: http.NoBody, Header: http.Header{"Retry-After": {"3600"}}, Request: r}, nil
+			return &http.Response{StatusCode: http.StatusServiceUnavailable, Status: "503", Body: http.NoBody, Header: http.Header{"Retry-After": {"3600"}}, Request: r}, nil
 		})})
 		require.NoError(t, err)
 		require.ErrorContains(t, s.Run(briefed(t, 20*second, 0)), "the answer was 503")

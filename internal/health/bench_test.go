@@ -174,10 +174,17 @@ func (p *benchProcess) ask(b *testing.B, n int) time.Duration {
 	return (p.cpu(b) - before) / time.Duration(n*len(p.conns))
 }
 
+const (
+	// maxRatio is the bound of docs/performance.md on BenchmarkHealthz.
+	maxRatio = 1.15
+	// enoughRounds is how many a median is from that means something.
+	enoughRounds = 100
+)
+
 // BenchmarkHealthz reports the CPU time of the server for one request, and its
 // ratio to that of a static net/http handler that is measured by turns with it:
 // the medians over all turns. What the checks cost in the background is part of
-// it.
+// it. It fails above maxRatio.
 func BenchmarkHealthz(b *testing.B) {
 	for _, checks := range []int{0, 10, 100, 500} {
 		b.Run(fmt.Sprintf("checks=%d", checks), func(b *testing.B) {
@@ -195,6 +202,9 @@ func BenchmarkHealthz(b *testing.B) {
 			b.ReportMetric(median(base), "static-cpu-ns/req")
 			b.ReportMetric(median(cost), "cpu-ns/req")
 			b.ReportMetric(median(ratio), "ratio")
+			if len(ratio) >= enoughRounds && median(ratio) > maxRatio {
+				b.Errorf("the ratio is %.3f, the bound is %.2f", median(ratio), maxRatio)
+			}
 		})
 	}
 }

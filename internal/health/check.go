@@ -57,9 +57,14 @@ func (g Gates) Names() []string {
 
 // Check is a Probe with the rules for running and judging it.
 type Check struct {
-	Name  string // unique, printable, without spaces
-	Kind  string // for people; the Monitor does not look at it
-	Probe Probe
+	Name string // unique, printable, without spaces
+	// Kind and Target say in messages what is looked at, such as "tcp" and
+	// "127.0.0.1:5432"; the Monitor does not look at them.
+	Kind, Target string
+	Probe        Probe
+	// Process says that a run starts a process. At most 32 such runs are in
+	// flight at once.
+	Process bool
 	// Wake asks for a run at once with every receive; nil for checks that
 	// are only polled. Closing it ends the asking.
 	Wake <-chan struct{}

@@ -54,6 +54,26 @@
 // it. When the drain is undone, every check that does not pass is undecided again
 // and run at once.
 //
+// # How many at once
+//
+// Every check has a time at which it is due, on a grid of its own; those that are
+// due are started in that order, and each when there is a place for it:
+//
+//   - At most MaxConcurrent runs are in flight, of which at most 32 with a
+//     process.
+//   - Checks that hang, which are those whose newest run took all of its timeout,
+//     get at most half of either. When more hang than that, they are run less often,
+//     each in its turn; what does not hang finds the other half and keeps its
+//     interval. Checks that begin to hang all at once are not known yet, and can
+//     fill every place until their timeout. A run that somebody asked for by
+//     RunCheck may have any place.
+//   - At most 32 runs are in their first 100 ms, which is when a probe costs CPU
+//     time. This delays, by a moment, what is due when many others are.
+//
+// A run that ignores its time limit gives its place up a second after it: it may
+// last for ever, and then others would never be run again. There is at most one
+// of these for each check.
+//
 // # Goroutines
 //
 // [Monitor.Run] owns them all: itself, the scheduler, and one for each probe in

@@ -53,6 +53,12 @@ func (g *target) slow(takes time.Duration) {
 	g.takes = takes
 }
 
+func (g *target) forgetMost() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.most = g.active
+}
+
 func (g *target) count() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -18,9 +18,8 @@ type Config struct {
 	// StartGrace keeps the verdict at starting, from Run on, until the first
 	// healthy one; 0 for none.
 	StartGrace time.Duration
-	// MaxConcurrent bounds how many probes are in the first 100 ms of a run at
-	// once; one that takes longer no longer counts, so that probes that hang
-	// hold up no other. 0 means 32.
+	// MaxConcurrent bounds how many probes run at once; the package doc says
+	// who gets a place. 0 means 256.
 	MaxConcurrent int
 	CustomMetrics CustomMetrics
 
@@ -33,7 +32,7 @@ type Config struct {
 	Logger  *slog.Logger
 }
 
-const defaultMaxConcurrent = 32
+const defaultMaxConcurrent = 256
 
 // Monitor runs checks and judges their results. All methods may be called at
 // any time from any goroutine.
@@ -49,8 +48,8 @@ type Monitor struct {
 	custom        CustomMetrics
 	tasks         []*task // in dependency order
 	byName        map[string]*task
-	queue         queue  // every task, by when it needs the scheduler
-	fresh         []*run // started less than patience ago, oldest first
+	queue         queue   // every task that is not in waiting, by when it needs the scheduler
+	waiting       []*task // due, but without a place; in the order in which they were due
 	inFlight      map[*run]struct{}
 	workers       sync.WaitGroup // has a goroutine for every run in flight
 	generation    int            // counts Apply calls
@@ -88,10 +87,11 @@ type task struct {
 	epoch       int      // results of runs from an earlier epoch do not count
 
 	// When it runs; see schedule.go and run.go.
-	position int       // in the queue
+	position int       // in the queue, or notQueued
 	at       time.Time // when the scheduler looks at it next
 	due      time.Time // next start on the check's own grid, which never drifts
 	run      *run      // in flight
+	hung     bool      // the newest run took as long as it was allowed to
 	again    bool      // asked for during the run: start another when it ends
 	waiters  []chan Result
 
@@ -220,7 +220,7 @@ func (m *Monitor) adopt(cfg Config, order []int, now time.Time) {
 	for _, t := range old {
 		m.retire(t)
 	}
-	m.queue.reset(m.tasks)
+	m.requeue()
 }
 
 // newTask returns a task that knows nothing yet. Counters go on from those of

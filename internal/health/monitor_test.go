@@ -215,6 +215,39 @@ func TestBlockedChecks(t *testing.T) {
 	})
 }
 
+// TestRootsOf: what is shown as the reason is what decides.
+func TestRootsOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := func(name string, gates Gates, dependsOn ...string) Check {
+			c := check(name, &target{err: errDown}, dependsOn...)
+			c.Gates = gates
+			return c
+		}
+		warns := down("warns", Gates{Health: true, Ready: true})
+		warns.Severity = Warning
+		link := down("link", Gates{Health: true, Ready: true}, "fine")
+		link.Severity = Warning
+		n := launch(t, Config{Checks: []Check{
+			warns,
+			down("disk", Gates{Health: true, Ready: true}),
+			down("node", Gates{Health: true}),
+			down("database", Gates{Ready: true}),
+			down("nothing", Gates{}),
+			check("fine", &target{}),
+			link,                                    // a warning in itself, but
+			down("app", Gates{Ready: true}, "link"), // not for what depends on it
+		}})
+		after(time.Second)
+		r := n.Report()
+		require.Equal(t, []string{"warns", "disk", "node", "database", "nothing", "link"}, r.Roots)
+		require.Equal(t, []string{"disk", "node"}, r.RootsOf(Gates{Health: true}))
+		require.Equal(t, []string{"disk", "database", "link"}, r.RootsOf(Gates{Ready: true}))
+		require.Equal(t, []string{"disk", "node", "database", "link"}, r.RootsOf(Gates{Health: true, Ready: true}))
+		require.Empty(t, r.RootsOf(Gates{}))
+		require.Len(t, r.Roots, 6, "the report stays what it was")
+	})
+}
+
 // TestStaleResultDoesNotCount lets a run begin before its check is blocked and
 // end after it was freed again.
 func TestStaleResultDoesNotCount(t *testing.T) {
@@ -459,7 +492,7 @@ func TestPanicIsAFailure(t *testing.T) {
 		n := launch(t, Config{Checks: []Check{c, check("b", &target{})}})
 		after(time.Second)
 		require.Equal(t, [2]int{202, 503}, n.codes())
-		require.Contains(t, n.check(t, "a").Error, "probe panicked: runtime error: index out of range")
+		require.Contains(t, n.check(t, "a").Error, "test: probe panicked: runtime error: index out of range")
 		require.Contains(t, n.check(t, "a").Error, "monitor_test.go:", "the place is named")
 		require.Equal(t, Passing, n.status(t, "b"))
 	})

@@ -1,6 +1,9 @@
 package health
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // State is the verdict over all checks that gate an endpoint.
 type State string
@@ -33,6 +36,26 @@ type Report struct {
 // Ready reports whether /readyz answers 200.
 func (r *Report) Ready() bool {
 	return r.ReadyState == Healthy && !r.Draining && !r.Maintenance
+}
+
+// RootsOf names the failing checks that keep the endpoints in g from saying
+// healthy: critical checks that gate one of them, and whatever blocks such a
+// check, which may itself be a warning or gate nothing. In dependency order.
+func (r *Report) RootsOf(g Gates) []string {
+	to := make(map[string]bool)
+	for _, c := range r.Checks {
+		decides := g.Health && gates(c.Severity, c.Gates, gateHealth) || g.Ready && gates(c.Severity, c.Gates, gateReady)
+		if !decides {
+			continue
+		}
+		if c.Status == Failing {
+			to[c.Name] = true
+		}
+		for _, name := range c.BlockedBy {
+			to[name] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(r.Roots), func(name string) bool { return !to[name] })
 }
 
 // CheckReport is one check in a Report.

@@ -14,10 +14,12 @@ type run struct {
 	task    *task
 	epoch   int // of the task at the start; notCounted for a run that was only asked for
 	started time.Time
+	expires time.Time // when it has ignored its time limit
+	process bool      // has a process
+	hung    bool      // has one of the places for checks that hang
 	cancel  context.CancelFunc
 	waiters []chan Result
 	overdue bool // reported as failed already: it ignores its context
-	done    bool // returned
 	stale   bool // its task or its Run is gone: the result is nobody's
 }
 
@@ -27,36 +29,46 @@ const notCounted = -1
 // start begins a run of t, which is not running.
 func (m *Monitor) start(t *task, now time.Time) {
 	ctx, cancel := context.WithTimeout(m.ctx, t.check.Timeout)
-	r := &run{task: t, epoch: t.epoch, started: now, cancel: cancel, waiters: t.waiters}
+	r := &run{
+		task: t, epoch: t.epoch, started: now, expires: now.Add(t.check.Timeout + overrun),
+		process: t.check.Process, hung: t.hung && len(t.waiters) == 0,
+		cancel: cancel, waiters: t.waiters,
+	}
 	if !t.free {
 		r.epoch = notCounted
 	}
 	t.run, t.again, t.waiters = r, false, nil
 	t.advance(now)
-	m.queue.move(t, now.Add(t.check.Timeout+overrun))
-	m.fresh = append(m.fresh, r)
+	m.queue.move(t, r.expires)
 	m.inFlight[r] = struct{}{}
 
-	probe, limit := t.check.Probe, t.check.Timeout
+	check := t.check
 	m.workers.Go(func() {
 		defer cancel()
-		err := call(ctx, probe)
-		if ctx.Err() != nil {
-			err = timedOut(err, limit)
+		err := check.call(ctx)
+		late := ctx.Err() != nil
+		if late {
+			err = check.timedOut(err)
 		}
-		m.finish(r, err)
+		m.finish(r, err, late)
 	})
 }
 
-// call runs a probe and turns a panic into an error: one check with a bug must
+// call runs the probe and turns a panic into an error: one check with a bug must
 // not take the agent with it.
-func call(ctx context.Context, probe Probe) (err error) {
+func (c *Check) call(ctx context.Context) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("probe panicked: %v: %s", v, origin(debug.Stack()))
+			err = c.finding(fmt.Sprintf("probe panicked: %v: %s", v, origin(debug.Stack())))
 		}
 	}()
-	return probe(ctx)
+	return c.Probe(ctx)
+}
+
+// finding words what the Monitor itself has seen of a run, as probes word what
+// they see: where, what, and what was wanted in its place.
+func (c *Check) finding(seen string) error {
+	return fmt.Errorf("%s: %s, want a result within %s", strings.TrimSpace(c.Kind+" "+c.Target), seen, c.Timeout)
 }
 
 // origin finds in a stack the place where the panic was raised.
@@ -73,25 +85,24 @@ func origin(stack []byte) string {
 }
 
 // timedOut words the result of a probe that returned after its time limit.
-func timedOut(err error, limit time.Duration) error {
+func (c *Check) timedOut(err error) error {
 	switch {
 	case err == nil:
-		return fmt.Errorf("passed, but took longer than its timeout of %s", limit)
+		return c.finding("passed, but too late")
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("timed out after %s: %w", limit, err)
+		return fmt.Errorf("timed out after %s: %w", c.Timeout, err)
 	default:
 		return err
 	}
 }
 
-// finish takes in the result of a run.
-func (m *Monitor) finish(r *run, err error) {
+// finish takes in the result of a run. late says that it ran into its time limit.
+func (m *Monitor) finish(r *run, err error, late bool) {
 	m.mu.Lock()
 	defer m.unlock()
 	defer m.wakeScheduler()
 	now := time.Now()
 	t := r.task
-	r.done = true
 	delete(m.inFlight, r)
 	if t.run == r {
 		t.run = nil
@@ -100,6 +111,7 @@ func (m *Monitor) finish(r *run, err error) {
 		closeAll(r.waiters)
 		return
 	}
+	t.hung = late
 	result := Result{At: r.started, Latency: now.Sub(r.started)}
 	if err != nil {
 		result.Error = errorLine(err)
@@ -116,7 +128,7 @@ func (m *Monitor) finish(r *run, err error) {
 
 // reportOverdue counts a failure against a probe that ignores its context: at
 // once, and again for every interval that it goes on. It is not run again
-// before it has returned.
+// before it has returned, and no longer has a place.
 func (m *Monitor) reportOverdue(t *task, now time.Time) {
 	r := t.run
 	if !r.overdue {
@@ -132,9 +144,9 @@ func (m *Monitor) reportOverdue(t *task, now time.Time) {
 		At:      r.started,
 		Latency: now.Sub(r.started),
 		// Without the time so far: the text must not change while nothing does.
-		Error: fmt.Sprintf("still running more than %s after its timeout of %s", overrun, t.check.Timeout),
+		Error: errorLine(t.check.finding(fmt.Sprintf("still running more than %s after its timeout", overrun))),
 	}, now)
-	r.overdue = true
+	r.overdue, t.hung = true, true
 	t.answer(Result{At: r.started, Latency: now.Sub(r.started), Error: t.history.newest().Error})
 	t.advance(now)
 	m.queue.move(t, t.due)

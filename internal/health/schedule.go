@@ -12,10 +12,13 @@ import (
 )
 
 const (
-	// patience is how long a run counts against MaxConcurrent. A probe that
-	// takes longer waits for something rather than working, and must not
-	// keep others from starting.
-	patience = 100 * time.Millisecond
+	// maxBeginning bounds how many runs are younger than beginning, which is
+	// when a probe works: later it waits for somebody's answer.
+	maxBeginning = 32
+	beginning    = 100 * time.Millisecond
+	// maxProcesses bounds how many runs with a process are in flight. TasksMax=
+	// of the packaged unit is made for it.
+	maxProcesses = 32
 	// overrun is how long after its timeout a probe may take to return before
 	// it is reported as one that ignores its context.
 	overrun = time.Second
@@ -71,7 +74,7 @@ func (m *Monitor) begin(ctx context.Context) error {
 	for place, t := range m.tasks {
 		t.stagger(place, len(m.tasks), now)
 	}
-	m.queue.reset(m.tasks)
+	m.requeue()
 	return nil
 }
 
@@ -170,41 +173,50 @@ func (m *Monitor) pass(now time.Time) time.Duration {
 	if m.starting() && m.judge(now) { // there may be no checks, or the start grace has ended
 		m.publish()
 	}
-	m.forgetFresh(now)
-	for len(m.queue) > 0 && !m.queue[0].at.After(now) {
-		t := m.queue[0]
-		switch {
-		case t.run != nil:
-			m.reportOverdue(t, now)
-		case !t.free && len(t.waiters) == 0:
-			t.advance(now)
-			m.queue.move(t, t.due)
-		case len(m.fresh) >= m.maxConcurrent:
-			return m.fresh[0].started.Add(patience).Sub(now)
-		default:
-			m.start(t, now)
-		}
-	}
-	pause := maxPause
-	if len(m.queue) > 0 {
-		pause = min(pause, m.queue[0].at.Sub(now))
-	}
+	pause := m.startDue(now)
 	if left := m.started.Add(m.grace).Sub(now); left > 0 {
 		pause = min(pause, left)
 	}
 	return pause
 }
 
-// forgetFresh drops the runs that no longer count against maxConcurrent.
-func (m *Monitor) forgetFresh(now time.Time) {
-	kept := m.fresh[:0]
-	for _, r := range m.fresh {
-		if !r.done && now.Sub(r.started) < patience {
-			kept = append(kept, r)
+// startDue starts every check that is due and for which there is a place, and
+// returns when it has to be called again, unless a run ends before.
+func (m *Monitor) startDue(now time.Time) time.Duration {
+	p := m.places(now)
+	m.waiting = slices.DeleteFunc(m.waiting, func(t *task) bool { return m.attend(t, p, now) })
+	for len(m.queue) > 0 && !m.queue[0].at.After(now) {
+		if t := m.queue[0]; !m.attend(t, p, now) {
+			heap.Pop(&m.queue)
+			m.waiting = append(m.waiting, t)
 		}
 	}
-	clear(m.fresh[len(kept):])
-	m.fresh = kept
+	pause := maxPause
+	if len(m.queue) > 0 {
+		pause = min(pause, m.queue[0].at.Sub(now))
+	}
+	if len(m.waiting) > 0 && p.beginning >= maxBeginning {
+		pause = min(pause, p.begun.Sub(now))
+	}
+	return pause
+}
+
+// attend does what t needs now. It returns false when t is to be run and there is
+// no place for it.
+func (m *Monitor) attend(t *task, p *places, now time.Time) bool {
+	switch {
+	case t.run != nil:
+		m.reportOverdue(t, now)
+	case !t.free && len(t.waiters) == 0:
+		t.advance(now)
+		m.queue.move(t, t.due)
+	case p.open(t):
+		m.start(t, now)
+		p.take(t.run, now)
+	default:
+		return false
+	}
+	return true
 }
 
 // schedule asks for a run of t at once.
@@ -217,7 +229,7 @@ func (m *Monitor) schedule(t *task, now time.Time) {
 	if newest := t.history.newest(); newest.At.Add(minGap).After(now) {
 		at = newest.At.Add(minGap)
 	}
-	if at.Before(t.at) {
+	if at.Before(t.at) { // which it is not when t waits for a place
 		m.queue.move(t, at)
 	}
 }
@@ -262,9 +274,22 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// queue is a heap of all tasks by when they next need the scheduler: an idle
-// one to be started, one in flight to be found overdue.
+// requeue puts every task into the queue.
+func (m *Monitor) requeue() {
+	m.waiting = nil
+	m.queue = slices.Clone(m.tasks)
+	for i, t := range m.queue {
+		t.position = i
+	}
+	heap.Init(&m.queue)
+}
+
+// queue is a heap of tasks by when they next need the scheduler: an idle one to
+// be started, one in flight to be found overdue.
 type queue []*task
+
+// notQueued is the position of a task that waits for a place.
+const notQueued = -1
 
 func (q queue) Len() int           { return len(q) }
 func (q queue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
@@ -273,19 +298,29 @@ func (q queue) Swap(i, j int) {
 	q[i].position, q[j].position = i, j
 }
 
-// Push and Pop complete heap.Interface; tasks come and go with reset alone.
-func (q *queue) Push(any) { panic("not used") }
-func (q *queue) Pop() any { panic("not used") }
-
-func (q *queue) reset(tasks []*task) {
-	*q = append((*q)[:0:0], tasks...)
-	for i, t := range *q {
-		t.position = i
-	}
-	heap.Init(q)
+// Push implements heap.Interface.
+func (q *queue) Push(x any) {
+	t := x.(*task)
+	t.position = len(*q)
+	*q = append(*q, t)
 }
 
+// Pop implements heap.Interface.
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	t := (*q)[last]
+	t.position = notQueued
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	return t
+}
+
+// move sets when a task needs the scheduler next.
 func (q *queue) move(t *task, at time.Time) {
 	t.at = at
+	if t.position == notQueued {
+		heap.Push(q, t)
+		return
+	}
 	heap.Fix(q, t.position)
 }

@@ -38,35 +38,72 @@ func TestIntervalsDoNotDrift(t *testing.T) {
 }
 
 // TestHungChecksStarveNobody is the promise for 500 checks of which half hang
-// to their timeout each time.
+// to their timeout each time: those that do not hang keep their interval. The
+// others do as well, as long as half of the places are enough for them.
 func TestHungChecksStarveNobody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const n = 500
-		targets := make([]*target, n)
-		var checks []Check
-		for i := range targets {
-			targets[i] = &target{}
-			if i%2 == 0 {
-				targets[i].takes = forever
-			}
-			checks = append(checks, check(fmt.Sprint("c", i), targets[i]))
-		}
-		m := launch(t, Config{Checks: checks})
-		after(10 * time.Second)
-		warmedUp := time.Now()
-		after(10 * time.Minute)
-		for i, g := range targets {
-			starts := slices.DeleteFunc(g.started(), func(s time.Time) bool { return s.Before(warmedUp) })
-			require.GreaterOrEqual(t, len(starts), 119, "check %d", i)
-			for k := 1; k < len(starts); k++ {
-				require.InDelta(t, 5*time.Second, starts[k].Sub(starts[k-1]), float64(time.Second), "check %d: within 20 %%", i)
-			}
-			require.Equal(t, 1, g.most, "never twice at once")
-		}
-		for i, c := range m.Report().Checks {
-			require.Equal(t, map[bool]Status{true: Failing, false: Passing}[i%2 == 0], c.Status)
-		}
-	})
+	tests := map[string]struct {
+		maxConcurrent int
+		process       bool
+		hungEvery     time.Duration // about what their places allow
+		mostHung      int
+	}{
+		"default":        {hungEvery: 5 * time.Second, mostHung: 128},
+		"with a process": {process: true, hungEvery: 250 * 2 * time.Second / 16, mostHung: 16},
+		"few places":     {maxConcurrent: 8, hungEvery: 250 * 2 * time.Second / 4, mostHung: 4},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const n = 500
+				targets := make([]*target, n)
+				hung := &target{takes: forever} // counts all that hang
+				var checks []Check
+				for i := range targets {
+					targets[i] = &target{}
+					c := check(fmt.Sprint("c", i), targets[i])
+					if i%2 == 0 {
+						targets[i].takes = forever
+						c.Probe = func(ctx context.Context) error {
+							_ = hung.probe(ctx)
+							return targets[i].probe(ctx)
+						}
+					}
+					c.Process = test.process
+					checks = append(checks, c)
+				}
+				m := launch(t, Config{Checks: checks, MaxConcurrent: test.maxConcurrent})
+				after(10*time.Second + 2*test.hungEvery) // until it is known who hangs
+				warmedUp := time.Now()
+				hung.forgetMost()
+				after(time.Minute + 2*test.hungEvery)
+				for i, g := range targets {
+					starts := slices.DeleteFunc(g.started(), func(s time.Time) bool { return s.Before(warmedUp) })
+					require.LessOrEqual(t, g.most, 1, "never twice at once")
+					interval := 5 * time.Second
+					if i%2 == 0 {
+						interval = test.hungEvery
+					}
+					require.GreaterOrEqual(t, len(starts), 2, "check %d", i)
+					for k := 1; k < len(starts); k++ {
+						require.InDelta(t, interval, starts[k].Sub(starts[k-1]), float64(interval)/5, "check %d: within 20 %%", i)
+					}
+				}
+				require.LessOrEqual(t, hung.most, test.mostHung)
+				for i, c := range m.Report().Checks {
+					require.Equal(t, map[bool]Status{true: Failing, false: Passing}[i%2 == 0], c.Status)
+				}
+
+				for _, g := range targets { // places for checks that hang hold up none that no longer does
+					g.slow(0)
+				}
+				hung.slow(0)
+				after(8 * time.Second)
+				for _, c := range m.Report().Checks {
+					require.Equal(t, Passing, c.Status, c.Name)
+				}
+			})
+		})
+	}
 }
 
 // TestAllHungAtOnce begins with everything hung: the first verdict of the
@@ -75,28 +112,101 @@ func TestAllHungAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		last := &target{}
 		var checks []Check
-		for i := range 100 {
+		for i := range 250 {
 			checks = append(checks, check(fmt.Sprint("hung", i), &target{takes: forever}))
 		}
 		checks = append(checks, check("last", last))
-		n := launch(t, Config{Checks: checks, MaxConcurrent: 10})
-		after(1500 * time.Millisecond)
-		require.Equal(t, Passing, n.status(t, "last"), "100 hung probes at 10 for each 100 ms")
+		n := launch(t, Config{Checks: checks})
+		after(900 * time.Millisecond)
+		require.Equal(t, Passing, n.status(t, "last"), "250 hung probes at 32 for each 100 ms")
 	})
 }
 
+// TestMaxConcurrent counts probes that take far longer than any scheduler looks
+// away.
 func TestMaxConcurrent(t *testing.T) {
+	tests := map[string]struct {
+		takes time.Duration
+		cfg   Config
+		proc  bool
+		want  int
+	}{
+		"short":                     {takes: 90 * time.Millisecond, cfg: Config{MaxConcurrent: 7}, want: 7},
+		"long":                      {takes: 1200 * time.Millisecond, cfg: Config{MaxConcurrent: 7}, want: 7},
+		"hung":                      {takes: forever, cfg: Config{MaxConcurrent: 7}, want: 7},
+		"one":                       {takes: 1200 * time.Millisecond, cfg: Config{MaxConcurrent: 1}, want: 1},
+		"default":                   {takes: 1990 * time.Millisecond, want: 256},
+		"short, default":            {takes: 90 * time.Millisecond, want: 32},
+		"long, with a process":      {takes: 1200 * time.Millisecond, proc: true, want: 32},
+		"hung, with a process":      {takes: forever, proc: true, want: 32},
+		"few, long, with a process": {takes: 1200 * time.Millisecond, cfg: Config{MaxConcurrent: 4}, proc: true, want: 4},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := &target{takes: test.takes} // counts how many run at once
+				counts := make([]int, max(60, test.want+20))
+				for i := range counts {
+					c := check(fmt.Sprint("c", i), g)
+					c.Process = test.proc
+					c.Probe = func(ctx context.Context) error {
+						counts[i]++ // a check has one run at once
+						return g.probe(ctx)
+					}
+					test.cfg.Checks = append(test.cfg.Checks, c)
+				}
+				n := launch(t, test.cfg)
+				after(3 * time.Minute)
+				require.Equal(t, test.want, g.most)
+				require.NoError(t, n.stop())
+				require.Positive(t, slices.Min(counts))
+				require.LessOrEqual(t, slices.Max(counts)-slices.Min(counts), 2, "each in its turn")
+			})
+		})
+	}
+}
+
+// TestDeafProbesGiveUpTheirPlace: what ignores its time limit may never end.
+func TestDeafProbesGiveUpTheirPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// One target for all checks counts how many run at once.
-		g := &target{takes: 90 * time.Millisecond}
+		release := make(chan struct{})
+		var checks []Check
+		for i := range 10 {
+			c := check(fmt.Sprint("deaf", i), &target{})
+			c.Probe = func(context.Context) error { <-release; return nil }
+			c.Process = true
+			checks = append(checks, c)
+		}
+		well, hung := &target{}, &target{takes: forever}
+		checks = append(checks, check("well", well), check("hung", hung))
+		n := launch(t, Config{Checks: checks, MaxConcurrent: 2})
+		after(time.Minute)
+		require.Equal(t, Passing, n.status(t, "well"))
+		require.Equal(t, Failing, n.status(t, "deaf9"))
+		wells, hungs := well.count(), hung.count()
+		after(time.Minute)
+		require.Equal(t, 12, well.count()-wells)
+		require.Equal(t, 12, hung.count()-hungs)
+		close(release)
+	})
+}
+
+// TestAskingForACheckThatHangs: an operator does not wait behind the others.
+func TestAskingForACheckThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		var checks []Check
 		for i := range 100 {
-			checks = append(checks, check(fmt.Sprint("c", i), g))
+			checks = append(checks, check(fmt.Sprint("hung", i), &target{takes: forever}))
 		}
-		launch(t, Config{Checks: checks, MaxConcurrent: 7})
-		after(time.Minute)
-		require.Equal(t, 7, g.most)
-		require.Greater(t, g.count(), 700)
+		n := launch(t, Config{Checks: checks, MaxConcurrent: 4})
+		after(10 * time.Minute)
+		for _, name := range []string{"hung0", "hung50", "hung99"} {
+			begun := time.Now()
+			result, err := n.RunCheck(t.Context(), name)
+			require.NoError(t, err)
+			require.False(t, result.Passed())
+			require.LessOrEqual(t, time.Since(begun), 4*time.Second, "its own timeout, and that of a run in flight")
+		}
 	})
 }
 
@@ -182,6 +292,7 @@ func TestProbeThatIgnoresItsContext(t *testing.T) {
 		release := make(chan struct{})
 		g := &target{}
 		c := check("deaf", g)
+		c.Target = "somewhere"
 		c.Probe = func(ctx context.Context) error {
 			_ = g.probe(ctx)
 			if g.count() > 1 {
@@ -194,7 +305,7 @@ func TestProbeThatIgnoresItsContext(t *testing.T) {
 		require.Equal(t, [2]int{200, 200}, n.codes())
 		after(20 * time.Second)
 		require.Equal(t, [2]int{202, 503}, n.codes(), "each interval that it goes on counts as a failure")
-		require.Equal(t, "still running more than 1s after its timeout of 2s", n.check(t, "deaf").Error)
+		require.Equal(t, "test somewhere: still running more than 1s after its timeout, want a result within 2s", n.check(t, "deaf").Error)
 		require.Equal(t, 2, g.count())
 		result, err := n.RunCheck(t.Context(), "deaf")
 		require.NoError(t, err)
@@ -223,6 +334,7 @@ func TestProbeThatIgnoresItsContext(t *testing.T) {
 		close(release)
 		synctest.Wait()
 		require.Equal(t, Failing, n.status(t, "deaf"), "its late pass is no pass")
+		require.Equal(t, "test: passed, but too late, want a result within 2s", n.check(t, "deaf").Error)
 		after(5 * time.Second)
 		require.Equal(t, [2]int{200, 200}, n.codes())
 		require.NoError(t, n.stop())

@@ -14,6 +14,9 @@ type CertificateConfig struct {
 	ExpiresWithin time.Duration // every certificate in it has to be valid for at least this long
 }
 
+// Target is where the probe looks, as its errors name it.
+func (c CertificateConfig) Target() string { return c.File }
+
 // Certificate passes when every certificate of a file is valid now and for
 // long enough. Signatures are not verified: that is for a tls check to do,
 // which sees what clients see.
@@ -35,7 +38,7 @@ type certificateProbe struct {
 
 func (p *certificateProbe) run(ctx context.Context) error {
 	fail := func(seen, want string, err error) error {
-		return &Error{Kind: "certificate", Target: p.cfg.File, Seen: seen, Want: want, Err: err}
+		return &Error{Kind: "certificate", Target: p.cfg.Target(), Seen: seen, Want: want, Err: err}
 	}
 	certs, err := within(ctx, p.call, func() ([]*x509.Certificate, error) {
 		data, err := readBounded(p.cfg.File, maxPEM)

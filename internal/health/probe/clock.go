@@ -16,6 +16,9 @@ type ClockConfig struct {
 	Synchronized bool
 }
 
+// Target is where the probe looks, as its errors name it.
+func (ClockConfig) Target() string { return "realtime" }
+
 // Clock passes when a time service keeps the kernel's clock (adjtimex(2)).
 //
 // The offset is the larger of what the kernel still has to correct (offset,
@@ -37,7 +40,7 @@ func clock(adjtimex func(*unix.Timex) (int, error), cfg ClockConfig) (func(ctx c
 	}
 	return func(ctx context.Context) error {
 		fail := func(seen, want string, err error) error {
-			return &Error{Kind: "clock", Target: "realtime", Seen: seen, Want: want, Err: err}
+			return &Error{Kind: "clock", Target: cfg.Target(), Seen: seen, Want: want, Err: err}
 		}
 		if err := ctx.Err(); err != nil {
 			return fail(describe(err), "synchronized", err)

@@ -25,6 +25,9 @@ type DiskConfig struct {
 	MinFreeInodes Size   // passes where the file system keeps no such count
 }
 
+// Target is where the probe looks, as its errors name it.
+func (c DiskConfig) Target() string { return c.Path }
+
 // Disk passes when the file system of a path has enough left. The percentage
 // is 100 minus the Use% of df, which leaves out what is reserved for root.
 func Disk(cfg DiskConfig) (func(ctx context.Context) error, error) {
@@ -51,7 +54,7 @@ type diskProbe struct {
 
 func (p *diskProbe) run(ctx context.Context) error {
 	fail := func(seen, want string, err error) error {
-		return &Error{Kind: "disk", Target: p.cfg.Path, Seen: seen, Want: want, Err: err}
+		return &Error{Kind: "disk", Target: p.cfg.Target(), Seen: seen, Want: want, Err: err}
 	}
 	st, err := within(ctx, p.call, func() (unix.Statfs_t, error) { return statfs(p.cfg.Path) })
 	if err != nil {

@@ -33,6 +33,14 @@ type DNSConfig struct {
 	Expect []string
 }
 
+// Target is where the probe looks, as its errors name it.
+func (c DNSConfig) Target() string {
+	if c.Server == "" {
+		return c.Name
+	}
+	return c.Name + " at " + c.Server
+}
+
 // DNS passes when a name resolves to what is expected.
 func DNS(cfg DNSConfig) (func(ctx context.Context) error, error) {
 	cfg.Type = strings.ToUpper(cfg.Type)
@@ -47,10 +55,7 @@ func DNS(cfg DNSConfig) (func(ctx context.Context) error, error) {
 			return nil, err
 		}
 	}
-	p := &dnsProbe{cfg: cfg, target: cfg.Name}
-	if cfg.Server != "" {
-		p.target += " at " + cfg.Server
-	}
+	p := &dnsProbe{cfg: cfg}
 	for _, e := range cfg.Expect {
 		answer, err := normalAnswer(cfg.Type, e)
 		if err != nil {
@@ -79,14 +84,14 @@ var dnsTypes = map[string][]dnsmessage.Type{
 }
 
 type dnsProbe struct {
-	cfg          DNSConfig
-	expect       []string // in the form of the answers
-	target, want string
+	cfg    DNSConfig
+	expect []string // in the form of the answers
+	want   string
 }
 
 func (p *dnsProbe) run(ctx context.Context) error {
 	fail := func(seen string, err error) error {
-		return &Error{Kind: "dns", Target: p.target, Seen: seen, Want: p.want, Err: err}
+		return &Error{Kind: "dns", Target: p.cfg.Target(), Seen: seen, Want: p.want, Err: err}
 	}
 	answers, err := p.lookup(ctx)
 	switch {

@@ -16,8 +16,10 @@ import (
 
 // Limits on what strangers can put into a message, in bytes.
 const (
-	maxMessage = 512 // a whole message
+	maxMessage = 480 // a whole message
 	maxQuote   = 120 // a quotation inside a message
+	maxTarget  = 160 // where it was looked
+	maxWant    = 120 // what was wanted
 )
 
 // Error is what every probe returns when it does not pass.
@@ -29,9 +31,12 @@ type Error struct {
 	Err    error // what Seen describes, nil when nothing went wrong but the answer
 }
 
-// Error gives the whole finding in one printable line of at most 512 bytes.
+// Error gives the whole finding in one printable line of at most 480 bytes. A
+// part that is too long is cut, never left out: what was wanted comes last.
 func (e *Error) Error() string {
-	return clean(fmt.Sprintf("%s %s: %s, want %s", e.Kind, e.Target, e.Seen, e.Want), maxMessage)
+	where := e.Kind + " " + clean(e.Target, maxTarget) + ": "
+	want := ", want " + clean(e.Want, maxWant)
+	return where + clean(e.Seen, maxMessage-len(where)-len(want)) + want
 }
 
 // Unwrap lets a caller tell its own cancellation from a failure.

@@ -42,6 +42,10 @@ type ExecConfig struct {
 	Env map[string]string
 }
 
+// Target is where the probe looks, as its errors name it. Arguments may hold a
+// PIN: only the program is named.
+func (c ExecConfig) Target() string { return c.Command[0] }
+
 // Exec passes when a program exits with code 0.
 //
 // The program runs in /, with no input, in a process group of its own. When the
@@ -77,32 +81,32 @@ func Exec(cfg ExecConfig) (func(ctx context.Context) error, error) {
 			env = append(env, name+"="+value)
 		}
 	}
-	p := &execProbe{command: slices.Clone(cfg.Command), env: env, path: path}
+	cfg.Command = slices.Clone(cfg.Command)
+	p := &execProbe{cfg: cfg, env: env, path: path}
 	return p.run, nil
 }
 
 type execProbe struct {
-	command []string
-	env     []string
-	path    string
+	cfg  ExecConfig
+	env  []string
+	path string
 }
 
 func (p *execProbe) run(ctx context.Context) error {
 	fail := func(seen string, err error) error {
-		// Arguments may hold a PIN: only the program is named.
-		return &Error{Kind: "exec", Target: p.command[0], Seen: seen, Want: "exit code 0", Err: err}
+		return &Error{Kind: "exec", Target: p.cfg.Target(), Seen: seen, Want: "exit code 0", Err: err}
 	}
 	if err := ctx.Err(); err != nil {
 		return fail("not started: "+describe(err), err)
 	}
-	program, err := lookPath(p.command[0], p.path)
+	program, err := lookPath(p.cfg.Command[0], p.path)
 	if err != nil {
 		return fail("not started: "+describe(err), err)
 	}
 	tag := newRunTag()
 	output, state, err := runGroup(ctx, &exec.Cmd{
 		Path: program,
-		Args: p.command,
+		Args: p.cfg.Command,
 		Env:  append(slices.Clip(p.env), tag.variable()),
 		Dir:  "/",
 	}, tag)

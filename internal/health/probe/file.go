@@ -17,6 +17,9 @@ type FileConfig struct {
 	MaxAge time.Duration // since the last modification; 0: any; not with Absent
 }
 
+// Target is where the probe looks, as its errors name it.
+func (c FileConfig) Target() string { return c.Path }
+
 // File passes when a path is there, and fresh enough, or is absent. A path
 // that cannot be looked at (permission, I/O error) passes neither way.
 func File(cfg FileConfig) (func(ctx context.Context) error, error) {
@@ -39,7 +42,7 @@ type fileProbe struct {
 
 func (p *fileProbe) run(ctx context.Context) error {
 	fail := func(seen, want string, err error) error {
-		return &Error{Kind: "file", Target: p.cfg.Path, Seen: seen, Want: want, Err: err}
+		return &Error{Kind: "file", Target: p.cfg.Target(), Seen: seen, Want: want, Err: err}
 	}
 	want := "present"
 	if p.cfg.Absent {

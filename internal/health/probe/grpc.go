@@ -14,6 +14,14 @@ type GRPCConfig struct {
 	TLS     *TLSClient // nil: plaintext
 }
 
+// Target is where the probe looks, as its errors name it.
+func (c GRPCConfig) Target() string {
+	if c.Service == "" {
+		return c.Address
+	}
+	return c.Address + " service " + c.Service
+}
+
 // GRPC passes when the server reports the service as SERVING
 // (https://github.com/grpc/grpc/blob/master/doc/health-checking.md).
 func GRPC(cfg GRPCConfig) (func(ctx context.Context) error, error) {
@@ -39,12 +47,8 @@ type grpcProbe struct {
 const serving = 1 // HealthCheckResponse.SERVING
 
 func (p *grpcProbe) run(ctx context.Context) error {
-	target := p.cfg.Address
-	if p.cfg.Service != "" {
-		target += " service " + p.cfg.Service
-	}
 	fail := func(seen, want string, err error) error {
-		return &Error{Kind: "grpc", Target: target, Seen: seen, Want: want, Err: err}
+		return &Error{Kind: "grpc", Target: p.cfg.Target(), Seen: seen, Want: want, Err: err}
 	}
 	// As for HTTP, a transport lives for one request.
 	transport := &http.Transport{Protocols: new(http.Protocols), MaxResponseHeaderBytes: maxHeader, DisableKeepAlives: true}

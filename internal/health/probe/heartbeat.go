@@ -12,11 +12,14 @@ type HeartbeatConfig struct {
 	TTL time.Duration // a report counts for this long
 }
 
+// Target is where the probe looks, as its errors name it.
+func (HeartbeatConfig) Target() string { return "application" }
+
 // Heartbeat judges by what an application reports about itself. Until the
 // first report the probe fails with "no report yet": silence is never healthy.
 // Its methods are safe for concurrent use.
 type Heartbeat struct {
-	ttl  time.Duration
+	cfg  HeartbeatConfig
 	wake chan struct{}
 
 	mu   sync.Mutex // guards last
@@ -34,7 +37,7 @@ func NewHeartbeat(cfg HeartbeatConfig) (*Heartbeat, error) {
 	if cfg.TTL <= 0 {
 		return nil, fmt.Errorf("ttl %v: want a positive duration", cfg.TTL)
 	}
-	return &Heartbeat{ttl: cfg.TTL, wake: make(chan struct{}, 1)}, nil
+	return &Heartbeat{cfg: cfg, wake: make(chan struct{}, 1)}, nil
 }
 
 // Report takes the application's word; of the message, at most 120 bytes are kept.
@@ -51,9 +54,9 @@ func (h *Heartbeat) Wake() <-chan struct{} { return h.wake }
 // Probe passes while the last report says so and is not older than the TTL.
 func (h *Heartbeat) Probe(ctx context.Context) error {
 	fail := func(seen, want string, err error) error {
-		return &Error{Kind: "heartbeat", Target: "application", Seen: seen, Want: want, Err: err}
+		return &Error{Kind: "heartbeat", Target: h.cfg.Target(), Seen: seen, Want: want, Err: err}
 	}
-	within := "a report at least every " + h.ttl.String()
+	within := "a report at least every " + h.cfg.TTL.String()
 	if err := ctx.Err(); err != nil {
 		return fail(describe(err), within, err)
 	}
@@ -64,7 +67,7 @@ func (h *Heartbeat) Probe(ctx context.Context) error {
 	switch {
 	case last.at.IsZero():
 		return fail("no report yet", within, nil)
-	case age > h.ttl:
+	case age > h.cfg.TTL:
 		return fail("last report "+age.Truncate(time.Millisecond).String()+" ago", within, nil)
 	case !last.passed && last.message == "":
 		return fail("it reported a failure", "a report that passes", nil)

@@ -40,6 +40,19 @@ type HTTPConfig struct {
 	TLS        TLSClient         // for https
 }
 
+// Target is where the probe looks, as its errors name it: the URL without its
+// user, query and fragment, which may hold secrets.
+func (c HTTPConfig) Target() string {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return "an invalid url"
+	}
+	if c.UnixSocket != "" {
+		return redact(u) + " over " + c.UnixSocket
+	}
+	return redact(u)
+}
+
 // StatusRange is a range of HTTP status codes, both ends included.
 type StatusRange struct{ From, To int }
 
@@ -99,10 +112,7 @@ func HTTP(cfg HTTPConfig) (func(ctx context.Context) error, error) {
 	}
 	p := &httpProbe{
 		cfg: cfg, url: u.String(), tls: tlsClient, body: body,
-		target: redact(u), wantStatus: "status " + strings.Join(statuses, " or "),
-	}
-	if cfg.UnixSocket != "" {
-		p.target += " over " + cfg.UnixSocket
+		wantStatus: "status " + strings.Join(statuses, " or "),
 	}
 	return p.run, nil
 }
@@ -113,12 +123,12 @@ type httpProbe struct {
 	tls  *tlsClient
 	body *regexp.Regexp
 
-	target, wantStatus string
+	wantStatus string
 }
 
 func (p *httpProbe) run(ctx context.Context) error {
 	fail := func(seen, want string, err error) error {
-		return &Error{Kind: "http", Target: p.target, Seen: seen, Want: want, Err: err}
+		return &Error{Kind: "http", Target: p.cfg.Target(), Seen: seen, Want: want, Err: err}
 	}
 	tlsConfig, err := p.tls.config()
 	if err != nil {

@@ -19,6 +19,9 @@ type PressureConfig struct {
 	Avg10Below float64 // percent of the last 10 seconds in which some task waited, above 0, at most 100
 }
 
+// Target is where the probe looks, as its errors name it.
+func (c PressureConfig) Target() string { return c.Resource }
+
 // Pressure passes while tasks rarely wait for a resource, as the kernel counts
 // it (pressure stall information, Documentation/accounting/psi.rst).
 func Pressure(cfg PressureConfig) (func(ctx context.Context) error, error) {
@@ -36,7 +39,7 @@ func pressure(dir string, cfg PressureConfig) (func(ctx context.Context) error, 
 	want := fmt.Sprintf("below %g%%", cfg.Avg10Below)
 	return func(ctx context.Context) error {
 		fail := func(seen string, err error) error {
-			return &Error{Kind: "pressure", Target: cfg.Resource, Seen: seen, Want: want, Err: err}
+			return &Error{Kind: "pressure", Target: cfg.Target(), Seen: seen, Want: want, Err: err}
 		}
 		if err := ctx.Err(); err != nil {
 			return fail(describe(err), err)

@@ -10,6 +10,9 @@ type TCPConfig struct {
 	Address string // host:port
 }
 
+// Target is where the probe looks, as its errors name it.
+func (c TCPConfig) Target() string { return c.Address }
+
 // TCP passes when the address accepts a connection.
 func TCP(cfg TCPConfig) (func(ctx context.Context) error, error) {
 	if err := hostPort("address", cfg.Address); err != nil {
@@ -18,7 +21,7 @@ func TCP(cfg TCPConfig) (func(ctx context.Context) error, error) {
 	return func(ctx context.Context) error {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", cfg.Address)
 		if err != nil {
-			return &Error{Kind: "tcp", Target: cfg.Address, Seen: describe(err), Want: "a connection", Err: err}
+			return &Error{Kind: "tcp", Target: cfg.Target(), Seen: describe(err), Want: "a connection", Err: err}
 		}
 		// The connection was made, which is all that was asked.
 		_ = conn.Close()

@@ -21,6 +21,9 @@ type TLSConfig struct {
 	ExpiresWithin time.Duration // every certificate of the chain has to be valid for at least this long
 }
 
+// Target is where the probe looks, as its errors name it.
+func (c TLSConfig) Target() string { return c.Address }
+
 // TLS passes when a handshake succeeds, the server's chain is valid for its
 // name and for long enough, and the server accepts our certificate.
 //
@@ -52,7 +55,7 @@ type tlsProbe struct {
 
 func (p *tlsProbe) run(ctx context.Context) error {
 	fail := func(seen, want string, err error) error {
-		return &Error{Kind: "tls", Target: p.cfg.Address, Seen: seen, Want: want, Err: err}
+		return &Error{Kind: "tls", Target: p.cfg.Target(), Seen: seen, Want: want, Err: err}
 	}
 	config, err := p.client.config()
 	if err != nil {

@@ -33,13 +33,15 @@ type UnitConfig struct {
 	Name  string // with its suffix: nginx.service
 }
 
+// Target is where the probe looks, as its errors name it.
+func (c UnitConfig) Target() string { return c.Name }
+
 // Unit judges by the state of a systemd unit. Changes come as signals, through
 // Wake; the runs at the check's interval are for the case that one was lost.
 type Unit struct {
-	units Units
-	name  string
-	wake  <-chan struct{}
-	stop  func()
+	cfg  UnitConfig
+	wake <-chan struct{}
+	stop func()
 }
 
 // NewUnit watches a unit until Close. The unit need not exist yet.
@@ -51,7 +53,7 @@ func NewUnit(cfg UnitConfig) (*Unit, error) {
 		return nil, fmt.Errorf("name %q: want a unit with its suffix, such as nginx.service", cfg.Name)
 	}
 	wake, stop := cfg.Units.WatchUnit(cfg.Name)
-	return &Unit{units: cfg.Units, name: cfg.Name, wake: wake, stop: stop}, nil
+	return &Unit{cfg: cfg, wake: wake, stop: stop}, nil
 }
 
 // Wake is received from when the unit's state may have changed.
@@ -64,9 +66,9 @@ func (u *Unit) Close() { u.stop() }
 // service is that only with RemainAfterExit=yes.
 func (u *Unit) Probe(ctx context.Context) error {
 	fail := func(seen string, err error) error {
-		return &Error{Kind: "unit", Target: u.name, Seen: seen, Want: "active", Err: err}
+		return &Error{Kind: "unit", Target: u.cfg.Target(), Seen: seen, Want: "active", Err: err}
 	}
-	state, err := u.units.UnitState(ctx, u.name)
+	state, err := u.cfg.Units.UnitState(ctx, u.cfg.Name)
 	if err != nil {
 		return fail("systemd does not tell: "+describe(err), err)
 	}
