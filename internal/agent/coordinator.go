@@ -2,10 +2,8 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -169,6 +167,17 @@ func (c *coordinator) resume(ctx context.Context) {
 	})
 }
 
+// adoptLate takes up a drain of a journal that could not be read when the agent
+// started, and now was.
+func (c *coordinator) adoptLate(ctx context.Context) {
+	if c.draining() && c.runner.Status().Phase == drain.PhaseNone && len(c.asked) == 0 && c.undraining == nil {
+		c.work.Go(func() {
+			_, _, err := c.runner.Resume(ctx)
+			c.drainEnded(ctx, "", err)
+		})
+	}
+}
+
 // reconcile closes the gap between what is wanted and what is.
 func (c *coordinator) reconcile(ctx context.Context) {
 	now := time.Now()
@@ -210,26 +219,6 @@ func (c *coordinator) reconcile(ctx context.Context) {
 	if !next.IsZero() {
 		// Not in one go: the clock may be set, or the machine paused.
 		c.timer.Reset(min(max(0, next.Sub(now)), longestWait))
-	}
-}
-
-// operatorDrain is the key of an operator's drain in asked.
-const operatorDrain = "operator"
-
-// operatorAsks reports whether an operator's drain is on its way to the journal.
-func (c *coordinator) operatorAsks() bool {
-	_, asked := c.asked[operatorDrain]
-	return asked && !hasCause(c.journal.State().Drain, drain.Cause{Kind: drain.Operator})
-}
-
-// adoptLate takes up a drain of a journal that could not be read when the agent
-// started, and now was.
-func (c *coordinator) adoptLate(ctx context.Context) {
-	if c.draining() && c.runner.Status().Phase == drain.PhaseNone && len(c.asked) == 0 && c.undraining == nil {
-		c.work.Go(func() {
-			_, _, err := c.runner.Resume(ctx)
-			c.drainEnded(ctx, "", err)
-		})
 	}
 }
 
@@ -289,194 +278,6 @@ func (c *coordinator) acts(e eventView) bool {
 	}
 	state := c.journal.State()
 	return !state.Events[e.event.ID].Dismissed && !state.PreviousEvents[e.event.ID].Dismissed
-}
-
-// drainFor asks for a drain because of an event.
-func (c *coordinator) drainFor(ctx context.Context, e scheduledevents.Event) {
-	req := drain.Request{Cause: drain.Cause{Kind: drain.ScheduledEvent, EventID: e.ID, EventType: e.Type, Reason: e.Description}}
-	if left := time.Until(e.NotBefore); left > 0 {
-		req.NotBefore = e.NotBefore
-		// What was seen late leaves less, but not only the reserve.
-		req.Deadline = e.NotBefore.Add(-eventReserve(c.policy.reserve, left))
-	} else {
-		// Started, or overdue, and nobody knows how long is left: no time for
-		// traffic to settle, but no deadline either at which to stop work that
-		// may yet end.
-		req.Urgent = true
-	}
-	c.startDrain(ctx, e.ID, req)
-}
-
-// startDrain begins a drain or joins the one in effect, unless that has this
-// cause already and a deadline that is no later, or the runner was just asked
-// for it. An undrain under way gives way to it.
-func (c *coordinator) startDrain(ctx context.Context, key string, req drain.Request) {
-	if d := c.journal.State().Drain; hasCause(d, req.Cause) && !sooner(req.Deadline, d.Deadline) && (d.Urgent || !req.Urgent || d.Finished()) {
-		return
-	}
-	if last, ok := c.asked[key]; !ok || sooner(req.Deadline, last) || (req.Urgent && !last.IsZero()) {
-		c.ask(ctx, key, req)
-	}
-}
-
-// ask hands a request to the runner, at the end of reconcile.
-func (c *coordinator) ask(ctx context.Context, key string, req drain.Request) {
-	c.asked[key] = req.Deadline
-	undraining := c.undraining
-	c.asking = append(c.asking, func() {
-		c.awaitUndrain(undraining)
-		_, err := c.runner.Drain(ctx, req)
-		c.drainEnded(ctx, key, err)
-	})
-}
-
-// awaitUndrain waits until an undrain that is about to begin has begun, or has
-// ended: a drain that is asked for earlier would join the one that is taken back.
-func (c *coordinator) awaitUndrain(ended <-chan struct{}) {
-	for ended != nil {
-		changed := c.runner.Changed()
-		if c.runner.Status().Phase == drain.PhaseUndraining {
-			return
-		}
-		select {
-		case <-changed:
-		case <-ended:
-			return
-		}
-	}
-}
-
-// hasCause reports whether a drain is in effect because of a cause, too.
-func hasCause(d *drain.Record, cause drain.Cause) bool {
-	return d != nil && !d.Undraining && slices.ContainsFunc(d.Causes, func(c drain.Cause) bool {
-		return c.Kind == cause.Kind && c.EventID == cause.EventID
-	})
-}
-
-// sooner reports whether a deadline is earlier than another; zero is none.
-func sooner(a, b time.Time) bool {
-	return !a.IsZero() && (b.IsZero() || a.Before(b))
-}
-
-// drainEnded takes note that a call to the runner has ended; the journal says how.
-func (c *coordinator) drainEnded(ctx context.Context, key string, err error) {
-	if err != nil && ctx.Err() == nil {
-		c.logger.Error("drain ended with an error", "err", err)
-	}
-	_ = c.do(ctx, func(context.Context) { delete(c.asked, key) }) // only fails when the agent stops
-}
-
-// cordon keeps the node unready while an event asks for just that.
-func (c *coordinator) cordon(events []eventView, now time.Time) {
-	if c.doc == nil || c.self == "" {
-		return // blind: what was stays
-	}
-	want := slices.ContainsFunc(events, func(e eventView) bool { return c.cordons(e, now) })
-	if want == c.gate.isCordoned() {
-		return
-	}
-	c.noteGate(c.gate.setCordon(want))
-	if c.gate.isCordoned() == want {
-		c.logger.Info("cordon changed", "on", want)
-	}
-}
-
-// cordons reports whether an event keeps the node unready, and no more.
-func (c *coordinator) cordons(e eventView, now time.Time) bool {
-	return c.acts(e) && e.decision.Action == scheduledevents.ActionCordon && !e.decision.ActAt.After(now)
-}
-
-// noteGate logs that the gate could not be moved, or left no trace for a restart,
-// when that is news.
-func (c *coordinator) noteGate(err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if text != "" && text != c.stuck {
-		c.logger.Error("flag not kept", "err", err)
-	}
-	c.stuck = text
-}
-
-// release undrains when no cause of the drain holds any longer.
-func (c *coordinator) release(ctx context.Context, events []eventView) {
-	s := c.journal.State().Drain
-	if c.undraining != nil {
-		return
-	}
-	if s == nil {
-		c.openGate()
-		return
-	}
-	if !s.Undraining && slices.ContainsFunc(s.Causes, func(cause drain.Cause) bool { return c.holds(cause, events) }) {
-		return
-	}
-	ended := make(chan struct{})
-	c.undraining = ended
-	by, reason := c.released(s.Causes)
-	c.work.Go(func() {
-		err := c.runner.Undrain(ctx, by, reason)
-		close(ended)
-		if err != nil && ctx.Err() == nil && !errors.Is(err, drain.ErrSuperseded) {
-			c.logger.Error("undrain ended with an error", "err", err)
-		}
-		_ = c.do(ctx, func(context.Context) { // only fails when the agent stops
-			c.undraining = nil
-			if !errors.Is(err, drain.ErrSuperseded) { // else it belongs to the drain that came after
-				c.lifted = nil
-			}
-		})
-	})
-}
-
-// openGate opens a gate that is closed although no drain is in effect: that of a
-// drain which nothing knows of any more, once it is known that no event asks for
-// one, and one that could not be opened at the end of an undrain.
-func (c *coordinator) openGate() {
-	if !c.gate.isDrained() || len(c.asked) > 0 || c.forgotten && (c.doc == nil || c.self == "") {
-		return
-	}
-	err := c.gate.setDrain(false)
-	c.noteGate(err)
-	if err == nil {
-		c.logger.Warn("returned to service", "forgotten", c.forgotten)
-		c.forgotten = false
-	}
-}
-
-// draining reports whether a drain is in effect, ended or not.
-func (c *coordinator) draining() bool { return c.journal.State().Drain != nil }
-
-// holds reports whether a cause still asks for the drain. What is not known
-// holds: only a valid document says that an event has vanished.
-func (c *coordinator) holds(cause drain.Cause, events []eventView) bool {
-	switch cause.Kind {
-	case drain.ScheduledEvent:
-		if c.doc == nil || c.self == "" {
-			return true
-		}
-		return slices.ContainsFunc(events, func(e eventView) bool {
-			return e.event.ID == cause.EventID && c.acts(e) && e.decision.Action == scheduledevents.ActionDrain
-		})
-	case drain.Shutdown:
-		return !c.shutdown.IsZero() || !c.staysUp()
-	default: // an operator's drain lasts until an operator ends it
-		return c.lifted == nil
-	}
-}
-
-// released says who or what ended a drain.
-func (c *coordinator) released(causes []drain.Cause) (by, reason string) {
-	if c.lifted != nil {
-		return c.lifted.By, c.lifted.Reason
-	}
-	for _, cause := range causes {
-		if cause.Kind == drain.ScheduledEvent {
-			return "fleet-agent", fmt.Sprintf("event %s (%s) is gone", cause.EventID, cause.EventType)
-		}
-	}
-	return "fleet-agent", "the shutdown was called off"
 }
 
 // maintain follows the journal, which forgets maintenance when its time is
