@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -150,6 +151,18 @@ func TestPage(t *testing.T) {
 label word word word word word
     word word word word word
 `, b.String())
+}
+
+// TestJSONHidesNothing: what a terminal may obey is an escape, and the same text.
+func TestJSONHidesNothing(t *testing.T) {
+	var b bytes.Buffer
+	o := &Output{Out: &b}
+	want := map[string]string{"text": "a\x1b[2J \u009b31m \u202egnp.exe\u202c \U000e0041 é ✓"}
+	require.NoError(t, o.JSONLine(want))
+	require.Contains(t, b.String(), `"a\u001b[2J \u009b31m \u202egnp.exe\u202c \udb40\udc41 é ✓"`)
+	var got map[string]string
+	require.NoError(t, json.Unmarshal(b.Bytes(), &got))
+	require.Equal(t, want, got)
 }
 
 func TestRun(t *testing.T) {

@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 
 	"golang.org/x/term"
 )
@@ -74,24 +77,40 @@ func say(w io.Writer, format string, args ...any) {
 }
 
 // JSON writes v to Out, indented for people.
-func (o *Output) JSON(v any) error {
-	enc := json.NewEncoder(o.Out)
+func (o *Output) JSON(v any) error { return o.encode(v, "  ") }
+
+// JSONLine writes v to Out in one line, for a stream of documents.
+func (o *Output) JSONLine(v any) error { return o.encode(v, "") }
+
+func (o *Output) encode(v any, indent string) error {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(v); err != nil {
+	enc.SetIndent("", indent)
+	err := enc.Encode(v)
+	if err == nil {
+		_, err = io.WriteString(o.Out, escapeHidden(text.String()))
+	}
+	if err != nil {
 		return fmt.Errorf("write JSON: %w", err)
 	}
 	return nil
 }
 
-// JSONLine writes v to Out in one line, for a stream of documents.
-func (o *Output) JSONLine(v any) error {
-	enc := json.NewEncoder(o.Out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("write JSON: %w", err)
+// escapeHidden writes control and format characters of JSON as escapes: encoding/json
+// leaves those above ASCII as they are, and a terminal may obey them.
+func escapeHidden(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if r >= 0x7f && unicode.In(r, unicode.Cc, unicode.Cf) {
+			for _, unit := range utf16.Encode([]rune{r}) {
+				fmt.Fprintf(&b, `\u%04x`, unit)
+			}
+			continue
+		}
+		b.WriteRune(r)
 	}
-	return nil
+	return b.String()
 }
 
 func isTerminal(w io.Writer) bool {
