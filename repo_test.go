@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"internal/control": {},
 	"internal/cli":     {},
 
-	"internal/systemd/systemdtest": {},
+	"internal/systemd/systemdtest": {"internal/testkit"},
 	"internal/health/probe":        {},
 
 	"internal/config": {"internal/graph"},
@@ -59,7 +59,8 @@ var mayImport = map[string][]string{
 	},
 	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/sim/imds"},
 
-	// Programs of the repository itself; nothing that ships imports them.
+	// For tests and programs of the repository itself; nothing that ships imports them.
+	"internal/testkit":      {},
 	"internal/bench":        {},
 	"internal/bench/static": {},
 	"internal/demo":         {"internal/control", "internal/sim/imds"},

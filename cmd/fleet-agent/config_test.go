@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/config"
@@ -15,10 +17,9 @@ import (
 // TestCommandsReadWhatTheDaemonReads: root's `config validate` takes a file of
 // the daemon's user, and a daemon of root's does not.
 func TestCommandsReadWhatTheDaemonReads(t *testing.T) {
+	testkit.Root(t)
 	nobody, err := user.Lookup("nobody")
-	if err != nil || os.Geteuid() != 0 {
-		t.Skip("needs root, to give a file to nobody")
-	}
+	require.NoError(t, err)
 	uid, err := strconv.Atoi(nobody.Uid)
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "config.yaml")

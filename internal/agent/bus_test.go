@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/config"
@@ -60,7 +62,7 @@ func onBus(t *testing.T, steps []config.Step, prepare func(b *systemdtest.Bus, r
 // start starts an agent with the configuration, as the last one left the node.
 func (w *busWorld) start(t *testing.T, root string) {
 	t.Helper()
-	log := &lockedBuffer{}
+	log := &testkit.Buffer{}
 	a, err := New(Config{Config: w.conf, Version: "test", BusAddress: w.bus.Address(), Logger: slog.New(slog.NewTextHandler(log, nil))})
 	require.NoError(t, err)
 	a.bus.root = root
@@ -357,7 +359,7 @@ func TestNoSystemdAtAll(t *testing.T) {
 			dir := t.TempDir()
 			conf.StateDir, conf.RunDir = filepath.Join(dir, "state"), filepath.Join(dir, "run")
 			conf.Drain.Settle, conf.Drain.Plan = 0, c.steps
-			log := &lockedBuffer{}
+			log := &testkit.Buffer{}
 			a, err := New(Config{Config: conf, Version: "test", BusAddress: "unix:path=" + filepath.Join(dir, "no-bus"), Logger: slog.New(slog.NewTextHandler(log, nil))})
 			require.NoError(t, err)
 			a.bus.root = dir // without /run/systemd/system

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/control"
@@ -78,7 +80,7 @@ func (o *fixedOps) Maintenance(context.Context, string, control.MaintenanceReque
 }
 
 // serveControl serves the control socket in a directory that everyone can reach.
-func serveControl(t *testing.T) (socket string, ops *fixedOps, log *lockedBuffer) {
+func serveControl(t *testing.T) (socket string, ops *fixedOps, log *testkit.Buffer) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fleet-control-") //nolint:usetesting // the parent of t.TempDir has mode 0700
 	require.NoError(t, err)
@@ -86,7 +88,7 @@ func serveControl(t *testing.T) (socket string, ops *fixedOps, log *lockedBuffer
 	require.NoError(t, os.Chmod(dir, 0o755))
 	l, err := listenControl(t.Context(), dir)
 	require.NoError(t, err)
-	ops, log = &fixedOps{}, &lockedBuffer{}
+	ops, log = &fixedOps{}, &testkit.Buffer{}
 	server := newControlServer(ops, slog.New(slog.NewTextHandler(log, nil)))
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
@@ -138,9 +140,7 @@ func TestControlSocketRefusesOversizeAndUnknownKeys(t *testing.T) {
 // TestControlSocketRefusesStrangers asks as a user who is in neither group. Only
 // root can become one.
 func TestControlSocketRefusesStrangers(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to become another user")
-	}
+	testkit.Root(t)
 	socket, _, log := serveControl(t)
 	binary := filepath.Join(filepath.Dir(socket), "asker") // where the stranger can execute it
 	data, err := os.ReadFile(os.Args[0])

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -13,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 
 	"github.com/stretchr/testify/require"
 
@@ -47,24 +48,7 @@ type world struct {
 	agent *Agent
 	stop  context.CancelFunc
 	done  chan error
-	log   *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log   *testkit.Buffer
 }
 
 // testStep is a step of known length that counts.
@@ -118,7 +102,7 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 		conf.StateDir, conf.RunDir = filepath.Join(dir, "state"), filepath.Join(dir, "run")
 		conf.Drain.Settle = config.Duration(2 * time.Second)
 		w := &world{
-			t: t, dir: dir, boot: "boot-1", up: time.Hour, conf: conf, log: &lockedBuffer{},
+			t: t, dir: dir, boot: "boot-1", up: time.Hour, conf: conf, log: &testkit.Buffer{},
 			sim:   simimds.New(simimds.Config{VMs: []simimds.Instance{{Name: self}, {Name: other}}}),
 			steps: []*testStep{{name: "workloads", takes: 3 * time.Second}},
 		}

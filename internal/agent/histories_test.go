@@ -24,6 +24,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/config"
@@ -137,7 +139,7 @@ func newHistory(t *testing.T, seed uint64, dir string) *history {
 	}
 	h := &history{
 		world: &world{
-			t: t, dir: dir, boot: "boot-1", up: time.Hour, conf: conf, log: &lockedBuffer{},
+			t: t, dir: dir, boot: "boot-1", up: time.Hour, conf: conf, log: &testkit.Buffer{},
 			sim: simimds.New(simimds.Config{VMs: []simimds.Instance{{Name: self}, {Name: other}}}),
 		},
 		rng: rng, seed: seed, begin: time.Now(), mangle: rng.IntN(3) == 0,

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/config"
@@ -150,13 +152,7 @@ func TestMetrics(t *testing.T) {
 // requirePromtool holds an exposition to the rules of Prometheus.
 func requirePromtool(t *testing.T, exposition string) {
 	t.Helper()
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			require.FailNow(t, "promtool is missing", "apt-get install prometheus")
-		}
-		t.Skip("promtool is missing: apt-get install prometheus")
-	}
+	promtool := testkit.Tool(t, "promtool", "prometheus")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, promtool, "check", "metrics")

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/config"
@@ -58,7 +60,7 @@ func TestNotifications(t *testing.T) {
 				{URL: server.URL + "/token-in-the-path", On: []string{drainStarted, drainFinished, drainFailed}, Headers: map[string]string{"Authorization": "Bearer s3cret"}},
 				{URL: "http://127.0.0.1:9/token-in-the-path", On: []string{drainStarted}}, // nobody is there: it delays nothing
 			}
-			log := &lockedBuffer{}
+			log := &testkit.Buffer{}
 			step := &testStep{name: "work", fails: c.fails}
 			a, err := New(Config{
 				Config: &conf, Version: "test", BusAddress: "unix:path=" + filepath.Join(dir, "no-bus"),

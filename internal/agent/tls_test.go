@@ -2,16 +2,9 @@ package agent
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
 	"log/slog"
-	"math/big"
 	"net/http"
 	"net/http/httptrace"
 	"os"
@@ -21,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,7 +28,7 @@ import (
 type daemon struct {
 	*Agent
 	t    *testing.T
-	log  *lockedBuffer
+	log  *testkit.Buffer
 	stop func() // as SIGTERM does; the end of the test does so too
 }
 
@@ -43,7 +38,7 @@ func startDaemon(t *testing.T, conf config.Config, plan func(*config.Config) (*d
 	m, socket := newManager(t)
 	dir := t.TempDir()
 	conf.StateDir, conf.RunDir = filepath.Join(dir, "state"), filepath.Join(dir, "run")
-	log := &lockedBuffer{}
+	log := &testkit.Buffer{}
 	a, err := New(Config{
 		Config: &conf, Version: "1.2.3", BusAddress: "unix:path=" + filepath.Join(dir, "no-bus"),
 		Load:     func() (*config.Config, error) { return &conf, nil },
@@ -90,22 +85,6 @@ func (d *daemon) await(what string, holds func() bool) {
 			require.FailNow(d.t, "never: "+what, "%s", d.log)
 		}
 	}
-}
-
-// keyPair is a new self-signed certificate and its key, in PEM.
-func keyPair(t *testing.T, name string) (certPEM, keyPEM []byte) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	require.NoError(t, err)
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 }
 
 // replace puts content in place as a careful program does, at once and whole.
@@ -176,8 +155,8 @@ func TestCertificateReload(t *testing.T) {
 		replace(t, certFile, certPEM)
 		replace(t, keyFile, keyPEM)
 	}
-	oneCert, oneKey := keyPair(t, "one")
-	put(oneCert, oneKey)
+	one, two, three := testkit.NewAuthority(t, "one"), testkit.NewAuthority(t, "two"), testkit.NewAuthority(t, "three")
+	put(one.CertPEM, one.KeyPEM)
 
 	conf := *config.Default()
 	conf.Listen = config.Listen{Probe: "127.0.0.1:0", TLS: config.ListenTLS{CertFile: certFile, KeyFile: keyFile}}
@@ -199,30 +178,28 @@ func TestCertificateReload(t *testing.T) {
 	d.await("first certificate", sees("one"))
 	require.Empty(t, warned())
 
-	twoCert, twoKey := keyPair(t, "two")
-	put(twoCert, twoKey)
+	put(two.CertPEM, two.KeyPEM)
 	d.await("second certificate", sees("two"))
 
 	// Damage of every sort: the pair in force goes on, and status says so.
-	threeCert, threeKey := keyPair(t, "three")
 	for name, damage := range map[string]func(){
-		"key of another": func() { replace(t, certFile, threeCert) },
+		"key of another": func() { replace(t, certFile, three.CertPEM) },
 		"not pem":        func() { put([]byte("nothing"), []byte("nothing")) },
-		"truncated":      func() { replace(t, keyFile, twoKey[:len(twoKey)/2]) },
+		"truncated":      func() { replace(t, keyFile, two.KeyPEM[:len(two.KeyPEM)/2]) },
 		"missing":        func() { require.NoError(t, os.Remove(keyFile)) },
 	} {
 		damage()
 		d.await("warning: "+name, func() bool { return len(warned()) == 1 })
 		require.Contains(t, warned()[0], "the probe certificate on disk is broken, the old one goes on: ", name)
 		require.True(t, sees("two")(), name)
-		put(twoCert, twoKey)
+		put(two.CertPEM, two.KeyPEM)
 		d.await("no warning: "+name, func() bool { return len(warned()) == 0 })
 	}
 	logged := strings.Count(d.log.String(), "probe certificate not reloaded")
 	require.GreaterOrEqual(t, logged, 4)
 	require.Less(t, logged, 20, "logged on change, not for every handshake")
 
-	put(threeCert, threeKey)
+	put(three.CertPEM, three.KeyPEM)
 	d.await("third certificate", sees("three"))
 	before := p.kept.Load()
 	d.await("an answer over the kept connection", func() bool { return p.kept.Load() > before })
@@ -236,8 +213,7 @@ func TestCertificateReload(t *testing.T) {
 // that answers nobody.
 func TestCertificateAtStart(t *testing.T) {
 	dir := t.TempDir()
-	certPEM, _ := keyPair(t, "one")
-	_, keyPEM := keyPair(t, "two")
+	certPEM, keyPEM := testkit.NewAuthority(t, "one").CertPEM, testkit.NewAuthority(t, "two").KeyPEM
 	certFile, keyFile := filepath.Join(dir, "probe.crt"), filepath.Join(dir, "probe.key")
 	require.NoError(t, os.WriteFile(certFile, certPEM, 0o600))
 	_, err := loadCertificate(certFile, keyFile, slog.New(slog.DiscardHandler))

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -66,9 +68,7 @@ func (r reference) index() int {
 func loadTypes(t *testing.T, name string) types {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(repo(t), "..", "shared", "azure", "types", name))
-	if os.IsNotExist(err) && os.Getenv("CI") == "" {
-		t.Skip("Azure's type files are not beside the repository, so the template is not judged by them")
-	}
+	testkit.Need(t, !os.IsNotExist(err), "Azure's type files beside the repository")
 	require.NoError(t, err)
 	var ts types
 	require.NoError(t, json.Unmarshal(data, &ts))

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
 // customizers are the scripts in aib/customizers, in the order of their names.
@@ -33,14 +35,10 @@ func repo(t *testing.T) string {
 }
 
 // shellcheck runs the linter, with the last argument as its input when the one
-// before is "-". It is not on every machine, but in CI it is.
+// before is "-".
 func shellcheck(t *testing.T, args ...string) {
 	t.Helper()
-	path, err := exec.LookPath("shellcheck")
-	if err != nil {
-		require.Empty(t, os.Getenv("CI"), "shellcheck is not installed")
-		return
-	}
+	path := testkit.Tool(t, "shellcheck", "shellcheck")
 	var input string
 	if n := len(args); n > 1 && args[n-2] == "-" {
 		input, args = args[n-1], args[:n-1]
@@ -168,10 +166,7 @@ type result struct {
 // run starts a script by the shell that Packer starts inline commands with.
 func (m *machine) run(t *testing.T, script string, args ...string) result {
 	t.Helper()
-	shell := "sh"
-	if path, err := exec.LookPath("dash"); err == nil {
-		shell = path
-	}
+	shell := testkit.Tool(t, "dash", "dash")
 	cmd := exec.CommandContext(t.Context(), shell, append([]string{"-e", filepath.Join(repo(t), "aib/customizers", script)}, args...)...)
 	cmd.Env = append(os.Environ(), "PATH="+m.bin+":/usr/sbin:/usr/bin:/sbin:/bin")
 	var stdout, stderr bytes.Buffer

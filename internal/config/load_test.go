@@ -6,10 +6,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -347,9 +352,7 @@ func TestRefusedFiles(t *testing.T) {
 		}, "config.yaml: can be written by others (mode 0666), who could make the agent run any command; run: chmod go-w config.yaml"},
 		"owned by somebody": {func(t *testing.T) {
 			t.Helper()
-			if os.Geteuid() != 0 {
-				t.Skip("only root can give files away")
-			}
+			testkit.Root(t)
 			require.NoError(t, os.Chown("config.yaml", 65534, 65534))
 		}, "config.yaml: belongs to uid 65534, who could make the agent run any command; run: chown 0 config.yaml"},
 		"link to nowhere": {func(t *testing.T) {
@@ -371,10 +374,16 @@ func TestRefusedFiles(t *testing.T) {
 		}, "config.yaml: is larger than 1048576 bytes"},
 		"unreadable": {func(t *testing.T) {
 			t.Helper()
-			if os.Geteuid() == 0 {
-				t.Skip("root can read everything")
-			}
 			require.NoError(t, os.Chmod("config.yaml", 0))
+			if os.Geteuid() == 0 { // which may read everything: not as this user
+				require.NoError(t, errors.Join(os.Chmod(".", 0o755), os.Chmod("conf.d", 0o755), os.Chmod("conf.d/a.yaml", 0o644)))
+				runtime.LockOSThread()
+				require.NoError(t, unix.Setfsuid(65534))
+				t.Cleanup(func() {
+					require.NoError(t, unix.Setfsuid(0))
+					runtime.UnlockOSThread()
+				})
+			}
 		}, "config.yaml: open: permission denied"},
 		"wrong suffix": {func(t *testing.T) {
 			t.Helper()
@@ -400,9 +409,7 @@ func TestRefusedFiles(t *testing.T) {
 // TestFilesOfOthers: a command that looks on behalf of the daemon takes what the
 // daemon's user owns, as that one does. Only root can give files away.
 func TestFilesOfOthers(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to give a file to another user")
-	}
+	testkit.Root(t)
 	unpack(t, txtar.Parse([]byte("-- config.yaml --\nstate_dir: /x\n")))
 	require.NoError(t, os.Chown("config.yaml", 990, 990))
 	_, err := Load("config.yaml")

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/godbus/dbus/v5"
 	"github.com/stretchr/testify/require"
 
@@ -448,9 +450,7 @@ func TestAccounts(t *testing.T) {
 
 // TestConfigOfTheAgentsUser is one that the agent takes, and so does doctor.
 func TestConfigOfTheAgentsUser(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to give a file to another user")
-	}
+	testkit.Root(t)
 	f := &facts{root: t.TempDir()}
 	writeTree(t, f.root, map[string]string{"config.yaml": "state_dir: /x\n"})
 	require.NoError(t, os.Chown(f.in("config.yaml"), 990, 985))

@@ -73,7 +73,7 @@ func TestUndrainStartsWhatAnOldPlanStopped(t *testing.T) {
 			units.stopFor = map[string]time.Duration{"one.service": time.Minute}
 			ended := make(chan error)
 			go func() { ended <- p.runner.Undrain(p.ctx, "", "") }()
-			time.Sleep(time.Second)
+			synctest.Wait() // until it starts one.service
 			// There is no time for a step: what is started is what was stopped before.
 			_, err := p.runner.Drain(p.ctx, Request{Cause: event, Deadline: time.Now()})
 			require.NoError(t, err)

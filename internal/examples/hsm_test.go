@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/control"
@@ -94,17 +96,18 @@ func swap(t *testing.T, path string, replace func()) (restore func()) {
 // node is ready while the token signs and the network HSM accepts it, and only
 // then; it is healthy all the time.
 func TestHSM(t *testing.T) {
-	requireTools(t, "softhsm2 opensc", "softhsm2-util", "pkcs11-tool")
+	testkit.Tool(t, "softhsm2-util", "softhsm2")
+	testkit.Tool(t, "pkcs11-tool", "opensc")
 	dir := shortDir(t)
 	k := newToken(t, filepath.Join(dir, "hsm"))
-	authority := newAuthority(t, "Example Authority")
-	probe, server, client := authority.issue(t, "probe", "localhost", 90*day),
-		authority.issue(t, "hsm", "hsm.internal", 90*day), authority.issue(t, "node", "node.internal", 90*day)
+	authority := testkit.NewAuthority(t, "Example Authority")
+	probe, server, client := authority.Issue(t, "probe", "localhost", 90*day),
+		authority.Issue(t, "hsm", "hsm.internal", 90*day), authority.Issue(t, "node", "node.internal", 90*day)
 	address := serveHSM(t, server, authority)
 	files := filepath.Join(dir, "tls")
 	for name, content := range map[string]string{
-		"probe.crt": probe.certPEM, "probe.key": probe.keyPEM,
-		"hsm-ca.pem": authority.certPEM, "hsm-client.crt": client.certPEM, "hsm-client.key": client.keyPEM,
+		"probe.crt": string(probe.CertPEM), "probe.key": string(probe.KeyPEM),
+		"hsm-ca.pem": string(authority.CertPEM), "hsm-client.crt": string(client.CertPEM), "hsm-client.key": string(client.KeyPEM),
 	} {
 		writeFile(t, filepath.Join(files, name), content)
 	}
@@ -199,10 +202,10 @@ func TestHSM(t *testing.T) {
 			"client of others", "hsm-link",
 			"tls " + address + ": refused by the peer: tls: unknown certificate authority, want a TLS handshake with 127.0.0.1",
 			func() func() {
-				stranger := newAuthority(t, "Other Authority").issue(t, "node", "node.internal", 90*day)
+				stranger := testkit.NewAuthority(t, "Other Authority").Issue(t, "node", "node.internal", 90*day)
 				back := []func(){
-					swap(t, filepath.Join(files, "hsm-client.crt"), func() { writeFile(t, filepath.Join(files, "hsm-client.crt"), stranger.certPEM) }),
-					swap(t, filepath.Join(files, "hsm-client.key"), func() { writeFile(t, filepath.Join(files, "hsm-client.key"), stranger.keyPEM) }),
+					swap(t, filepath.Join(files, "hsm-client.crt"), func() { writeFile(t, filepath.Join(files, "hsm-client.crt"), string(stranger.CertPEM)) }),
+					swap(t, filepath.Join(files, "hsm-client.key"), func() { writeFile(t, filepath.Join(files, "hsm-client.key"), string(stranger.KeyPEM)) }),
 				}
 				return func() { back[0](); back[1]() }
 			},
@@ -247,15 +250,15 @@ func TestHSM(t *testing.T) {
 // certificate names the address, what was expected and what was seen.
 func TestNetworkHSM(t *testing.T) {
 	dir := shortDir(t)
-	authority, others := newAuthority(t, "Example Authority"), newAuthority(t, "Other Authority")
-	server := authority.issue(t, "hsm", "hsm.internal", 20*day+day/24)
-	client, stranger := authority.issue(t, "node", "node.internal", 90*day), others.issue(t, "stranger", "node.internal", 90*day)
+	authority, others := testkit.NewAuthority(t, "Example Authority"), testkit.NewAuthority(t, "Other Authority")
+	server := authority.Issue(t, "hsm", "hsm.internal", 20*day+day/24)
+	client, stranger := authority.Issue(t, "node", "node.internal", 90*day), others.Issue(t, "stranger", "node.internal", 90*day)
 	address := serveHSM(t, server, authority)
-	expired := serveHSM(t, authority.issue(t, "old", "hsm.internal", -day/2), authority)
+	expired := serveHSM(t, authority.Issue(t, "old", "hsm.internal", -day/2), authority)
 	for name, content := range map[string]string{
-		"ca.pem": authority.certPEM, "others.pem": others.certPEM,
-		"client.crt": client.certPEM, "client.key": client.keyPEM,
-		"stranger.crt": stranger.certPEM, "stranger.key": stranger.keyPEM,
+		"ca.pem": string(authority.CertPEM), "others.pem": string(others.CertPEM),
+		"client.crt": string(client.CertPEM), "client.key": string(client.KeyPEM),
+		"stranger.crt": string(stranger.CertPEM), "stranger.key": string(stranger.KeyPEM),
 	} {
 		writeFile(t, filepath.Join(dir, name), content)
 	}

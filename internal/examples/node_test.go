@@ -1,7 +1,6 @@
 package examples
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"net/http"
@@ -9,10 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
@@ -23,20 +23,6 @@ import (
 // patience is far more than anything here takes, however busy the machine is.
 const patience = time.Minute
 
-// requireTools skips the test where Debian's packages are not installed; in CI
-// they have to be.
-func requireTools(t *testing.T, packages string, tools ...string) {
-	t.Helper()
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			if os.Getenv("CI") != "" {
-				require.FailNow(t, tool+" is missing", "apt-get install %s", packages)
-			}
-			t.Skipf("%s is missing: apt-get install %s", tool, packages)
-		}
-	}
-}
-
 // A node is a fleet-agent of its own process with a directory of its own. There
 // is no Azure around it.
 type node struct {
@@ -45,24 +31,7 @@ type node struct {
 	dir    string // config.yaml, conf.d and all that the agent writes
 	client *control.Client
 	http   *http.Client
-	log    *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log    *testkit.Buffer
 }
 
 // shortDir is a directory whose path leaves room for that of a socket.
@@ -110,7 +79,7 @@ func adapt(t *testing.T, file string, replace map[string]string, edit func(check
 func startNode(t *testing.T, dir string) *node {
 	t.Helper()
 	n := &node{
-		t: t, dir: dir, binary: filepath.Join(dir, "fleet-agent"), log: &lockedBuffer{},
+		t: t, dir: dir, binary: filepath.Join(dir, "fleet-agent"), log: &testkit.Buffer{},
 		client: control.NewClient(filepath.Join(dir, "run", control.SocketName)),
 		http: &http.Client{Timeout: patience, Transport: &http.Transport{
 			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // as the extension does

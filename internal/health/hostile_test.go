@@ -198,11 +198,13 @@ func TestHostileClientsOverSockets(t *testing.T) {
 	probeBeside := func(t *testing.T, base string, stop func() bool) {
 		t.Helper()
 		answered := 0
+		pace := time.NewTicker(5 * time.Millisecond)
+		defer pace.Stop()
 		for ; answered < 50 || !stop(); answered++ {
 			conn, err := net.Dial("tcp", base[len("http://"):])
 			require.NoError(t, err)
 			require.NoError(t, probeOnce(conn))
-			time.Sleep(5 * time.Millisecond) // a pace, nothing is waited for
+			<-pace.C
 		}
 		t.Logf("%d control probes answered", answered)
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 )
@@ -110,10 +112,7 @@ Where it answers: \fBlocalhost\fR, or .any.
 
 // TestGroffTakesIt renders the golden pages with every warning on.
 func TestGroffTakesIt(t *testing.T) {
-	groff, err := exec.LookPath("groff")
-	if err != nil {
-		t.Skip("groff is not installed")
-	}
+	groff := testkit.Tool(t, "groff", "groff-base")
 	pages, err := filepath.Glob("testdata/*.1")
 	require.NoError(t, err)
 	require.NotEmpty(t, pages)

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/config"
@@ -69,9 +71,7 @@ func TestDebianVersion(t *testing.T) {
 
 // TestDebianVersionsSort: dpkg sorts versions as their commits follow each other.
 func TestDebianVersionsSort(t *testing.T) {
-	if _, err := exec.LookPath("dpkg"); err != nil {
-		t.Skip("dpkg is not installed")
-	}
+	testkit.Tool(t, "dpkg", "dpkg")
 	inOrder := []string{"abc1234", "v1.2.3-rc.1", "v1.2.3-rc.1-2-gabc1234", "v1.2.3-rc.2", "v1.2.3", "v1.2.3-4-gabc1234", "v1.2.3-11-g0bc1234", "v1.2.4"}
 	for i, describe := range inOrder[1:] {
 		before, err := debianVersion(inOrder[i], someDay)
@@ -180,10 +180,7 @@ func TestConfigPage(t *testing.T) {
 		require.Contains(t, page, `\fB`+strings.ReplaceAll(row.Path, "-", `\-`)+`\fR`)
 	}
 	require.NotContains(t, page, "](")
-	groff, err := exec.LookPath("groff")
-	if err != nil {
-		t.Skip("groff is not installed")
-	}
+	groff := testkit.Tool(t, "groff", "groff-base")
 	cmd := exec.CommandContext(t.Context(), groff, "-man", "-ww", "-Tutf8", "-z")
 	cmd.Stdin = strings.NewReader(page)
 	out, err := cmd.CombinedOutput()

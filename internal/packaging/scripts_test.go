@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -21,9 +23,7 @@ type machine struct {
 
 func newMachine(t *testing.T, running bool, polkit string) *machine {
 	t.Helper()
-	if _, err := exec.LookPath("dpkg"); err != nil {
-		t.Skip("dpkg is not installed")
-	}
+	testkit.Tool(t, "dpkg", "dpkg")
 	dir := t.TempDir()
 	m := &machine{t: t, root: filepath.Join(dir, "root"), bin: filepath.Join(dir, "bin"), log: filepath.Join(dir, "log")}
 	require.NoError(t, os.MkdirAll(m.bin, 0o755))

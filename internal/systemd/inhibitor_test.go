@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/godbus/dbus/v5"
 	"github.com/stretchr/testify/require"
 
@@ -20,7 +22,7 @@ type shutdowns struct {
 	announced chan context.Context // one for each call of OnShutdown
 	finish    chan struct{}        // ends one call
 	calledOff chan struct{}
-	log       syncBuffer
+	log       testkit.Buffer
 }
 
 // runInhibitor runs an Inhibitor whose OnShutdown returns when it is told to or

@@ -1,19 +1,19 @@
 package systemd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 
 	"github.com/godbus/dbus/v5"
 	"github.com/stretchr/testify/require"
@@ -314,7 +314,7 @@ func TestJobOverRestartOfTheBus(t *testing.T) {
 
 func TestCallsOverRestartOfTheBus(t *testing.T) {
 	t.Parallel()
-	var log syncBuffer
+	var log testkit.Buffer
 	bus := systemdtest.Start(t)
 	bus.Systemd.Set(systemdtest.Unit{Name: "a.service", ActiveState: "active"})
 	m := NewManager(ManagerConfig{Address: bus.Address(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -575,22 +575,4 @@ func openFiles(t *testing.T) int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)
 	return len(entries)
-}
-
-// syncBuffer is a log that is read while it is written.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return strings.Clone(b.buf.String())
 }

@@ -8,21 +8,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 )
 
 func TestCertificate(t *testing.T) {
 	dir := t.TempDir()
-	root := newAuthority(t)
-	leaf := root.issue(t, "leaf", "app.example", 30*day+time.Hour)
+	root := testkit.NewAuthority(t, "Example Root")
+	leaf := root.Issue(t, "leaf", "app.example", 30*day+time.Hour)
 	write := func(name string, parts ...[]byte) string {
 		return writeFile(t, filepath.Join(dir, name), slices.Concat(parts...))
 	}
-	chain := write("chain.pem", []byte("# the leaf\n"), leaf.keyPEM(t), leaf.pem, root.pem)
-	expired := write("expired.pem", leaf.pem, root.issue(t, "old", "", -2*day).pem)
-	unnamed := write("unnamed.pem", root.issue(t, "", "app.example", day+time.Hour).pem)
-	keyOnly := write("key.pem", leaf.keyPEM(t))
-	broken := write("broken.pem", leaf.pem, []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
+	chain := write("chain.pem", []byte("# the leaf\n"), leaf.KeyPEM, leaf.CertPEM, root.CertPEM)
+	expired := write("expired.pem", leaf.CertPEM, root.Issue(t, "old", "", -2*day).CertPEM)
+	unnamed := write("unnamed.pem", root.Issue(t, "", "app.example", day+time.Hour).CertPEM)
+	keyOnly := write("key.pem", leaf.KeyPEM)
+	broken := write("broken.pem", leaf.CertPEM, []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
 	big := write("big.pem", bytes.Repeat([]byte("\n"), maxPEM+1))
 	missing := filepath.Join(dir, "missing.pem")
 
@@ -53,17 +55,17 @@ func TestCertificate(t *testing.T) {
 }
 
 func TestCheckValidity(t *testing.T) {
-	root := newAuthority(t)
-	leaf := root.issue(t, "leaf", "app.example", 30*day)
-	chain := []*x509.Certificate{leaf.cert, root.cert}
+	root := testkit.NewAuthority(t, "Example Root")
+	leaf := root.Issue(t, "leaf", "app.example", 30*day)
+	chain := []*x509.Certificate{leaf.Cert, root.Cert}
 
-	seen, want := checkValidity(chain, leaf.cert.NotBefore.Add(-36*time.Hour), 0)
+	seen, want := checkValidity(chain, leaf.Cert.NotBefore.Add(-36*time.Hour), 0)
 	require.Equal(t, "certificate CN=leaf is valid only in 1d12h", seen)
 	require.Equal(t, "one that is valid now", want)
 
-	seen, _ = checkValidity(chain, leaf.cert.NotAfter, 0)
+	seen, _ = checkValidity(chain, leaf.Cert.NotAfter, 0)
 	require.Empty(t, seen, "NotAfter itself is still valid, RFC 5280, 4.1.2.5")
-	seen, _ = checkValidity(chain, leaf.cert.NotAfter.Add(time.Second), 0)
+	seen, _ = checkValidity(chain, leaf.Cert.NotAfter.Add(time.Second), 0)
 	require.Equal(t, "certificate CN=leaf expired 1s ago", seen)
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -42,10 +44,10 @@ func TestGRPC(t *testing.T) {
 	health.SetServingStatus("example.Odd", healthpb.HealthCheckResponse_ServingStatus(77))
 	address := serveGRPC(t, health)
 	without := serveGRPC(t, nil)
-	root := newAuthority(t)
+	root := testkit.NewAuthority(t, "Example Root")
 	secure := serveGRPC(t, health, grpc.Creds(credentials.NewServerTLSFromCert(
-		new(root.issue(t, "grpc", "grpc.example", day).pair(t)))))
-	trust := &TLSClient{CAFile: tempFile(t, root.pem), ServerName: "grpc.example"}
+		new(root.Issue(t, "grpc", "grpc.example", day).TLS()))))
+	trust := &TLSClient{CAFile: tempFile(t, root.CertPEM), ServerName: "grpc.example"}
 	dead := deadAddress(t)
 	hung := serve(t, mute)
 
@@ -119,17 +121,17 @@ func TestGRPC(t *testing.T) {
 }
 
 func TestGRPCClientCertificate(t *testing.T) {
-	root := newAuthority(t)
+	root := testkit.NewAuthority(t, "Example Root")
 	address := serveGRPC(t, grpchealth.NewServer(), grpc.Creds(credentials.NewTLS(&tls.Config{
-		Certificates: []tls.Certificate{root.issue(t, "grpc", "grpc.example", day).pair(t)},
-		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: root.pool(), MinVersion: tls.VersionTLS13,
+		Certificates: []tls.Certificate{root.Issue(t, "grpc", "grpc.example", day).TLS()},
+		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: root.Pool(), MinVersion: tls.VersionTLS13,
 	})))
 	dir := t.TempDir()
-	client := root.issue(t, "client", "client.example", day)
+	client := root.Issue(t, "client", "client.example", day)
 	files := TLSClient{
-		CAFile:   writeFile(t, filepath.Join(dir, "ca.pem"), root.pem),
-		CertFile: writeFile(t, filepath.Join(dir, "cert.pem"), client.pem),
-		KeyFile:  writeFile(t, filepath.Join(dir, "key.pem"), client.keyPEM(t)),
+		CAFile:   writeFile(t, filepath.Join(dir, "ca.pem"), root.CertPEM),
+		CertFile: writeFile(t, filepath.Join(dir, "cert.pem"), client.CertPEM),
+		KeyFile:  writeFile(t, filepath.Join(dir, "key.pem"), client.KeyPEM),
 	}
 	p, err := GRPC(GRPCConfig{Address: address, TLS: &files})
 	require.NoError(t, look(t, p, err))

@@ -2,16 +2,8 @@ package probe
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -69,75 +61,6 @@ func requireFinding(t *testing.T, err error) {
 	require.NotEmpty(t, finding.Seen)
 	require.NotEmpty(t, finding.Want)
 	require.NotContains(t, err.Error(), "\n")
-}
-
-// authority is a certificate with its key that signs others.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  []byte
-}
-
-// issue signs a certificate that lasts for the given time; the zero authority
-// signs itself. A name makes it a server's or client's, without one it is an
-// authority in turn.
-func (a authority) issue(t *testing.T, cn, dnsName string, lasts time.Duration) authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: cn},
-		NotBefore:    time.Now().Add(-10 * day),
-		NotAfter:     time.Now().Add(lasts),
-	}
-	if dnsName == "" {
-		template.IsCA, template.BasicConstraintsValid = true, true
-		template.KeyUsage = x509.KeyUsageCertSign
-	} else {
-		template.DNSNames = []string{dnsName}
-		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
-		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	}
-	parent, parentKey := a.cert, a.key
-	if parent == nil {
-		parent, parentKey = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
-	require.NoError(t, err)
-	cert, err := x509.ParseCertificate(der)
-	require.NoError(t, err)
-	return authority{cert: cert, key: key, pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
-}
-
-func newAuthority(t *testing.T) authority {
-	t.Helper()
-	return authority{}.issue(t, "Example Root", "", 3650*day)
-}
-
-func (a authority) keyPEM(t *testing.T) []byte {
-	t.Helper()
-	der, err := x509.MarshalPKCS8PrivateKey(a.key)
-	require.NoError(t, err)
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-}
-
-// pair is the certificate for a tls.Config, with more certificates of its chain.
-func (a authority) pair(t *testing.T, chain ...authority) tls.Certificate {
-	t.Helper()
-	cert := tls.Certificate{Certificate: [][]byte{a.cert.Raw}, PrivateKey: a.key}
-	for _, c := range chain {
-		cert.Certificate = append(cert.Certificate, c.cert.Raw)
-	}
-	return cert
-}
-
-func (a authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.cert)
-	return pool
 }
 
 func writeFile(t *testing.T, path string, data []byte) string {

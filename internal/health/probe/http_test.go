@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -162,38 +164,38 @@ func TestHTTPUnixSocketWithoutProxy(t *testing.T) {
 }
 
 func TestHTTPClientCertificate(t *testing.T) {
-	root, stranger := newAuthority(t), newAuthority(t)
+	root, stranger := testkit.NewAuthority(t, "Example Root"), testkit.NewAuthority(t, "Example Root")
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		reply(w, r.TLS.PeerCertificates[0].Subject.CommonName)
 	}))
 	server.EnableHTTP2 = true
 	server.TLS = &tls.Config{
-		Certificates: []tls.Certificate{root.issue(t, "server", "app.example", day).pair(t)},
-		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: root.pool(), MinVersion: tls.VersionTLS13,
+		Certificates: []tls.Certificate{root.Issue(t, "server", "app.example", day).TLS()},
+		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: root.Pool(), MinVersion: tls.VersionTLS13,
 	}
 	server.Config.ErrorLog = discardLog
 	server.StartTLS()
 	defer server.Close()
 
 	dir := t.TempDir()
-	write := func(a authority) TLSClient {
+	write := func(a *testkit.Certificate) TLSClient {
 		return TLSClient{
-			CAFile:   writeFile(t, filepath.Join(dir, "ca.pem"), root.pem),
-			CertFile: writeFile(t, filepath.Join(dir, "cert.pem"), a.pem),
-			KeyFile:  writeFile(t, filepath.Join(dir, "key.pem"), a.keyPEM(t)),
+			CAFile:   writeFile(t, filepath.Join(dir, "ca.pem"), root.CertPEM),
+			CertFile: writeFile(t, filepath.Join(dir, "cert.pem"), a.CertPEM),
+			KeyFile:  writeFile(t, filepath.Join(dir, "key.pem"), a.KeyPEM),
 		}
 	}
-	files := write(root.issue(t, "first", "client.example", day))
+	files := write(root.Issue(t, "first", "client.example", day))
 	p, err := HTTP(HTTPConfig{URL: server.URL, TLS: files, ExpectBody: "^(first|second)$"})
 	require.NoError(t, look(t, p, err))
 
-	write(root.issue(t, "second", "client.example", day))
+	write(root.Issue(t, "second", "client.example", day))
 	require.NoError(t, look(t, p, err), "a rotated certificate is used in the next run")
 
-	write(stranger.issue(t, "stranger", "client.example", day))
+	write(stranger.Issue(t, "stranger", "client.example", day))
 	requireSays(t, look(t, p, err), "http "+server.URL+": no answer: refused by the peer: tls: unknown certificate authority, want status 2xx")
 
-	writeFile(t, files.KeyFile, root.keyPEM(t))
+	writeFile(t, files.KeyFile, root.KeyPEM)
 	requireSays(t, look(t, p, err), "http "+server.URL+": cert_file "+files.CertFile+" with key_file "+files.KeyFile+
 		": tls: private key does not match public key, want usable TLS files")
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -45,9 +47,8 @@ func TestPressure(t *testing.T) {
 }
 
 func TestPressureOfThisKernel(t *testing.T) {
-	if _, err := os.ReadFile("/proc/pressure/io"); err != nil {
-		t.Skip("needs a kernel with PSI")
-	}
+	_, err := os.ReadFile("/proc/pressure/io")
+	testkit.Need(t, err == nil, "a kernel with PSI")
 	p, err := Pressure(PressureConfig{Resource: "io", Avg10Below: 100})
 	if err := look(t, p, err); err != nil { // a very busy machine is no failure of the probe
 		require.EqualError(t, err, "pressure io: some avg10 is 100%, want below 100%")

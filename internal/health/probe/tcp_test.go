@@ -5,6 +5,8 @@ import (
 	"net"
 	"testing"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -26,9 +28,7 @@ func TestTCP(t *testing.T) {
 
 func TestTCPv6(t *testing.T) {
 	l, err := net.Listen("tcp6", "[::1]:0")
-	if err != nil {
-		t.Skip("needs IPv6 on the loopback")
-	}
+	testkit.Need(t, err == nil, "IPv6 on the loopback")
 	defer l.Close()
 	p, err := TCP(TCPConfig{Address: l.Addr().String()})
 	require.NoError(t, look(t, p, err))

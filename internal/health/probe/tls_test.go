@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -24,18 +26,18 @@ func serveTLS(t *testing.T, config *tls.Config) string {
 }
 
 func TestTLS(t *testing.T) {
-	root := newAuthority(t)
-	leaf := root.issue(t, "hsm", "hsm.example", 20*day+time.Hour)
-	shortLived := root.issue(t, "Example Intermediate", "", 5*day+time.Hour)
+	root := testkit.NewAuthority(t, "Example Root")
+	leaf := root.Issue(t, "hsm", "hsm.example", 20*day+time.Hour)
+	shortLived := root.Issue(t, "Example Intermediate", "", 5*day+time.Hour)
 	dir := t.TempDir()
-	ca := writeFile(t, filepath.Join(dir, "ca.pem"), root.pem)
+	ca := writeFile(t, filepath.Join(dir, "ca.pem"), root.CertPEM)
 
-	valid := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{leaf.pair(t)}})
-	expired := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{root.issue(t, "old", "hsm.example", -day).pair(t)}})
+	valid := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{leaf.TLS()}})
+	expired := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{root.Issue(t, "old", "hsm.example", -day).TLS()}})
 	chained := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{
-		shortLived.issue(t, "leaf", "hsm.example", 100*day).pair(t, shortLived),
+		shortLived.Issue(t, "leaf", "hsm.example", 100*day).TLS(shortLived),
 	}})
-	old := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{leaf.pair(t)}, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10})
+	old := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{leaf.TLS()}, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10})
 	plain := serve(t, func(conn net.Conn) {
 		_, _ = conn.Read(make([]byte, 1024))
 		_, _ = io.WriteString(conn, "220 mail.example ESMTP\r\n")
@@ -121,17 +123,17 @@ func TestTLS(t *testing.T) {
 // A network HSM demands a client certificate. In TLS 1.3 it says only after the
 // handshake what it thinks of ours.
 func TestTLSClientCertificate(t *testing.T) {
-	root, stranger := newAuthority(t), newAuthority(t)
+	root, stranger := testkit.NewAuthority(t, "Example Root"), testkit.NewAuthority(t, "Example Root")
 	dir := t.TempDir()
-	files := func(name string, a authority) TLSClient {
+	files := func(name string, a *testkit.Certificate) TLSClient {
 		return TLSClient{
-			CAFile:   writeFile(t, filepath.Join(dir, "ca.pem"), root.pem),
-			CertFile: writeFile(t, filepath.Join(dir, name+".pem"), a.pem),
-			KeyFile:  writeFile(t, filepath.Join(dir, name+".key"), a.keyPEM(t)),
+			CAFile:   writeFile(t, filepath.Join(dir, "ca.pem"), root.CertPEM),
+			CertFile: writeFile(t, filepath.Join(dir, name+".pem"), a.CertPEM),
+			KeyFile:  writeFile(t, filepath.Join(dir, name+".key"), a.KeyPEM),
 		}
 	}
-	known := files("known", root.issue(t, "agent", "agent.example", day))
-	unknown := files("unknown", stranger.issue(t, "agent", "agent.example", day))
+	known := files("known", root.Issue(t, "agent", "agent.example", day))
+	unknown := files("unknown", stranger.Issue(t, "agent", "agent.example", day))
 	none := TLSClient{CAFile: known.CAFile}
 
 	for name, tc := range map[string]struct {
@@ -151,8 +153,8 @@ func TestTLSClientCertificate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			address := serveTLS(t, &tls.Config{
-				Certificates: []tls.Certificate{root.issue(t, "hsm", "hsm.example", day).pair(t)},
-				ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: root.pool(),
+				Certificates: []tls.Certificate{root.Issue(t, "hsm", "hsm.example", day).TLS()},
+				ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: root.Pool(),
 				MinVersion: tc.version, MaxVersion: tc.version, SessionTicketsDisabled: tc.noTickets,
 			})
 			p, err := TLS(TLSConfig{Address: address, Client: tc.client})
@@ -167,10 +169,10 @@ func TestTLSClientCertificate(t *testing.T) {
 }
 
 func TestTLSTicketEndsTheWait(t *testing.T) {
-	root := newAuthority(t)
-	config := &tls.Config{ServerName: "hsm.example", RootCAs: root.pool(), MinVersion: tls.VersionTLS13}
+	root := testkit.NewAuthority(t, "Example Root")
+	config := &tls.Config{ServerName: "hsm.example", RootCAs: root.Pool(), MinVersion: tls.VersionTLS13}
 	address := serveTLS(t, &tls.Config{
-		Certificates: []tls.Certificate{root.issue(t, "hsm", "hsm.example", day).pair(t)},
+		Certificates: []tls.Certificate{root.Issue(t, "hsm", "hsm.example", day).TLS()},
 		ClientAuth:   tls.RequestClientCert, MinVersion: tls.VersionTLS13,
 	})
 	_, err := handshake(t.Context(), address, config)

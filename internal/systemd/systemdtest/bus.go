@@ -25,6 +25,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+
 	"github.com/godbus/dbus/v5"
 )
 
@@ -50,12 +52,7 @@ type Bus struct {
 // dbus-daemon the test is skipped, or fails when the variable CI is set.
 func Start(tb testing.TB) *Bus {
 	tb.Helper()
-	if _, err := exec.LookPath("dbus-daemon"); err != nil {
-		if os.Getenv("CI") != "" {
-			tb.Fatalf("dbus-daemon is needed (package dbus-daemon): %v", err)
-		}
-		tb.Skip("no dbus-daemon on this machine (package dbus-daemon)")
-	}
+	testkit.Tool(tb, "dbus-daemon", "dbus-daemon")
 	dir, err := os.MkdirTemp("", "bus") //nolint:usetesting // t.TempDir is too long for the path of a socket
 	if err != nil {
 		tb.Fatal(err)
