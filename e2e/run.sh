@@ -19,16 +19,8 @@ fi
   exit 1
 }
 
-missing=()
-for pair in systemd-nspawn:systemd-container mmdebstrap:mmdebstrap zstd:zstd ip:iproute2 nsenter:util-linux pgrep:procps \
-  packer:packer ssh-keygen:openssh-client; do
-  command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
-  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-fi
+e2e/tools.sh systemd-nspawn:systemd-container mmdebstrap:mmdebstrap zstd:zstd ip:iproute2 nsenter:util-linux pgrep:procps \
+  packer:packer ssh-keygen:openssh-client
 
 out=$PWD/bin/e2e
 export E2E_STATE=$out/nodes

@@ -14,15 +14,7 @@ out=$PWD/bin/e2e-vm
   exit 1
 }
 
-missing=()
-for pair in qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap zstd:zstd mke2fs:e2fsprogs; do
-  command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
-  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-fi
+e2e/tools.sh qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap zstd:zstd mke2fs:e2fsprogs
 
 packages=systemd-sysv,dbus,libpam-systemd,polkitd,init-system-helpers,iproute2,procps,curl,nginx,linux-image-cloud-amd64
 archive=$cache/vm-bookworm-$(sha256sum <<<"$packages $(date +%G-%V)" | cut -c1-16).tar.zst

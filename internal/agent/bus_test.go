@@ -33,6 +33,13 @@ func targetStep(most time.Duration) []config.Step {
 	return []config.Step{{Name: "workloads", Target: servingTarget, Max: config.Duration(most)}}
 }
 
+// webHolds makes web.service one that does not stop until the test says so.
+func webHolds(b *systemdtest.Bus, _ string) {
+	b.Systemd.Set(systemdtest.Unit{
+		Name: "web.service", PartOf: []string{servingTarget}, ActiveState: "active", OnStop: systemdtest.Behavior{Hold: true},
+	})
+}
+
 // onBus starts an agent; units that are not given are a target with two members.
 func onBus(t *testing.T, steps []config.Step, prepare func(b *systemdtest.Bus, root string)) *busWorld {
 	t.Helper()
@@ -74,13 +81,13 @@ func (w *busWorld) status() control.Status { return (&controlOps{w.Agent}).Statu
 
 func (w *busWorld) drain() {
 	w.t.Helper()
-	_, err := (&controlOps{w.Agent}).Drain(w.t.Context(), "uid 0 (root)", control.DrainRequest{})
+	_, err := (&controlOps{w.Agent}).Drain(w.t.Context(), root, control.DrainRequest{})
 	require.NoError(w.t, err)
 }
 
 func (w *busWorld) undrain() {
 	w.t.Helper()
-	_, err := (&controlOps{w.Agent}).Undrain(w.t.Context(), "uid 0 (root)", control.UndrainRequest{})
+	_, err := (&controlOps{w.Agent}).Undrain(w.t.Context(), root, control.UndrainRequest{})
 	require.NoError(w.t, err)
 }
 
@@ -172,11 +179,7 @@ func TestMemberDoesNotStopWell(t *testing.T) {
 // TestMemberNeverStops: at the end of the step's time it is killed.
 func TestMemberNeverStops(t *testing.T) {
 	t.Parallel()
-	w := onBus(t, targetStep(time.Second), func(b *systemdtest.Bus, _ string) {
-		b.Systemd.Set(systemdtest.Unit{
-			Name: "web.service", PartOf: []string{servingTarget}, ActiveState: "active", OnStop: systemdtest.Behavior{Hold: true},
-		})
-	})
+	w := onBus(t, targetStep(time.Second), webHolds)
 	w.drain()
 	w.failedWith("still stopping, killed: web.service")
 	w.bus.Systemd.WaitCall("KillUnit web.service all 9")
@@ -197,11 +200,7 @@ func TestUnitIsMissing(t *testing.T) {
 // that it cannot see it, and the drain ends when the bus is back.
 func TestBusGoesInTheMiddle(t *testing.T) {
 	t.Parallel()
-	w := onBus(t, targetStep(time.Minute), func(b *systemdtest.Bus, _ string) {
-		b.Systemd.Set(systemdtest.Unit{
-			Name: "web.service", PartOf: []string{servingTarget}, ActiveState: "active", OnStop: systemdtest.Behavior{Hold: true},
-		})
-	})
+	w := onBus(t, targetStep(time.Minute), webHolds)
 	w.drain()
 	w.bus.Systemd.WaitActiveState("web.service", "deactivating")
 	_, err := w.manager.UnitState(t.Context(), "web.service") // so the answer before it, about the job, has come
@@ -233,11 +232,7 @@ func TestBusStaysAway(t *testing.T) {
 // the bus: the drain goes on.
 func TestSystemdReloads(t *testing.T) {
 	t.Parallel()
-	w := onBus(t, targetStep(time.Minute), func(b *systemdtest.Bus, _ string) {
-		b.Systemd.Set(systemdtest.Unit{
-			Name: "web.service", PartOf: []string{servingTarget}, ActiveState: "active", OnStop: systemdtest.Behavior{Hold: true},
-		})
-	})
+	w := onBus(t, targetStep(time.Minute), webHolds)
 	w.drain()
 	w.bus.Systemd.WaitActiveState("web.service", "deactivating")
 	w.bus.Systemd.Reload()

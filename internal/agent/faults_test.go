@@ -188,7 +188,7 @@ func TestMaintenanceOverEverything(t *testing.T) {
 		w.conf.Health.CustomMetrics = config.CustomMetrics{Enabled: true, SkipUpgrade: "auto"}
 		w.serving()
 		require.NotContains(t, w.body("/healthz"), `\"SkipUpgrade\":true`)
-		_, err := w.ops().Maintenance(t.Context(), "uid 0 (root)", control.MaintenanceRequest{On: true, ForSeconds: 600, Reason: "disk"})
+		_, err := w.ops().Maintenance(t.Context(), root, control.MaintenanceRequest{On: true, ForSeconds: 600, Reason: "disk"})
 		require.NoError(t, err)
 		inMaintenance := func() {
 			t.Helper()

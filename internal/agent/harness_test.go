@@ -235,6 +235,25 @@ func (w *world) awaitCode(path string, want int, bound time.Duration) time.Durat
 	}
 }
 
+// root is who operates the node.
+const root = "uid 0 (root)"
+
+func (w *world) ops() *controlOps { return &controlOps{w.agent} }
+
+// drain drains the node as an operator does.
+func (w *world) drain() {
+	w.t.Helper()
+	_, err := w.ops().Drain(w.t.Context(), root, control.DrainRequest{})
+	require.NoError(w.t, err)
+}
+
+// undrain ends that.
+func (w *world) undrain() {
+	w.t.Helper()
+	_, err := w.ops().Undrain(w.t.Context(), root, control.UndrainRequest{})
+	require.NoError(w.t, err)
+}
+
 // accepted counts the acks of an event that Azure took.
 func (w *world) accepted(id string) int {
 	n := 0

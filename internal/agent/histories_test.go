@@ -235,21 +235,21 @@ func (h *history) happen() {
 		h.start()
 	case n < 84:
 		h.note("an operator drains")
-		_, err := h.ops().Drain(ctx, "uid 0 (root)", control.DrainRequest{TimeoutSeconds: pick(h.rng, 0, 0, 30.0)})
+		_, err := h.ops().Drain(ctx, root, control.DrainRequest{TimeoutSeconds: pick(h.rng, 0, 0, 30.0)})
 		require.NoError(h.t, err)
 		h.operator = true
 	case n < 89:
 		force := h.rng.IntN(2) == 0
 		h.look()
 		err := h.undrain(force, func() error {
-			_, err := h.ops().Undrain(ctx, "uid 0 (root)", control.UndrainRequest{Force: force})
+			_, err := h.ops().Undrain(ctx, root, control.UndrainRequest{Force: force})
 			return err
 		})
 		h.note("an operator undrains, force=%t: %v", force, err)
 	case n < 92:
 		length := time.Second + h.upTo(10*time.Second)
 		h.note("an operator begins maintenance for %s", length)
-		_, err := h.ops().Maintenance(ctx, "uid 0 (root)", control.MaintenanceRequest{On: true, ForSeconds: length.Seconds()})
+		_, err := h.ops().Maintenance(ctx, root, control.MaintenanceRequest{On: true, ForSeconds: length.Seconds()})
 		require.NoError(h.t, err)
 		h.maintenance = time.Now().Add(length)
 	case n < 95:
@@ -344,7 +344,7 @@ func (h *history) mend() {
 	if h.operator {
 		h.pass(time.Until(h.blindUntil) + 2*time.Second) // until the agent sees that no event is left
 		require.NoError(h.t, h.undrain(false, func() error {
-			_, err := h.ops().Undrain(h.t.Context(), "uid 0 (root)", control.UndrainRequest{})
+			_, err := h.ops().Undrain(h.t.Context(), root, control.UndrainRequest{})
 			return err
 		}), "seed %d: an operator's drain can be ended", h.seed)
 	}

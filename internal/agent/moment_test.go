@@ -20,8 +20,6 @@ import (
 // What happens when two things are asked for in the same moment, and when what
 // was wrong at the start is mended later.
 
-const root = "uid 0 (root)"
-
 // idle waits until the coordinator has nothing under way.
 func (w *world) idle() {
 	w.t.Helper()
@@ -59,13 +57,11 @@ func TestOperatorDrainsWhileTheEventVanishes(t *testing.T) {
 				defer close(seen)
 				w.agent.coordinator.observe(t.Context(), doc)
 			}()
-			_, err := w.ops().Drain(t.Context(), root, control.DrainRequest{})
-			require.NoError(t, err)
+			w.drain()
 			<-seen
 			w.pass(3 * time.Second)
 			require.Equal(t, control.StateDrained, w.status().State)
-			_, err = w.ops().Undrain(t.Context(), root, control.UndrainRequest{})
-			require.NoError(t, err)
+			w.undrain()
 			w.awaitState(control.StateServing, 5*time.Second)
 			w.idle()
 		}
@@ -77,10 +73,8 @@ func TestUndrainRightAfterDrain(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.serving()
 		for range 50 {
-			_, err := w.ops().Drain(t.Context(), root, control.DrainRequest{})
-			require.NoError(t, err)
-			_, err = w.ops().Undrain(t.Context(), root, control.UndrainRequest{})
-			require.NoError(t, err)
+			w.drain()
+			w.undrain()
 			w.pass(10 * time.Second)
 			require.Equal(t, control.StateServing, w.status().State)
 		}
@@ -145,8 +139,7 @@ func TestJournalThatCanBeReadLater(t *testing.T) {
 				if cause {
 					id = w.sim.Publish(simimds.EventSpec{Type: simimds.Reboot, Resources: []string{self}, Hold: true})
 				} else {
-					_, err := w.ops().Drain(t.Context(), root, control.DrainRequest{})
-					require.NoError(t, err)
+					w.drain()
 				}
 				w.awaitState(control.StateDrained, 30*time.Second)
 				w.kill()
@@ -165,8 +158,7 @@ func TestJournalThatCanBeReadLater(t *testing.T) {
 				w.pass(2 * time.Minute)
 				if id == "" {
 					require.Equal(t, control.StateDrained, w.status().State, "an operator's drain lasts until an operator ends it")
-					_, err := w.ops().Undrain(t.Context(), root, control.UndrainRequest{})
-					require.NoError(t, err)
+					w.undrain()
 					w.pass(10 * time.Second)
 				}
 				require.Equal(t, control.StateServing, w.status().State)
@@ -189,8 +181,7 @@ func TestDrainThatNobodyKnows(t *testing.T) {
 		require.Equal(t, control.StateDraining, s.State)
 		require.Contains(t, s.Reason, "a drain that the journal does not know")
 		require.Equal(t, http.StatusServiceUnavailable, w.code("/readyz"))
-		_, err := w.ops().Undrain(t.Context(), root, control.UndrainRequest{})
-		require.NoError(t, err)
+		w.undrain()
 		require.Equal(t, http.StatusOK, w.code("/readyz"))
 	})
 }
@@ -217,8 +208,7 @@ func TestShutdownOfADrainedNode(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.serving()
 		for range 50 {
-			_, err := w.ops().Drain(t.Context(), root, control.DrainRequest{})
-			require.NoError(t, err)
+			w.drain()
 			w.awaitState(control.StateDrained, 30*time.Second)
 			w.idle()
 			begin := time.Now()
@@ -227,8 +217,7 @@ func TestShutdownOfADrainedNode(t *testing.T) {
 			w.agent.coordinator.ShutdownCalledOff(t.Context())
 			require.True(t, hasCause(w.agent.journal.State().Drain, drain.Cause{Kind: drain.Shutdown}))
 			w.agent.coordinator.staysUp = func() bool { return true }
-			_, err = w.ops().Undrain(t.Context(), root, control.UndrainRequest{})
-			require.NoError(t, err)
+			w.undrain()
 			w.awaitState(control.StateServing, 10*time.Second)
 			w.idle()
 		}

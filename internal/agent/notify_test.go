@@ -73,7 +73,7 @@ func TestNotifications(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			done := make(chan error, 1)
 			go func() { done <- a.Run(ctx) }()
-			_, err = a.coordinator.Drain(t.Context(), "uid 0 (root)", control.DrainRequest{Reason: "test"})
+			_, err = a.coordinator.Drain(t.Context(), root, control.DrainRequest{Reason: "test"})
 			require.NoError(t, err)
 			seen := map[string]control.Drain{}
 			for range c.want {
@@ -88,7 +88,7 @@ func TestNotifications(t *testing.T) {
 			}
 			for _, kind := range c.want {
 				require.Contains(t, seen, kind)
-				require.Equal(t, "uid 0 (root)", seen[kind].Cause.By)
+				require.Equal(t, root, seen[kind].Cause.By)
 			}
 			if c.fails {
 				require.Contains(t, seen[drainFailed].Error, "it did not work")

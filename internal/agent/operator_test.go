@@ -16,28 +16,25 @@ import (
 	simimds "github.com/fleet-agent/fleet-agent/internal/sim/imds"
 )
 
-func (w *world) ops() *controlOps { return &controlOps{w.agent} }
-
 func TestOperatorDrain(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.serving()
-		_, err := w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{})
+		_, err := w.ops().Undrain(t.Context(), root, control.UndrainRequest{})
 		require.ErrorContains(t, err, "not draining")
 
-		accepted, err := w.ops().Drain(t.Context(), "uid 0 (root)", control.DrainRequest{Reason: "kernel\nupdate"})
+		accepted, err := w.ops().Drain(t.Context(), root, control.DrainRequest{Reason: "kernel\nupdate"})
 		require.NoError(t, err)
 		require.Equal(t, "drain begun", accepted.Message)
 		w.awaitState(control.StateDrained, 30*time.Second)
 		s := w.status()
-		require.Equal(t, control.Cause{Kind: "operator", By: "uid 0 (root)", Reason: "kernel update"}, s.Drain.Cause)
+		require.Equal(t, control.Cause{Kind: "operator", By: root, Reason: "kernel update"}, s.Drain.Cause)
 		require.Nil(t, s.Drain.Deadline)
 
 		w.restart()
 		w.pass(10 * time.Minute)
 		require.Equal(t, control.StateDrained, w.status().State, "an operator's drain lasts until an operator ends it")
 
-		_, err = w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{})
-		require.NoError(t, err)
+		w.undrain()
 		w.awaitState(control.StateServing, 5*time.Second)
 	})
 }
@@ -49,12 +46,12 @@ func TestUndrainWhileAnEventAsks(t *testing.T) {
 		id := w.sim.Publish(simimds.EventSpec{Type: simimds.Reboot, Resources: []string{self, other}, Hold: true})
 		w.awaitState(control.StateDrained, 30*time.Second)
 
-		_, err := w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{})
+		_, err := w.ops().Undrain(t.Context(), root, control.UndrainRequest{})
 		require.ErrorContains(t, err, id)
 		w.pass(5 * time.Second)
 		require.Equal(t, control.StateDrained, w.status().State)
 
-		_, err = w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{Force: true})
+		_, err = w.ops().Undrain(t.Context(), root, control.UndrainRequest{Force: true})
 		require.NoError(t, err)
 		w.awaitState(control.StateServing, 5*time.Second)
 		w.restart()
@@ -71,15 +68,14 @@ func TestOperatorAndEvent(t *testing.T) {
 		w.serving()
 		id := w.sim.Publish(simimds.EventSpec{Type: simimds.Reboot, Resources: []string{self}, Hold: true})
 		w.awaitState(control.StateDrained, 30*time.Second)
-		accepted, err := w.ops().Drain(t.Context(), "uid 0 (root)", control.DrainRequest{})
+		accepted, err := w.ops().Drain(t.Context(), root, control.DrainRequest{})
 		require.NoError(t, err)
 		require.Contains(t, accepted.Message, "joined")
 		w.pass(time.Second)
 		require.NoError(t, w.sim.Complete(id))
 		w.pass(time.Minute)
 		require.Equal(t, control.StateDrained, w.status().State)
-		_, err = w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{})
-		require.NoError(t, err)
+		w.undrain()
 		w.awaitState(control.StateServing, 5*time.Second)
 	})
 }
@@ -89,10 +85,10 @@ func TestMaintenance(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.serving()
 		for _, bad := range []control.MaintenanceRequest{{On: true}, {On: true, ForSeconds: -1}, {On: true, ForSeconds: 1e9}} {
-			_, err := w.ops().Maintenance(t.Context(), "uid 0 (root)", bad)
+			_, err := w.ops().Maintenance(t.Context(), root, bad)
 			require.ErrorContains(t, err, "for_seconds")
 		}
-		_, err := w.ops().Maintenance(t.Context(), "uid 0 (root)", control.MaintenanceRequest{On: true, ForSeconds: 7200, Reason: "disk swap"})
+		_, err := w.ops().Maintenance(t.Context(), root, control.MaintenanceRequest{On: true, ForSeconds: 7200, Reason: "disk swap"})
 		require.NoError(t, err)
 		w.pass(0)
 		require.Equal(t, control.StateMaintenance, w.status().State)
@@ -108,7 +104,7 @@ func TestMaintenance(t *testing.T) {
 		begun, _, _ := w.steps[0].counts()
 		require.Zero(t, begun)
 
-		_, err = w.ops().Maintenance(t.Context(), "uid 0 (root)", control.MaintenanceRequest{})
+		_, err = w.ops().Maintenance(t.Context(), root, control.MaintenanceRequest{})
 		require.ErrorContains(t, err, "not in maintenance")
 	})
 }
@@ -122,9 +118,9 @@ func TestUndrainEndsACordon(t *testing.T) {
 		w.serving()
 		id := w.sim.Publish(simimds.EventSpec{Type: simimds.Freeze, Resources: []string{self}, Hold: true})
 		w.awaitState(control.StateDraining, 2*time.Second)
-		_, err := w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{})
+		_, err := w.ops().Undrain(t.Context(), root, control.UndrainRequest{})
 		require.ErrorContains(t, err, "event "+id+" (Freeze) still keeps the node out of service")
-		_, err = w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{Force: true})
+		_, err = w.ops().Undrain(t.Context(), root, control.UndrainRequest{Force: true})
 		require.NoError(t, err)
 		w.awaitState(control.StateServing, time.Second)
 		w.restart()
@@ -137,10 +133,9 @@ func TestUndrainEndsACordon(t *testing.T) {
 func TestUndrainTellsWho(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.serving()
-		_, err := w.ops().Drain(t.Context(), "uid 0 (root)", control.DrainRequest{})
-		require.NoError(t, err)
+		w.drain()
 		w.awaitState(control.StateDrained, 30*time.Second)
-		_, err = w.ops().Undrain(t.Context(), "uid 7 (eve)", control.UndrainRequest{Reason: "mended"})
+		_, err := w.ops().Undrain(t.Context(), "uid 7 (eve)", control.UndrainRequest{Reason: "mended"})
 		require.NoError(t, err)
 		w.awaitState(control.StateServing, 5*time.Second)
 		require.Equal(t, 1, countLines(w.log.String(), `msg="undrain begun"`, `by="uid 7 (eve)"`, "reason=mended"))
@@ -152,14 +147,12 @@ func TestUndrainTellsWho(t *testing.T) {
 func TestFlagThatCannotBeRemoved(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.serving()
-		_, err := w.ops().Drain(t.Context(), "uid 0 (root)", control.DrainRequest{})
-		require.NoError(t, err)
+		w.drain()
 		w.awaitState(control.StateDrained, 30*time.Second)
 		flag := filepath.Join(w.conf.RunDir, drainFlag)
 		require.NoError(t, os.Remove(flag))
 		require.NoError(t, os.MkdirAll(filepath.Join(flag, "in-the-way"), 0o755))
-		_, err = w.ops().Undrain(t.Context(), "uid 0 (root)", control.UndrainRequest{})
-		require.NoError(t, err)
+		w.undrain()
 		w.pass(time.Minute)
 		s := w.status()
 		require.Equal(t, control.StateDraining, s.State)

@@ -269,7 +269,7 @@ func TestWebhookOnReceiptAndOfFailure(t *testing.T) {
 		})}})
 	})
 	ops := &controlOps{d.Agent}
-	_, err := ops.Drain(t.Context(), "uid 0 (root)", control.DrainRequest{})
+	_, err := ops.Drain(t.Context(), root, control.DrainRequest{})
 	require.NoError(t, err)
 	d.await("the drain has failed", func() bool { s := ops.Status(); return s.Drain != nil && s.Drain.Phase == "failed" })
 	require.Contains(t, ops.Status().Drain.Error, os.ErrInvalid.Error(), "and not because its time was up")
