@@ -70,7 +70,7 @@ func (c *coordinator) ackState(e eventView) (state, reason string) {
 	if e.event.Status != scheduledevents.Scheduled {
 		if done.Ack == drain.AckIntended {
 			// It did arrive; the answer or the journal entry was lost.
-			c.append(drain.Entry{Kind: drain.Acked, EventID: e.event.ID, Reason: "the event has started"})
+			c.journal.Note(drain.Entry{Kind: drain.Acked, EventID: e.event.ID, Reason: "the event has started"})
 			return ackAccepted, "the event has started"
 		}
 		return ackNever, "the event has started without our ack"
@@ -117,7 +117,7 @@ func (c *coordinator) startAck(ctx context.Context, e scheduledevents.Event, lon
 	c.work.Go(func() {
 		defer stop()
 		if err := c.sendAck(actx, e, longest, doubt); err != nil {
-			c.append(drain.Entry{Kind: drain.AckFailed, EventID: e.ID, Error: err.Error()})
+			c.journal.Note(drain.Entry{Kind: drain.AckFailed, EventID: e.ID, Error: err.Error()})
 			_ = c.do(ctx, func(context.Context) { attempt.failed = err })
 			return
 		}
@@ -135,13 +135,15 @@ func (c *coordinator) sendAck(ctx context.Context, e scheduledevents.Event, long
 		return errDoubt
 	}
 	if ctx.Err() == nil {
-		c.append(drain.Entry{Kind: drain.AckIntended, EventID: e.ID})
+		// Durable, and with it the end of the drain, as long as the disk answers;
+		// the journal tells if it does not, and the VM goes away in any case.
+		_ = c.journal.Append(drain.Entry{Kind: drain.AckIntended, EventID: e.ID})
 	}
 	var last imds.Class
 	for backoff := ackBackoff; ctx.Err() == nil; backoff = min(2*backoff, longest) {
 		err := c.ack(ctx, e.ID)
 		if err == nil {
-			c.append(drain.Entry{Kind: drain.Acked, EventID: e.ID})
+			c.journal.Note(drain.Entry{Kind: drain.Acked, EventID: e.ID})
 			c.logger.Info("event acked", "event_id", e.ID, "event_type", e.Type)
 			return nil
 		}

@@ -84,6 +84,9 @@ type Agent struct {
 
 	instance atomic.Pointer[imds.Instance] // nil until the metadata service told
 
+	flag      found     // of a drain, from before a restart
+	restoring sync.Once // see restored
+
 	reloading sync.Mutex
 	ready     atomic.Bool            // systemd was told
 	reload    atomic.Pointer[string] // why the last reload was refused; nil when it was not
@@ -91,8 +94,8 @@ type Agent struct {
 	metrAddr  atomic.Pointer[string]
 }
 
-// New returns an agent that has started nothing. The directories of state and
-// of the run are made if they are missing, and the journal is read.
+// New returns an agent that has started nothing. The directory of the run is made
+// if it is missing.
 func New(cfg Config) (*Agent, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -171,11 +174,11 @@ func pollerConfig(conf *config.Config) scheduledevents.Config {
 	}
 }
 
-// newDrain reads the journal and makes the runner and the coordinator.
+// newDrain makes the journal, the runner and the coordinator.
 func (a *Agent) newDrain() error {
 	conf := a.conf.Load()
 	var err error
-	a.journal, err = drain.OpenJournal(drain.JournalConfig{
+	a.journal, err = drain.NewJournal(drain.JournalConfig{
 		Dir: conf.StateDir, BootID: a.cfg.BootID, Logger: a.logger, AfterAppend: a.cfg.AfterAppend,
 	})
 	if err != nil {
@@ -186,7 +189,8 @@ func (a *Agent) newDrain() error {
 		return err
 	}
 	a.gate = &gate{
-		runDir: conf.RunDir, setDraining: a.monitor.SetDraining, setCordoned: a.monitor.SetCordoned,
+		flags:       newFlags(conf.RunDir),
+		setDraining: a.monitor.SetDraining, setCordoned: a.monitor.SetCordoned, setMaintenance: a.monitor.SetMaintenance,
 		healthy: func() bool { return a.monitor.Report().State == health.Healthy },
 	}
 	a.runner, err = drain.New(drain.Config{
@@ -194,7 +198,7 @@ func (a *Agent) newDrain() error {
 		Journal:    a.journal,
 		Units:      drainUnits{a.manager},
 		Settle:     conf.Drain.Settle.D(),
-		Cordon:     func(_ context.Context, on bool) error { return a.gate.setDrain(on) },
+		Cordon:     func(_ context.Context, flag *drain.Flag) error { return a.gate.setDrain(flag) },
 		Release:    func(context.Context) error { return a.gate.release() },
 		Logger:     a.logger,
 		Registerer: a.registry,
@@ -211,15 +215,14 @@ func (a *Agent) newDrain() error {
 			s := a.poller.Status()
 			return s.LastAttempt, s.LastSuccess
 		},
-		setMaintenance: a.monitor.SetMaintenance,
-		uptime:         a.cfg.Uptime,
-		staysUp:        a.staysUp,
-		loop:           a.live.loop("coordinator", 30*time.Second),
-		logger:         a.logger,
-		inbox:          make(chan task),
-		policy:         eventPolicy(conf),
-		asked:          map[string]time.Time{},
-		acks:           map[string]*ackAttempt{},
+		uptime:  a.cfg.Uptime,
+		staysUp: a.staysUp,
+		loop:    a.live.loop("coordinator", 30*time.Second),
+		logger:  a.logger,
+		inbox:   make(chan task),
+		policy:  eventPolicy(conf),
+		asked:   map[string]time.Time{},
+		acks:    map[string]*ackAttempt{},
 	}
 	a.inhibitor = systemd.NewInhibitor(systemd.InhibitorConfig{
 		Address: a.cfg.BusAddress,
@@ -290,42 +293,78 @@ func (a *Agent) Run(ctx context.Context) error {
 // core is what decides; the rest of Run connects it with the world.
 func (a *Agent) core() []service {
 	return []service{
-		{"checks", a.monitor.Run},
-		{"notifications", a.herald.Run}, // stops after what it tells of
-		{"coordinator", a.coordinator.Run},
-		{"observer", a.observer.Run},
+		{"checks", a.restored(a.monitor.Run)},
+		{"notifications", a.restored(a.herald.Run)}, // stops after what it tells of
+		{"coordinator", a.restored(a.coordinator.Run)},
+		{"observer", a.restored(a.observer.Run)},
 		{"identity", a.identify},
 		{"scheduled events", func(ctx context.Context) error { return a.poller.Run(ctx, a.coordinator.observe) }},
 	}
 }
 
-// closeGate restores, before the first probe is answered, what kept the node
-// out of service when the last agent ended.
+// closeGate restores, before the first probe is answered, what kept the node out
+// of service when the last agent ended, as far as the run directory knows.
 func (a *Agent) closeGate() {
-	state := a.journal.State()
-	// The journal may have lost the drain whose flag is still there, and the run
-	// directory does not survive a boot; the coordinator opens the gate when a
-	// document says that no event asks for it.
-	a.coordinator.forgotten = state.Drain == nil && a.gate.raised(drainFlag)
-	drains, cordoned := state.Drain != nil || a.coordinator.forgotten, a.gate.raised(cordonFlag)
-	var err error
-	if drains {
-		if a.gate.raised(healthFlag) {
+	a.flag = a.gate.flags.find(drainFlag, drain.MaxFlag)
+	if a.flag.raised {
+		if a.flag.err != nil {
+			a.logger.Error("drain flag cannot be read: out of service until no event asks for a drain", "err", a.flag.err)
+		}
+		if a.gate.flags.find(healthFlag, 0).raised {
 			a.monitor.HoldHealthy()
 		}
-		err = a.gate.reclose(state.Drain != nil && state.Drain.Undraining)
-	} else {
-		err = a.gate.setDrain(false)
+		a.gate.stayClosed()
 	}
-	if err != nil {
-		a.logger.Error("drain flag not kept", "err", err)
-	}
-	if cordoned {
+	if a.gate.flags.find(cordonFlag, 0).raised {
 		if err := a.gate.setCordon(true); err != nil {
 			a.logger.Error("cordon flag not kept", "err", err)
 		}
 	}
-	a.monitor.SetMaintenance(state.Maintenance != nil)
+	if a.gate.flags.find(maintenanceFlag, 0).raised {
+		if err := a.gate.maintain(true); err != nil {
+			a.logger.Error("maintenance flag not kept", "err", err)
+		}
+	}
+}
+
+// restored lets a service begin when it is known what the last agent left. Probes
+// are answered before, and nobody is told that the node is ready.
+func (a *Agent) restored(run func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		a.restoring.Do(a.restore)
+		return run(ctx)
+	}
+}
+
+// restore reads the journal, for as long as a disk that hangs may take, and brings
+// the gate in line with it. Where the journal does not know the drain of the flag,
+// because there was no time to write it down, the flag is believed.
+func (a *Agent) restore() {
+	read := a.journal.Open()
+	flag, err := drain.ParseFlag(a.flag.text)
+	known := a.flag.raised && err == nil
+	if !known {
+		a.runner.Restore(nil)
+	} else if a.runner.Restore(&flag) && a.runner.Status().Believed {
+		a.logger.Warn("journal does not know the drain of the flag, taking it up again", "drain_id", flag.DrainID)
+	}
+	a.herald.last = a.drainStatus()
+	state := a.journal.State()
+	switch {
+	case state.Drain != nil: // the runner takes it up, and keeps the flag
+		a.gate.stayClosed()
+	case a.flag.raised && (!known || !read):
+		a.coordinator.forgotten = true
+	default: // whatever the flag was for is over
+		if err := a.gate.setDrain(nil); err != nil {
+			a.logger.Error("drain flag not lowered", "err", err)
+		}
+	}
+	if read {
+		if err := a.gate.maintain(state.Maintenance != nil); err != nil {
+			a.logger.Error("maintenance flag not kept", "err", err)
+		}
+	}
 }
 
 // shutdown drains in the window that logind's delay gives, which the deadline

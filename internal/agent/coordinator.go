@@ -44,9 +44,7 @@ type coordinator struct {
 	ack     func(ctx context.Context, eventID string) error
 	// polled says when the last poll began and when the last valid document came.
 	polled func() (attempted, succeeded time.Time)
-	// setMaintenance tells the health monitor.
-	setMaintenance func(bool)
-	uptime         func() time.Duration
+	uptime func() time.Duration
 	// staysUp reports whether it is known that no shutdown is under way.
 	staysUp func() bool
 	loop    *loop
@@ -64,8 +62,8 @@ type coordinator struct {
 	asking     []func()                  // those that begin at the end of reconcile
 	acks       map[string]*ackAttempt
 	undraining chan struct{} // closed at the end of the undrain under way; nil: there is none
-	// forgotten: the gate was found closed for a drain that the journal does not
-	// know.
+	// forgotten: the gate was found closed for a drain that neither the journal
+	// nor the flag names.
 	forgotten bool
 	// lifted is the wish of an operator to end an operator's drain; nil: none.
 	lifted *drain.Cause
@@ -238,12 +236,13 @@ func (c *coordinator) meetDocument() {
 		_, handled := state.PreviousEvents[e.ID]
 		rebooted := handled || c.uptime() < rebootedWithin
 		impact := e.Type == scheduledevents.Reboot || e.Type == scheduledevents.Redeploy
-		if v.decision.Mine && e.Status == scheduledevents.Started && impact && rebooted {
-			c.append(drain.Entry{Kind: drain.EventDismissed, EventID: e.ID, Reason: "the node was started by it"})
+		drains := hasCause(state.Drain, drain.Cause{Kind: drain.ScheduledEvent, EventID: e.ID}) // since this boot
+		if v.decision.Mine && e.Status == scheduledevents.Started && impact && rebooted && !drains {
+			c.journal.Note(drain.Entry{Kind: drain.EventDismissed, EventID: e.ID, Reason: "the node was started by it"})
 			c.logger.Info("event has happened already", "event_id", e.ID, "event_type", e.Type)
 		}
 	}
-	c.append(drain.Entry{Kind: drain.BootSeen})
+	c.journal.Note(drain.Entry{Kind: drain.BootSeen})
 }
 
 // maxOwnEvents bounds how many events of this VM are acted on at once: the journal
@@ -284,19 +283,15 @@ func (c *coordinator) acts(e eventView) bool {
 // over, and returns when that is.
 func (c *coordinator) maintain() time.Time {
 	m := c.journal.State().Maintenance
-	c.setMaintenance(m != nil)
+	if m != nil || c.journal.Opened() { // else the flag has the last word
+		if err := c.gate.maintain(m != nil); err != nil {
+			c.logger.Error("maintenance flag not kept", "err", err)
+		}
+	}
 	if m == nil {
 		return time.Time{}
 	}
 	return m.Until
-}
-
-// append journals an entry. A journal that cannot be written is reported by the
-// journal itself and does not stop the agent.
-func (c *coordinator) append(e drain.Entry) {
-	if err := c.journal.Append(e); err != nil {
-		c.logger.Warn("journal entry not durable", "kind", e.Kind, "err", err)
-	}
 }
 
 // earlier returns the earlier of two times, of which zero means never.

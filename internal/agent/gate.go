@@ -2,44 +2,48 @@ package agent
 
 import (
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
+
+	"github.com/fleet-agent/fleet-agent/internal/drain"
 )
 
-// The flag files in the run directory. Workloads carry
-// ConditionPathExists=!/run/fleet-agent/draining, so that nothing starts them
-// while the node drains. cordonFlag is the agent's own memory over a restart.
-// The directory does not survive a reboot, and neither do they.
+// The flag files in the run directory. The directory does not survive a reboot,
+// and neither do they.
 const (
-	drainFlag  = "draining"
-	cordonFlag = "cordoned"
+	// drainFlag names the drain in effect. Workloads carry
+	// ConditionPathExists=!/run/fleet-agent/draining, so that nothing starts
+	// them while the node drains.
+	drainFlag = "draining"
+	// cordonFlag and maintenanceFlag are the agent's own memory over a restart.
+	cordonFlag      = "cordoned"
+	maintenanceFlag = "maintenance"
 	// healthFlag is there while a drain lasts that began on a healthy node:
 	// /healthz goes on to say so, over a restart of the agent too.
 	healthFlag = "drained-healthy"
 )
 
-// A gate keeps the node out of service while a drain or a cordon lasts: it
-// holds /readyz at 503 and keeps the flag files. It is safe for concurrent use.
+// A gate keeps the node out of service while a drain, a cordon or maintenance
+// lasts: it holds /readyz at 503 and keeps the flag files. /readyz changes at
+// once, whatever the run directory does. It is safe for concurrent use.
 type gate struct {
-	runDir string
+	flags *flags
 	// Of the health monitor; they take effect before they return.
-	setDraining, setCordoned func(bool)
-	healthy                  func() bool
+	setDraining, setCordoned, setMaintenance func(bool)
+	healthy                                  func() bool
 
-	mu            sync.Mutex
-	drain, cordon bool
-	failed        error // why it could not be opened
+	mu                         sync.Mutex
+	drain, cordon, maintenance bool
+	failed                     error // why it could not be opened
 }
 
-// setDrain closes or opens the gate for a drain. Closing goes unready first and
-// opening goes ready last, so that an error leaves the node unready.
-func (g *gate) setDrain(on bool) error {
+// setDrain closes the gate for a drain, or opens it when flag is nil. Closing goes
+// unready first and opening goes ready last, so that an error leaves the node
+// unready.
+func (g *gate) setDrain(flag *drain.Flag) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !on {
-		if g.failed = errors.Join(g.lower(drainFlag), g.lower(healthFlag)); g.failed != nil {
+	if flag == nil {
+		if g.failed = errors.Join(g.flags.lower(drainFlag), g.flags.lower(healthFlag)); g.failed != nil {
 			return g.failed
 		}
 		g.drain = false
@@ -49,32 +53,27 @@ func (g *gate) setDrain(on bool) error {
 	healthy := !g.drain && g.healthy()
 	g.drain, g.failed = true, nil
 	g.setDraining(true)
-	err := g.raise(drainFlag)
+	err := g.flags.raise(drainFlag, flag.Encode())
 	if healthy {
-		err = errors.Join(err, g.raise(healthFlag))
+		err = errors.Join(err, g.flags.raise(healthFlag, nil))
 	}
 	return err
 }
 
-// reclose closes the gate as it was before a restart of the agent. While the
-// drain was being taken back, the flag is not raised again: workloads may be
-// starting.
-func (g *gate) reclose(undraining bool) error {
+// stayClosed closes the gate as it was before a restart of the agent, without
+// touching a flag: while a drain is taken back, workloads may be starting.
+func (g *gate) stayClosed() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.drain = true
 	g.setDraining(true)
-	if undraining {
-		return nil
-	}
-	return g.raise(drainFlag)
 }
 
 // release lets workloads start again while the node stays unready.
 func (g *gate) release() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.lower(drainFlag)
+	return g.flags.lower(drainFlag)
 }
 
 // setCordon is setDrain for a cordon: unready, and no unit is touched.
@@ -84,9 +83,9 @@ func (g *gate) setCordon(on bool) error {
 	if on {
 		g.cordon = true
 		g.setCordoned(true)
-		return g.raise(cordonFlag)
+		return g.flags.raise(cordonFlag, nil)
 	}
-	if g.failed = g.lower(cordonFlag); g.failed != nil {
+	if g.failed = g.flags.lower(cordonFlag); g.failed != nil {
 		return g.failed
 	}
 	g.cordon = false
@@ -94,27 +93,25 @@ func (g *gate) setCordon(on bool) error {
 	return nil
 }
 
-func (g *gate) lower(flag string) error {
-	if err := os.Remove(filepath.Join(g.runDir, flag)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("lower the flag: %w", err)
+// maintain follows the journal, which remembers maintenance; the flag is for a
+// start at which the journal cannot be read.
+func (g *gate) maintain(on bool) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if on == g.maintenance {
+		return nil
 	}
-	return nil
+	g.maintenance = on
+	g.setMaintenance(on)
+	if on {
+		return g.flags.raise(maintenanceFlag, nil)
+	}
+	return g.flags.lower(maintenanceFlag)
 }
 
-// raise makes a flag, unless it is there from before a restart.
-func (g *gate) raise(flag string) error {
-	f, err := os.OpenFile(filepath.Join(g.runDir, flag), os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("raise the flag: %w", err)
-	}
-	return f.Close()
-}
-
-// raised reports whether a flag is there, from before a restart of the agent.
-func (g *gate) raised(flag string) bool {
-	_, err := os.Stat(filepath.Join(g.runDir, flag))
-	return err == nil
-}
+// restore raises the flags that should be there, for a run directory that was
+// taken away.
+func (g *gate) restore() error { return g.flags.restore() }
 
 // isCordoned reports whether the cordon holds.
 func (g *gate) isCordoned() bool {

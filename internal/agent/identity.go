@@ -63,13 +63,7 @@ func (a *Agent) meet(ctx context.Context, instance imds.Instance) error {
 		if old := a.instance.Load(); old != nil && *old == instance {
 			return
 		}
-		discarded, err := a.journal.DiscardForeign(instance.VMID)
-		if err != nil {
-			a.logger.Error("state of another vm not discarded from disk", "err", err)
-		}
-		if discarded {
-			a.logger.Warn("state of another vm discarded", "vm_id", instance.VMID)
-		}
+		a.journal.DiscardForeign(instance.VMID)
 		a.coordinator.self = instance.Name
 		a.instance.Store(&instance)
 		a.observer.poke()

@@ -100,7 +100,7 @@ func (c *coordinator) Undrain(ctx context.Context, by string, r control.UndrainR
 				"event %s (%s) still keeps the node out of service", standing[0].EventID, standing[0].EventType)
 		}
 		for _, cause := range standing {
-			c.append(drain.Entry{Kind: drain.EventDismissed, EventID: cause.EventID, By: by, Reason: reason})
+			c.journal.Note(drain.Entry{Kind: drain.EventDismissed, EventID: cause.EventID, By: by, Reason: reason})
 			c.logger.Warn("event dismissed", "event_id", cause.EventID, "event_type", cause.EventType, "by", by)
 		}
 		if s != nil || asked {
@@ -129,11 +129,11 @@ func (c *coordinator) Maintenance(ctx context.Context, by string, r control.Main
 			if c.journal.State().Maintenance == nil {
 				return control.Accepted{}, conflict("", "the node is not in maintenance")
 			}
-			c.append(drain.Entry{Kind: drain.MaintenanceOff, By: by, Reason: reason})
+			c.journal.Note(drain.Entry{Kind: drain.MaintenanceOff, By: by, Reason: reason})
 			return control.Accepted{Version: control.Version, Message: "maintenance ended"}, nil
 		}
 		until := time.Now().Add(length)
-		c.append(drain.Entry{Kind: drain.MaintenanceOn, Until: &until, By: by, Reason: reason})
+		c.journal.Note(drain.Entry{Kind: drain.MaintenanceOn, Until: &until, By: by, Reason: reason})
 		return control.Accepted{Version: control.Version, Message: "in maintenance until " + until.UTC().Format(time.RFC3339)}, nil
 	})
 }
@@ -146,7 +146,11 @@ func (c *coordinator) Shutdown(ctx context.Context, deadline time.Time) {
 	defer stop()
 	for {
 		changed := c.runner.Changed()
-		if d := c.journal.State().Drain; hasCause(d, drain.Cause{Kind: drain.Shutdown}) && d.Finished() {
+		// The journal knows of the cause, and the runner of the end once that is
+		// durable.
+		phase := c.runner.Status().Phase
+		over := phase == drain.PhaseFinished || phase == drain.PhaseFailed
+		if over && hasCause(c.journal.State().Drain, drain.Cause{Kind: drain.Shutdown}) {
 			return
 		}
 		select {

@@ -84,7 +84,7 @@ func (c *coordinator) openGate() {
 	if !c.gate.isDrained() || len(c.asked) > 0 || c.forgotten && (c.doc == nil || c.self == "") {
 		return
 	}
-	err := c.gate.setDrain(false)
+	err := c.gate.setDrain(nil)
 	c.noteGate(err)
 	if err == nil {
 		c.logger.Warn("returned to service", "forgotten", c.forgotten)

@@ -41,6 +41,9 @@ type Request struct {
 	// Urgent leaves out the wait for traffic to settle: the impact may come at
 	// any moment.
 	Urgent bool
+	// Journaled, if set, is called once, when the request is in the journal,
+	// with why it is not durable; nil: it is.
+	Journaled func(error)
 }
 
 // A Brief is what a step may know of the drain that it is part of.

@@ -41,7 +41,6 @@ func (r *Runner) drive(ctx context.Context, f *flight) (Outcome, error) {
 	}
 	r.mu.Unlock()
 
-	r.cordon(ctx, f)
 	complete := r.settleDown(ctx, f) && r.runSteps(ctx, f)
 
 	r.mu.Lock()
@@ -56,7 +55,7 @@ func (r *Runner) drive(ctx context.Context, f *flight) (Outcome, error) {
 	r.mu.Unlock()
 
 	if result == ResultSucceeded || result == ResultFailed {
-		r.append(Entry{Kind: DrainFinished, DrainID: f.id, Result: string(result), Error: failure})
+		r.append(f, Entry{Kind: DrainFinished, DrainID: f.id, Result: string(result), Error: failure})
 	}
 	r.finish(ctx, f, result, failure)
 
@@ -194,7 +193,7 @@ func (r *Runner) advance(ctx context.Context, f *flight, ends chan<- stepEnd) {
 // begins starts a step in its own goroutine. What ends it is in enforce.
 func (r *Runner) begins(ctx context.Context, f *flight, i int, limit time.Duration, ends chan<- stepEnd) {
 	c := f.plan.steps[i]
-	r.append(Entry{Kind: StepStarted, DrainID: f.id, Step: c.Name, StepKind: c.Kind, Unit: undoneBy(c.Step), Limit: limit})
+	r.append(f, Entry{Kind: StepStarted, DrainID: f.id, Step: c.Name, StepKind: c.Kind, Unit: undoneBy(c.Step), Limit: limit})
 	if ctx.Err() != nil {
 		return // it did not begin; to run it again does no harm
 	}
@@ -351,7 +350,7 @@ func timeUp(err error, limit time.Duration) string {
 func (r *Runner) decide(ctx context.Context, f *flight, i int, status StepStatus, text string) {
 	c := f.plan.steps[i]
 	text = cut(text)
-	r.append(Entry{Kind: StepFinished, DrainID: f.id, Step: c.Name, StepKind: c.Kind, Result: string(status), Error: text})
+	r.append(f, Entry{Kind: StepFinished, DrainID: f.id, Step: c.Name, StepKind: c.Kind, Result: string(status), Error: text})
 	r.mu.Lock()
 	s := &f.steps[i]
 	s.Status, s.Error, s.EndedAt = status, text, time.Now()

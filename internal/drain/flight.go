@@ -17,6 +17,7 @@ type flight struct {
 	nudge chan struct{} // a token: the deadline has moved
 
 	resumed            bool
+	believed           bool // known from the flag alone
 	driven             bool // a call runs it
 	urgent             bool // no time to settle
 	causes             []Cause
@@ -77,6 +78,15 @@ func (f *flight) inherit(begun ...Leftover) {
 			f.leftovers = append(f.leftovers, b)
 		}
 	}
+}
+
+// patience is what a disk that hangs may cost the drain: a tenth of what is left
+// now, and no more than a second.
+func (f *flight) patience() time.Duration {
+	if f.end.IsZero() {
+		return maxPatience
+	}
+	return min(max(0, time.Until(f.end)/10), maxPatience)
 }
 
 // hopeless reports whether the drain has failed, and the request is an operator's

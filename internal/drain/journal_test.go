@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -61,7 +62,7 @@ func TestJournalOnDisk(t *testing.T) {
 	j := open()
 	mustAppend(t, j, Entry{Kind: MaintenanceOff})
 	mustAppend(t, j, wholeDrain("d1", preempt)[:5]...)
-	j.limit = 1 // compacts
+	j.disk.limit = 1 // compacts
 	mustAppend(t, j, wholeDrain("d1", preempt)[5])
 	require.Len(t, j.entries, 6, "compacted")
 	require.NoError(t, j.Degraded())
@@ -314,23 +315,23 @@ func TestDiscardForeign(t *testing.T) {
 	t.Parallel()
 	files := newMemFiles()
 	j := openMem(t, files, "b1")
-	discarded, err := j.DiscardForeign("VM-A")
-	require.NoError(t, err)
+	discarded := j.DiscardForeign("VM-A")
+	require.NoError(t, j.Durable())
 	require.False(t, discarded, "an empty journal is nobody's")
 	mustAppend(t, j, wholeDrain("d1", preempt)...)
 	mustAppend(t, j, Entry{Kind: MaintenanceOn})
 
 	j = openMem(t, files, "b2")
-	discarded, err = j.DiscardForeign("vm-a")
-	require.NoError(t, err)
+	discarded = j.DiscardForeign("vm-a")
+	require.NoError(t, j.Durable())
 	require.False(t, discarded, "the same VM after a reboot")
 	require.Len(t, j.History(), 1)
 
 	j = openMem(t, files, "b3") // a clone
 	operator := wholeDrain("d2", Cause{Kind: Operator})
 	mustAppend(t, j, operator[0]) // IMDS may tell who we are only later
-	discarded, err = j.DiscardForeign("VM-B")
-	require.NoError(t, err)
+	discarded = j.DiscardForeign("VM-B")
+	require.NoError(t, j.Durable())
 	require.True(t, discarded)
 	for range 2 {
 		s := j.State()
@@ -467,34 +468,40 @@ func TestTheFileStaysSmall(t *testing.T) {
 func TestAFullDiskLosesNothing(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []fault{faultError, faultShort} {
-		files := newMemFiles()
-		var log bytes.Buffer
-		var durable []uint64
-		j, err := OpenJournal(JournalConfig{
-			Dir: "/state", BootID: "b1", files: files, Logger: slog.New(slog.NewTextHandler(&log, nil)),
-			AfterAppend: func(seq uint64) { durable = append(durable, seq) },
-		})
-		require.NoError(t, err)
-		d := wholeDrain("d1", preempt)
-		mustAppend(t, j, d[0])
-		files.fault = func(int) fault { return kind }
-		for _, e := range d[1:7] {
-			require.ErrorContains(t, j.Append(e), "no space left on device")
-		}
-		require.Error(t, j.Degraded())
-		require.Equal(t, ResultSucceeded, j.State().Drain.Result, "the state goes on")
-		require.Equal(t, []uint64{1}, durable)
-		files.fault = nil
-		mustAppend(t, j, d[7])
-		require.NoError(t, j.Degraded())
-		require.Equal(t, []uint64{1, 2, 3, 4, 5, 6, 7, 8}, durable)
-		r := parse(files.content(journalName))
-		require.Len(t, r.entries, 7, "written anew: ack-intended says nothing that acked does not")
-		require.Zero(t, r.bad)
-		require.Equal(t, j.State(), openMem(t, files, "b1").State())
-		require.Equal(t, 1, strings.Count(log.String(), "going on in memory"), "it says so once")
-		require.EqualValues(t, 6, j.failed())
+		synctest.Test(t, func(t *testing.T) { fullDisk(t, kind) })
 	}
+}
+
+func fullDisk(t *testing.T, kind fault) {
+	t.Helper()
+	files := newMemFiles()
+	var log bytes.Buffer
+	var durable []uint64
+	j, err := OpenJournal(JournalConfig{
+		Dir: "/state", BootID: "b1", files: files, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		AfterAppend: func(seq uint64) { durable = append(durable, seq) },
+	})
+	require.NoError(t, err)
+	d := wholeDrain("d1", preempt)
+	mustAppend(t, j, d[0])
+	files.fault = func(int) fault { return kind }
+	for _, e := range d[1:7] {
+		require.ErrorContains(t, j.Append(e), "no space left on device")
+	}
+	require.Error(t, j.Degraded())
+	require.Equal(t, ResultSucceeded, j.State().Drain.Result, "the state goes on")
+	require.Equal(t, []uint64{1}, durable)
+	files.fault = nil
+	mustAppend(t, j, d[7])
+	require.NoError(t, j.Degraded())
+	require.Equal(t, []uint64{1, 2, 3, 4, 5, 6, 7, 8}, durable)
+	r := parse(files.content(journalName))
+	require.Len(t, r.entries, 7, "written anew: ack-intended says nothing that acked does not")
+	require.Zero(t, r.bad)
+	require.Equal(t, j.State(), openMem(t, files, "b1").State())
+	synctest.Wait() // for the log
+	require.Equal(t, 1, strings.Count(log.String(), "going on in memory"), "it says so once")
+	require.EqualValues(t, 6, j.failed())
 }
 
 func TestABrokenDiskIsBoundedInMemory(t *testing.T) {
@@ -545,7 +552,7 @@ func TestEveryFileCallMayFail(t *testing.T) {
 		require.NoError(t, err)
 		for i, e := range entries {
 			if i == 4 || i == 8 {
-				j.limit = 1 // compacts
+				j.disk.limit = 1 // compacts
 			}
 			_ = j.Append(e) // the point is what becomes of those that fail
 		}

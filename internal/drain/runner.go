@@ -34,11 +34,13 @@ type Config struct {
 	// Settle is how long to wait after the cordon until traffic has gone
 	// elsewhere. It shrinks with the steps when time is short.
 	Settle time.Duration
-	// Cordon takes the node out of service (on) and back in. It is idempotent:
-	// it is called after the intent to drain was journaled, again when a drain
-	// is resumed, and with false last of all. An error is logged and reported
-	// in Status; the drain goes on, for the node goes away in any case.
-	Cordon func(ctx context.Context, on bool) error
+	// Cordon takes the node out of service for the drain that the flag tells
+	// of, and back in when that is nil. It is idempotent and does not hang: it
+	// is called before anything else is done about a drain, the journal and
+	// the log included, again for each cause that joins and when the drain is
+	// resumed, and with nil last of all. An error is logged and reported in
+	// Status; the drain goes on, for the node goes away in any case.
+	Cordon func(ctx context.Context, f *Flag) error
 	// Release, if set, is called before the steps of a drain are taken back. It
 	// lets workloads start again while the node stays unready: it removes the
 	// flag file that their ConditionPathExists= names. It is idempotent.
@@ -184,19 +186,25 @@ func (r *Runner) request(ctx context.Context, req Request) (f *flight, run bool,
 	r.notify()
 	r.mu.Unlock()
 
+	if e.Kind != "" || run {
+		r.cordon(ctx, f)
+	}
+	if e.Kind == DrainStarted {
+		r.cfg.Journal.SetPatience(f.patience())
+	}
 	if e.Kind != "" {
 		e.DrainID, e.Cause = f.id, &req.Cause
 		e.NotBefore, e.Deadline = pointer(req.NotBefore), pointer(req.Deadline)
-		r.append(e)
-		for _, e := range more {
-			r.append(e)
-		}
+		r.append(f, append([]Entry{e}, more...)...)
 		r.mu.Lock()
 		r.notify() // again: who waits for the entry looks now
 		r.mu.Unlock()
 		r.log.LogAttrs(ctx, slog.LevelInfo, "drain requested", slog.String("drain_id", f.id), slog.String("entry", string(e.Kind)),
 			slog.String("cause", string(req.Cause.Kind)), slog.String("event_id", req.Cause.EventID),
 			slog.String("event_type", req.Cause.EventType), slog.Time("deadline", req.Deadline), slog.String("reason", req.Cause.Reason))
+	}
+	if req.Journaled != nil {
+		req.Journaled(r.cfg.Journal.Durable())
 	}
 	return f, run, nil
 }
@@ -223,7 +231,7 @@ func (r *Runner) join(ctx context.Context, f *flight) (Outcome, error) {
 // repeating a finished step and with the deadline that it had; with an undrain
 // that was; and keeps a node that is drained out of service. It reports false
 // when nothing was in effect, and then lifts a cordon that may have been left
-// behind, unless the journal is degraded and may not know.
+// behind, unless the journal was not read and does not know.
 //
 // Cordon is called before anything else.
 func (r *Runner) Resume(ctx context.Context) (Outcome, bool, error) {
@@ -236,10 +244,10 @@ func (r *Runner) Resume(ctx context.Context) (Outcome, bool, error) {
 	if f == nil {
 		r.mu.Unlock()
 		defer r.admit.Unlock()
-		if r.cfg.Journal.Degraded() != nil {
+		if !r.cfg.Journal.Opened() {
 			return Outcome{}, false, nil
 		}
-		if err := r.cfg.Cordon(ctx, false); err != nil {
+		if err := r.cfg.Cordon(ctx, nil); err != nil {
 			return Outcome{}, false, fmt.Errorf("lift the cordon: %w", err)
 		}
 		return Outcome{}, false, nil
@@ -250,10 +258,13 @@ func (r *Runner) Resume(ctx context.Context) (Outcome, bool, error) {
 		f.driven = true
 	}
 	undo := f.undraining && r.undoing == nil
-	keep := undo || !unfinished && !f.undraining
+	keep := run || undo || !unfinished && !f.undraining
 	r.mu.Unlock()
 	if keep { // before admit is released: an undrain that comes next has the last word
 		r.cordon(ctx, f)
+	}
+	if run {
+		r.cfg.Journal.SetPatience(f.patience())
 	}
 	r.admit.Unlock()
 
@@ -335,15 +346,27 @@ func anchor(now, t time.Time) time.Time {
 	return now.Add(t.Sub(now.Round(0)))
 }
 
-// append journals an entry. An error is the journal's to report: the drain goes
-// on.
-func (r *Runner) append(e Entry) {
-	_ = r.cfg.Journal.Append(e) // logged and counted there, and shown by Degraded
+// append journals entries, and waits until they are durable, but not past the
+// time when a step that runs has to be looked after. An error is the journal's to
+// report: the drain goes on.
+func (r *Runner) append(f *flight, entries ...Entry) {
+	limit := maxPatience
+	if wake, running := r.nextWake(f); running {
+		limit = min(limit, time.Until(wake))
+	}
+	last := len(entries) - 1
+	for _, e := range entries[:last] {
+		r.cfg.Journal.Note(e)
+	}
+	_ = r.cfg.Journal.AppendWithin(entries[last], limit) // logged and counted there, and shown by Degraded
 }
 
 // cordon takes the node out of service.
 func (r *Runner) cordon(ctx context.Context, f *flight) {
-	err := r.cfg.Cordon(context.WithoutCancel(ctx), true)
+	r.mu.Lock()
+	flag := r.flag(f)
+	r.mu.Unlock()
+	err := r.cfg.Cordon(context.WithoutCancel(ctx), flag)
 	r.mu.Lock()
 	f.cordonErr = err
 	r.notify()

@@ -665,7 +665,7 @@ func TestAFailingCordonDoesNotStopTheDrain(t *testing.T) {
 		require.NoError(t, err)
 		r, err := New(Config{
 			Plan: plan, Journal: openMem(t, newMemFiles(), "b1"),
-			Cordon: func(context.Context, bool) error { return errStep },
+			Cordon: func(context.Context, *Flag) error { return errStep },
 		})
 		require.NoError(t, err)
 		o, err := r.Drain(t.Context(), request(0))
@@ -683,7 +683,10 @@ func TestReleaseComesBeforeTheStepsAreTakenBack(t *testing.T) {
 	require.NoError(t, err)
 	r, err := New(Config{
 		Plan: plan, Journal: openMem(t, newMemFiles(), "b1"),
-		Cordon:  func(_ context.Context, on bool) error { order = append(order, fmt.Sprint("cordon ", on)); return nil },
+		Cordon: func(_ context.Context, f *Flag) error {
+			order = append(order, fmt.Sprint("cordon ", f != nil))
+			return nil
+		},
 		Release: func(context.Context) error { order = append(order, "release"); return nil },
 	})
 	require.NoError(t, err)
@@ -698,7 +701,7 @@ func TestNewRefuses(t *testing.T) {
 	plan, err := NewPlan(nil)
 	require.NoError(t, err)
 	j := openMem(t, newMemFiles(), "b1")
-	cordon := func(context.Context, bool) error { return nil }
+	cordon := func(context.Context, *Flag) error { return nil }
 	for name, cfg := range map[string]Config{
 		"plan":    {Journal: j, Cordon: cordon},
 		"journal": {Plan: plan, Cordon: cordon},
@@ -749,7 +752,7 @@ func TestStepsAreToldTheCause(t *testing.T) {
 		return nil
 	}}}})
 	require.NoError(t, err)
-	r, err := New(Config{Plan: plan, Journal: openMem(t, newMemFiles(), "b1"), Cordon: func(context.Context, bool) error { return nil }})
+	r, err := New(Config{Plan: plan, Journal: openMem(t, newMemFiles(), "b1"), Cordon: func(context.Context, *Flag) error { return nil }})
 	require.NoError(t, err)
 	req := request(time.Hour)
 	o, err := r.Drain(t.Context(), req)

@@ -30,9 +30,10 @@ type Status struct {
 	Deadline           time.Time // zero: none
 	// Error says what failed, of the steps or of the cordon.
 	Error string
-	// Resumed says that the drain began before the agent was restarted.
-	Resumed bool
-	Steps   []StepProgress
+	// Resumed says that the drain began before the agent was restarted, Believed
+	// that only its flag told so.
+	Resumed, Believed bool
+	Steps             []StepProgress
 }
 
 // StepProgress is one step of a Status.
@@ -59,7 +60,7 @@ func (r *Runner) Status() Status {
 		Phase: f.phase(), DrainID: f.id, Causes: slices.Clone(f.causes),
 		StartedAt: f.startedAt.Round(0), EndedAt: f.endedAt.Round(0),
 		NotBefore: f.notBefore.Round(0), Deadline: f.deadline.Round(0),
-		Error: f.failure, Resumed: f.resumed,
+		Error: f.failure, Resumed: f.resumed, Believed: f.believed,
 	}
 	if s.Error == "" && f.cordonErr != nil {
 		s.Error = "cordon: " + f.cordonErr.Error()

@@ -552,7 +552,7 @@ func TestExecStepInADrain(t *testing.T) {
 	t.Parallel()
 	plan, err := NewPlan([]StepConfig{{Name: "slow", Kind: "exec", Max: 2 * second, Step: shell(t, `trap "" TERM; sleep 60 & wait; wait`)}})
 	require.NoError(t, err)
-	r, err := New(Config{Plan: plan, Journal: openMem(t, newMemFiles(), "b1"), Cordon: func(context.Context, bool) error { return nil }})
+	r, err := New(Config{Plan: plan, Journal: openMem(t, newMemFiles(), "b1"), Cordon: func(context.Context, *Flag) error { return nil }})
 	require.NoError(t, err)
 	o, err := r.Drain(t.Context(), request(0))
 	require.NoError(t, err)

@@ -54,7 +54,7 @@ func (r *Runner) Undrain(ctx context.Context, by, reason string) error {
 	r.notify()
 	r.mu.Unlock()
 	if !known {
-		r.append(Entry{Kind: UndrainStarted, DrainID: f.id, By: by, Reason: reason})
+		r.append(f, Entry{Kind: UndrainStarted, DrainID: f.id, By: by, Reason: reason})
 		r.log.LogAttrs(ctx, slog.LevelInfo, "undrain begun", slog.String("drain_id", f.id), slog.String("by", by), slog.String("reason", reason))
 	}
 	r.admit.Unlock()
@@ -139,13 +139,14 @@ func (r *Runner) undo(ctx context.Context, f *flight) error {
 	if err != nil {
 		text = err.Error()
 	}
-	r.append(Entry{Kind: UndrainFinished, DrainID: f.id, Error: text})
+	r.append(f, Entry{Kind: UndrainFinished, DrainID: f.id, Error: text})
 	// A drain that is asked for from here on waits until this is over, and
 	// begins anew.
 	err = errors.Join(err, r.lift(ctx))
 	r.mu.Lock()
 	r.flight = nil
 	r.mu.Unlock()
+	r.cfg.Journal.SetPatience(maxPatience)
 	r.log.LogAttrs(ctx, slog.LevelInfo, "undrain ended", slog.String("drain_id", f.id))
 	return err
 }
@@ -154,7 +155,7 @@ func (r *Runner) undo(ctx context.Context, f *flight) error {
 func (r *Runner) lift(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cordonLimit)
 	defer cancel()
-	if err := r.cfg.Cordon(ctx, false); err != nil {
+	if err := r.cfg.Cordon(ctx, nil); err != nil {
 		return fmt.Errorf("lift the cordon: %w", err)
 	}
 	return nil

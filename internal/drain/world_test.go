@@ -29,6 +29,8 @@ type world struct {
 	undos map[string]int
 	// cordoned is what the last call of Cordon said.
 	cordoned bool
+	// flag is what the run directory has.
+	flag *Flag
 }
 
 type process struct {
@@ -136,7 +138,8 @@ func (w *world) start(settle time.Duration, plan func(p *process) []StepConfig, 
 	require.NoError(w.t, err)
 	p.runner, err = New(Config{
 		Plan: steps, Journal: p.journal, Units: w.units, Settle: settle, Registerer: p.registry,
-		Cordon: func(_ context.Context, on bool) error {
+		Cordon: func(_ context.Context, flag *Flag) error {
+			on := flag != nil
 			if p.dead() {
 				return errDead
 			}
@@ -146,6 +149,9 @@ func (w *world) start(settle time.Duration, plan func(p *process) []StepConfig, 
 			p.mu.Lock()
 			before := p.cordoned
 			p.cordoned = on
+			if p.flag = flag; on {
+				require.Equal(w.t, p.boot, flag.Boot)
+			}
 			p.mu.Unlock()
 			if before != on {
 				p.note("cordon %t", on)
