@@ -25,18 +25,19 @@ const module = "github.com/fleet-agent/fleet-agent"
 // product. A pattern that ends in /... covers the packages below as well. The
 // reasons are in ARCHITECTURE.md.
 var mayImport = map[string][]string{
-	"internal/graph":   {},
-	"internal/imds":    {},
-	"internal/systemd": {},
-	"internal/control": {},
-	"internal/cli":     {},
+	"internal/graph":    {},
+	"internal/imds":     {},
+	"internal/systemd":  {},
+	"internal/control":  {},
+	"internal/cli":      {},
+	"internal/safefile": {},
 
 	"internal/systemd/systemdtest": {"internal/testkit"},
 	"internal/health/probe":        {},
 
-	"internal/config": {"internal/graph"},
+	"internal/config": {"internal/graph", "internal/safefile"},
 	"internal/health": {"internal/graph"},
-	"internal/drain":  {"internal/graph"},
+	"internal/drain":  {"internal/graph", "internal/safefile"},
 
 	"internal/scheduledevents": {"internal/imds"},
 
@@ -49,7 +50,7 @@ var mayImport = map[string][]string{
 
 	"internal/agent": {
 		"internal/config", "internal/control", "internal/drain", "internal/graph", "internal/health",
-		"internal/health/probe", "internal/imds", "internal/scheduledevents", "internal/systemd",
+		"internal/health/probe", "internal/imds", "internal/safefile", "internal/scheduledevents", "internal/systemd",
 	},
 
 	"internal/sim/imds": {},
