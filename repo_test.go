@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"internal/control":  {},
 	"internal/cli":      {},
 	"internal/safefile": {},
+	"internal/logqueue": {},
 
 	"internal/systemd/systemdtest": {"internal/testkit"},
 	"internal/health/probe":        {},
@@ -56,7 +57,8 @@ var mayImport = map[string][]string{
 	"internal/sim/imds": {},
 
 	"cmd/fleet-agent": {
-		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/manual", "internal/systemd",
+		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
+		"internal/systemd",
 	},
 	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/sim/imds"},
 
