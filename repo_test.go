@@ -25,18 +25,20 @@ const module = "github.com/fleet-agent/fleet-agent"
 // product. A pattern that ends in /... covers the packages below as well. The
 // reasons are in ARCHITECTURE.md.
 var mayImport = map[string][]string{
-	"internal/graph":   {},
-	"internal/imds":    {},
-	"internal/systemd": {},
-	"internal/control": {},
-	"internal/cli":     {},
+	"internal/graph":    {},
+	"internal/imds":     {},
+	"internal/systemd":  {},
+	"internal/control":  {},
+	"internal/cli":      {},
+	"internal/safefile": {},
+	"internal/logqueue": {},
 
 	"internal/systemd/systemdtest": {"internal/testkit"},
 	"internal/health/probe":        {},
 
-	"internal/config": {"internal/graph"},
+	"internal/config": {"internal/graph", "internal/safefile"},
 	"internal/health": {"internal/graph"},
-	"internal/drain":  {"internal/graph"},
+	"internal/drain":  {"internal/graph", "internal/safefile"},
 
 	"internal/scheduledevents": {"internal/imds"},
 
@@ -49,13 +51,14 @@ var mayImport = map[string][]string{
 
 	"internal/agent": {
 		"internal/config", "internal/control", "internal/drain", "internal/graph", "internal/health",
-		"internal/health/probe", "internal/imds", "internal/scheduledevents", "internal/systemd",
+		"internal/health/probe", "internal/imds", "internal/safefile", "internal/scheduledevents", "internal/systemd",
 	},
 
 	"internal/sim/imds": {},
 
 	"cmd/fleet-agent": {
-		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/manual", "internal/systemd",
+		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
+		"internal/systemd",
 	},
 	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/sim/imds"},
 

@@ -65,11 +65,10 @@ type operations interface {
 
 // listenControl makes the control socket in runDir. Every local user may
 // connect, so that whoever is not allowed is told why; accessOf decides. A
-// socket left by an agent that was killed is replaced.
+// socket that no agent answers at is replaced.
 func listenControl(ctx context.Context, runDir string) (net.Listener, error) {
 	path := filepath.Join(runDir, control.SocketName)
-	if c, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", path); err == nil {
-		_ = c.Close()
+	if answers(ctx, path) {
 		return nil, fmt.Errorf("listen on control socket %s: another agent answers there", path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -84,6 +83,32 @@ func listenControl(ctx context.Context, runDir string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on control socket: %w", err)
 	}
 	return &peerListener{Listener: l}, nil
+}
+
+// answerBound is how long an agent may take to answer at its control socket
+// before another takes it to be dead.
+const answerBound = time.Second
+
+// answers reports whether an agent answers at the socket. To be connected says
+// nothing: a process that was killed keeps its socket for as long as a thread of
+// it hangs in the kernel, on a disk say, and the kernel connects whoever asks.
+func answers(ctx context.Context, socket string) bool {
+	ctx, stop := context.WithTimeout(ctx, answerBound)
+	defer stop()
+	c, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	if deadline, ok := ctx.Deadline(); !ok || c.SetDeadline(deadline) != nil {
+		return false
+	}
+	// No such path: the answer waits for nothing that the agent does.
+	if _, err := io.WriteString(c, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+		return false
+	}
+	_, err = io.ReadFull(c, make([]byte, len("HTTP/1.0")))
+	return err == nil
 }
 
 // newControlServer serves ops over the control socket.

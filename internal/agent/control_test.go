@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -221,4 +222,44 @@ func TestControlSocketReplacesADeadOne(t *testing.T) {
 	again, err := listenControl(t.Context(), dir)
 	require.NoError(t, err)
 	require.NoError(t, again.Close())
+}
+
+// TestControlSocketOfAHungProcess: the kernel connects, and nobody answers.
+func TestControlSocketOfAHungProcess(t *testing.T) {
+	tests := map[string]func(net.Listener){
+		"never accepts": func(net.Listener) {},
+		"never answers": func(l net.Listener) {
+			for {
+				if _, err := l.Accept(); err != nil {
+					return
+				}
+			}
+		},
+		"hangs up": func(l net.Listener) {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				c.Close()
+			}
+		},
+	}
+	for name, serve := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each may take a second
+			dir := t.TempDir()
+			hung, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, control.SocketName), Net: "unix"})
+			require.NoError(t, err)
+			hung.SetUnlinkOnClose(false)
+			var done sync.WaitGroup
+			done.Go(func() { serve(hung) })
+			defer done.Wait()
+			defer hung.Close()
+
+			l, err := listenControl(t.Context(), dir)
+			require.NoError(t, err)
+			require.NoError(t, l.Close())
+		})
+	}
 }

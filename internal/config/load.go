@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/fleet-agent/fleet-agent/internal/safefile"
 )
 
 // maxFileSize bounds a configuration file, in bytes.
@@ -114,9 +116,10 @@ func list(dir string) ([]string, Errors) {
 		case filepath.Ext(name) == ".yaml":
 			files = append(files, name)
 		case filepath.Ext(name) == ".yml":
-			errs = append(errs, fileError(name, &refusal{
-				"is not read: only names that end in .yaml are",
-				"mv " + name + " " + strings.TrimSuffix(name, ".yml") + ".yaml",
+			errs = append(errs, fileError(name, &safefile.RefusedError{
+				Path: name,
+				Why:  "is not read: only names that end in .yaml are",
+				Run:  "mv " + name + " " + strings.TrimSuffix(name, ".yml") + ".yaml",
 			}))
 		}
 	}
@@ -125,8 +128,8 @@ func list(dir string) ([]string, Errors) {
 
 // fileError makes an Error of one that is about a whole file.
 func fileError(file string, err error) *Error {
-	if r, ok := errors.AsType[*refusal](err); ok {
-		return &Error{File: file, Message: r.why, Hint: "run: " + r.run}
+	if r, ok := errors.AsType[*safefile.RefusedError](err); ok {
+		return &Error{File: file, Message: r.Why, Hint: "run: " + r.Run}
 	}
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = fmt.Errorf("%s: %w", pe.Op, pe.Err) // the path is told already
