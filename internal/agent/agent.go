@@ -27,6 +27,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/drain"
 	"github.com/fleet-agent/fleet-agent/internal/health"
 	"github.com/fleet-agent/fleet-agent/internal/imds"
+	"github.com/fleet-agent/fleet-agent/internal/safefile"
 	"github.com/fleet-agent/fleet-agent/internal/scheduledevents"
 	"github.com/fleet-agent/fleet-agent/internal/systemd"
 )
@@ -119,6 +120,9 @@ func New(cfg Config) (*Agent, error) {
 
 	if err := os.MkdirAll(cfg.Config.RunDir, 0o755); err != nil {
 		return nil, fmt.Errorf("make run directory: %w", err)
+	}
+	if err := safefile.CheckDir(cfg.Config.RunDir); err != nil {
+		return nil, fmt.Errorf("run_dir: %w", err)
 	}
 	for _, step := range []func() error{a.newHealth, a.newEvents, a.newDrain} {
 		if err := step(); err != nil {

@@ -8,8 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/safefile"
 )
 
 // flagPatience bounds how long anybody waits for the run directory, which is
@@ -161,7 +162,7 @@ func put(path string, text []byte) error {
 	if err := os.Remove(scratch); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	file, err := os.OpenFile(scratch, os.O_CREATE|os.O_EXCL|os.O_WRONLY|syscall.O_NOFOLLOW, 0o644)
+	file, err := safefile.OpenRegular(scratch, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
@@ -199,7 +200,7 @@ func (f *flags) find(name string, limit int64) found {
 
 // look reads a flag, and never waits for what is no file.
 func look(path string, limit int64) found {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	file, err := safefile.OpenRegular(path, os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return found{}
 	}
@@ -207,13 +208,6 @@ func look(path string, limit int64) found {
 		return found{raised: true, err: err}
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no file: %s", path, info.Mode())
-	}
-	if err != nil {
-		return found{raised: true, err: err}
-	}
 	text, err := io.ReadAll(io.LimitReader(file, limit))
 	return found{raised: true, text: text, err: err}
 }

@@ -6,13 +6,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/fleet-agent/fleet-agent/internal/safefile"
 )
 
 // fileSystem is what a journal needs of one: few calls, so that a test can fail
 // each of them.
 type fileSystem interface {
 	// MakeDir makes a directory with mode 0700, and its parents, unless it is
-	// there.
+	// there. One that others can write to is refused, and so is, by the calls
+	// below, what is no regular file.
 	MakeDir(dir string) error
 	// ReadFile reads at most limit bytes.
 	ReadFile(name string, limit int64) ([]byte, error)
@@ -50,7 +53,7 @@ func (f osFile) Gone(size int64) (bool, error) {
 }
 
 func open(name string, flags int) (file, error) {
-	f, err := os.OpenFile(filepath.Clean(name), os.O_WRONLY|os.O_CREATE|flags, 0o600)
+	f, err := safefile.OpenRegular(filepath.Clean(name), os.O_WRONLY|os.O_CREATE|flags, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -60,10 +63,15 @@ func open(name string, flags int) (file, error) {
 // osFiles is the file system of the machine.
 type osFiles struct{}
 
-func (osFiles) MakeDir(dir string) error { return os.MkdirAll(dir, 0o700) }
+func (osFiles) MakeDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return safefile.CheckDir(dir)
+}
 
 func (osFiles) ReadFile(name string, limit int64) ([]byte, error) {
-	f, err := os.Open(filepath.Clean(name))
+	f, err := safefile.OpenRegular(filepath.Clean(name), os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}

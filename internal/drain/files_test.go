@@ -30,6 +30,8 @@ type memFiles struct {
 	names, durable map[string]*memData
 	// fault decides about the n-th call, counted from 0; nil: none fails.
 	fault func(n int) fault
+	// stall is called at the begin of the n-th call, and may block; nil: none does.
+	stall func(n int)
 	calls int
 	dead  bool
 	log   []string
@@ -39,6 +41,16 @@ type memData struct{ now, synced []byte }
 
 func newMemFiles() *memFiles {
 	return &memFiles{names: map[string]*memData{}, durable: map[string]*memData{}}
+}
+
+// lock begins a call.
+func (m *memFiles) lock() {
+	m.mu.Lock()
+	if stall, n := m.stall, m.calls; stall != nil && !m.dead {
+		m.mu.Unlock()
+		stall(n) // only one call at a time is made by a process
+		m.mu.Lock()
+	}
 }
 
 // call counts a call and reports the fault that it has.
@@ -108,13 +120,13 @@ func (m *memFiles) content(name string) []byte {
 }
 
 func (m *memFiles) MakeDir(string) error {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	return m.call("mkdir").err()
 }
 
 func (m *memFiles) ReadFile(name string, limit int64) ([]byte, error) {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	if err := m.call("read").err(); err != nil {
 		return nil, err
@@ -127,7 +139,7 @@ func (m *memFiles) ReadFile(name string, limit int64) ([]byte, error) {
 }
 
 func (m *memFiles) open(what, name string, truncate bool) (file, error) {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	if err := m.call(what).err(); err != nil {
 		return nil, err
@@ -146,7 +158,7 @@ func (m *memFiles) Append(name string) (file, error) { return m.open("open", nam
 func (m *memFiles) Create(name string) (file, error) { return m.open("create", name, true) }
 
 func (m *memFiles) Rename(from, to string) error {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	if err := m.call("rename").err(); err != nil {
 		return err
@@ -157,7 +169,7 @@ func (m *memFiles) Rename(from, to string) error {
 }
 
 func (m *memFiles) Remove(name string) error {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	if err := m.call("remove").err(); err != nil {
 		return err
@@ -167,7 +179,7 @@ func (m *memFiles) Remove(name string) error {
 }
 
 func (m *memFiles) SyncDir(string) error {
-	m.mu.Lock()
+	m.lock()
 	defer m.mu.Unlock()
 	if err := m.call("syncdir").err(); err != nil {
 		return err
@@ -184,14 +196,14 @@ type memFile struct {
 }
 
 func (f *memFile) Gone(size int64) (bool, error) {
-	f.fs.mu.Lock()
+	f.fs.lock()
 	defer f.fs.mu.Unlock()
 	err := f.fs.call("look").err()
 	return f.fs.names[f.name] != f.data || int64(len(f.data.now)) < size, err
 }
 
 func (f *memFile) Write(p []byte) (int, error) {
-	f.fs.mu.Lock()
+	f.fs.lock()
 	defer f.fs.mu.Unlock()
 	wasDead := f.fs.dead
 	switch what := f.fs.call("write"); what {
@@ -211,7 +223,7 @@ func (f *memFile) Write(p []byte) (int, error) {
 }
 
 func (f *memFile) Sync() error {
-	f.fs.mu.Lock()
+	f.fs.lock()
 	defer f.fs.mu.Unlock()
 	if err := f.fs.call("sync").err(); err != nil {
 		return err
@@ -221,7 +233,7 @@ func (f *memFile) Sync() error {
 }
 
 func (f *memFile) Close() error {
-	f.fs.mu.Lock()
+	f.fs.lock()
 	defer f.fs.mu.Unlock()
 	return f.fs.call("close").err()
 }

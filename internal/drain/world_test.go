@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,11 +18,12 @@ import (
 // A world is a node: what agents on it did, over their crashes. A process is one
 // agent on it.
 type world struct {
-	t     *testing.T
-	files *memFiles
-	boot  string
-	began time.Time
-	units Units // what a Runner is given; nil: no systemd
+	t      *testing.T
+	files  *memFiles
+	boot   string
+	began  time.Time
+	units  Units        // what a Runner is given; nil: no systemd
+	logger *slog.Logger // what the agent logs to; nil: nowhere
 
 	mu    sync.Mutex // guards what follows
 	log   []string   // what happened, with the time since began
@@ -137,7 +139,7 @@ func (w *world) start(settle time.Duration, plan func(p *process) []StepConfig, 
 	steps, err := NewPlan(plan(p))
 	require.NoError(w.t, err)
 	p.runner, err = New(Config{
-		Plan: steps, Journal: p.journal, Units: w.units, Settle: settle, Registerer: p.registry,
+		Plan: steps, Journal: p.journal, Units: w.units, Settle: settle, Registerer: p.registry, Logger: w.logger,
 		Cordon: func(_ context.Context, flag *Flag) error {
 			on := flag != nil
 			if p.dead() {
