@@ -13,14 +13,15 @@ import (
 
 func newDrainCommand(g *globals) *cobra.Command {
 	var reason string
-	var timeout time.Duration
+	var timeout, length time.Duration
 	var wait bool
 	cmd := &cobra.Command{
 		Use:   "drain",
 		Short: "take this node out of service and stop its workloads",
 		Long: `Take this node out of service: /readyz turns 503, load balancers get time to
 notice, then the steps of the plan run. The node stays drained until undrain,
-also over restarts of the agent; a reboot returns it to service.
+also over restarts of the agent, or with --for until that time is over; a reboot
+returns it to service.
 
 You want it before you work on a node by hand. To see what it would do, run
 fleet-agent plan; to go unready without stopping anything, use maintenance.
@@ -34,13 +35,19 @@ Exit codes:
   4    the agent cannot be reached
   130  interrupted; the drain goes on`,
 		Example: `  fleet-agent drain --reason "disk swap" --wait
-  fleet-agent drain --timeout 2m`,
+  fleet-agent drain --timeout 2m
+  fleet-agent drain --for 30m`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if timeout < 0 {
 				return usageError(cmd, errors.New("--timeout must not be negative"))
 			}
-			accepted, err := g.client().Drain(cmd.Context(), control.DrainRequest{Reason: reason, TimeoutSeconds: timeout.Seconds()})
+			if length < 0 {
+				return usageError(cmd, errors.New("--for must not be negative"))
+			}
+			accepted, err := g.client().Drain(cmd.Context(), control.DrainRequest{
+				Reason: reason, TimeoutSeconds: timeout.Seconds(), ForSeconds: length.Seconds(),
+			})
 			if err != nil {
 				return g.explainError(err)
 			}
@@ -59,6 +66,7 @@ Exit codes:
 	flags.SortFlags = false
 	flags.StringVar(&reason, "reason", "", "say `WHY`, for status, the journal and hooks")
 	flags.DurationVar(&timeout, "timeout", 0, "end the drain after `D`; 0: the plan's own limits")
+	flags.DurationVar(&length, "for", 0, "undo the drain by itself after `D`; 0: not before undrain")
 	flags.BoolVar(&wait, "wait", false, "wait until the node is drained")
 	noFiles(cmd)
 	return cmd

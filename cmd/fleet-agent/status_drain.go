@@ -60,6 +60,9 @@ func causeText(c control.Cause) string {
 	if c.Reason != "" {
 		text += " (" + c.Reason + ")"
 	}
+	if c.Until != nil {
+		text += " until " + c.Until.UTC().Format("15:04:05 MST")
+	}
 	return text
 }
 

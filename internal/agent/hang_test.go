@@ -120,3 +120,59 @@ func TestMaintenanceOutlivesAJournalThatCannotBeRead(t *testing.T) {
 		require.Equal(t, control.StateServing, w.status().State, "its time is over")
 	})
 }
+
+// TestADrainThatUndoesItself when its time is over, also over a restart; whoever
+// asks again says anew for how long.
+func TestADrainThatUndoesItself(t *testing.T) {
+	ask := func(w *world, seconds float64) control.Accepted {
+		w.t.Helper()
+		a, err := w.ops().Drain(w.t.Context(), root, control.DrainRequest{ForSeconds: seconds})
+		require.NoError(w.t, err)
+		return a
+	}
+	inWorld(t, func(t *testing.T, w *world) {
+		w.serving()
+		require.Contains(t, ask(w, 60).Message, "drain begun; it undoes itself at 2000-01-01T00:01:0")
+		w.pass(30 * time.Second)
+		w.restart()
+		w.pass(20 * time.Second)
+		require.Equal(t, control.StateDrained, w.status().State)
+		require.Contains(t, w.status().Reason, ", until 00:01:0")
+		ask(w, 60)
+		w.pass(55 * time.Second)
+		require.Equal(t, control.StateDrained, w.status().State)
+		w.awaitState(control.StateServing, 10*time.Second)
+		require.Equal(t, "the time that it was asked for is over", w.agent.journal.History()[0].UndrainReason)
+
+		ask(w, 60)
+		ask(w, 0)
+		w.pass(time.Hour)
+		require.Equal(t, control.StateDrained, w.status().State, "the last word counts")
+		w.undrain()
+		w.awaitState(control.StateServing, 10*time.Second)
+		_, err := w.ops().Drain(t.Context(), root, control.DrainRequest{ForSeconds: 1e7})
+		require.ErrorContains(t, err, "for_seconds")
+	})
+}
+
+// TestAnOperatorIsToldWhatIsNotOnDisk, for each thing that is to last.
+func TestAnOperatorIsToldWhatIsNotOnDisk(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.serving()
+		require.NoError(t, os.RemoveAll(w.conf.StateDir))
+		require.NoError(t, os.WriteFile(w.conf.StateDir, nil, 0o600)) // a file in its place
+		const told = "; it is not on disk yet, and a crash of the machine would forget it: "
+		drained, err := w.ops().Drain(t.Context(), root, control.DrainRequest{})
+		require.NoError(t, err)
+		require.Contains(t, drained.Message, "drain begun"+told)
+		w.awaitState(control.StateDrained, 30*time.Second)
+		maintained, err := w.ops().Maintenance(t.Context(), root, control.MaintenanceRequest{On: true, ForSeconds: 60})
+		require.NoError(t, err)
+		require.Contains(t, maintained.Message, told)
+		require.NoError(t, os.Remove(w.conf.StateDir))
+		w.undrain()
+		again, err := w.ops().Maintenance(t.Context(), root, control.MaintenanceRequest{})
+		require.NoError(t, err)
+		require.NotContains(t, again.Message, told)
+	})
+}

@@ -175,7 +175,11 @@ func causeText(c control.Cause) string {
 	case drain.ScheduledEvent:
 		return c.EventType + " " + c.EventID
 	case drain.Operator:
-		return strings.TrimSuffix(fmt.Sprintf("asked by %s: %s", c.By, c.Reason), ": ")
+		why := strings.TrimSuffix(fmt.Sprintf("asked by %s: %s", c.By, c.Reason), ": ")
+		if c.Until != nil {
+			why += ", until " + c.Until.UTC().Format("15:04:05 MST")
+		}
+		return why
 	default:
 		return c.Reason
 	}

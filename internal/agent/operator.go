@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -15,6 +17,9 @@ const (
 	// maxMaintenance bounds maintenance: a node that is out of service for
 	// longer should not be in the scale set.
 	maxMaintenance = 7 * 24 * time.Hour
+	// journaledBound is how long an operator's drain may take to get into the
+	// journal before the answer goes without.
+	journaledBound = 3 * time.Second
 )
 
 // ask runs f in the coordinator's goroutine and returns its answer when that has
@@ -30,6 +35,15 @@ func ask[T any](ctx context.Context, c *coordinator, f func(context.Context) (T,
 	return answer, err
 }
 
+// askDurably is ask, and waits until what was done about it is on disk.
+func (c *coordinator) askDurably(ctx context.Context, f func(context.Context) (control.Accepted, error)) (control.Accepted, error) {
+	accepted, err := ask(ctx, c, f)
+	if err != nil {
+		return accepted, err
+	}
+	return durably(accepted, c.journal.Durable()), nil
+}
+
 // Drain begins an operator's drain, or joins the one under way.
 func (c *coordinator) Drain(ctx context.Context, by string, r control.DrainRequest) (control.Accepted, error) {
 	timeout, err := seconds("timeout_seconds", r.TimeoutSeconds)
@@ -40,7 +54,15 @@ func (c *coordinator) Drain(ctx context.Context, by string, r control.DrainReque
 	if err != nil {
 		return control.Accepted{}, err
 	}
-	return ask(ctx, c, func(ctx context.Context) (control.Accepted, error) {
+	length, err := seconds("for_seconds", r.ForSeconds)
+	if err != nil {
+		return control.Accepted{}, err
+	}
+	if length > maxMaintenance {
+		return control.Accepted{}, badRequest("for_seconds: a drain undoes itself after at most %s", maxMaintenance)
+	}
+	journaled := make(chan error, 1)
+	accepted, err := ask(ctx, c, func(ctx context.Context) (control.Accepted, error) {
 		message := "drain begun"
 		switch d := c.journal.State().Drain; {
 		case d != nil && d.Result == drain.ResultFailed:
@@ -49,13 +71,41 @@ func (c *coordinator) Drain(ctx context.Context, by string, r control.DrainReque
 			message = "the node drains already; joined as one more cause"
 		}
 		req := drain.Request{Cause: drain.Cause{Kind: drain.Operator, By: by, Reason: reason}}
+		req.Journaled = func(err error) { journaled <- err }
 		if timeout > 0 {
 			req.Deadline = time.Now().Add(timeout)
+		}
+		if length > 0 {
+			until := time.Now().Add(length).UTC().Round(0)
+			req.Cause.Until = &until
+			message += "; it undoes itself at " + until.Format(time.RFC3339)
 		}
 		c.lifted = nil
 		c.ask(ctx, operatorDrain, req)
 		return control.Accepted{Version: control.Version, Message: message}, nil
 	})
+	if err != nil {
+		return accepted, err
+	}
+	wait, stop := context.WithTimeout(ctx, journaledBound)
+	defer stop()
+	select {
+	case err := <-journaled:
+		return durably(accepted, err), nil
+	case <-wait.Done(): // an undrain is in the way
+		return durably(accepted, errNotJournaled), nil
+	}
+}
+
+// errNotJournaled says that the drain waits for something to end.
+var errNotJournaled = errors.New("what is under way has to end first")
+
+// durably has the answer say so when what was asked for is not on disk.
+func durably(a control.Accepted, err error) control.Accepted {
+	if err != nil {
+		a.Message += fmt.Sprintf("; it is not on disk yet, and a crash of the machine would forget it: %v", err)
+	}
+	return a
 }
 
 // Undrain ends an operator's drain. While a scheduled event or a shutdown asks
@@ -65,7 +115,7 @@ func (c *coordinator) Undrain(ctx context.Context, by string, r control.UndrainR
 	if err != nil {
 		return control.Accepted{}, err
 	}
-	return ask(ctx, c, func(context.Context) (control.Accepted, error) {
+	return c.askDurably(ctx, func(context.Context) (control.Accepted, error) {
 		s, events := c.journal.State().Drain, c.judge()
 		var standing []drain.Cause // the events that keep the node out of service
 		if s != nil {
@@ -124,7 +174,7 @@ func (c *coordinator) Maintenance(ctx context.Context, by string, r control.Main
 	if r.On && (length <= 0 || length > maxMaintenance) {
 		return control.Accepted{}, badRequest("for_seconds: maintenance lasts between 1s and %s", maxMaintenance)
 	}
-	return ask(ctx, c, func(context.Context) (control.Accepted, error) {
+	return c.askDurably(ctx, func(context.Context) (control.Accepted, error) {
 		if !r.On {
 			if c.journal.State().Maintenance == nil {
 				return control.Accepted{}, conflict("", "the node is not in maintenance")

@@ -108,10 +108,14 @@ func (c *coordinator) holds(cause drain.Cause, events []eventView) bool {
 		})
 	case drain.Shutdown:
 		return !c.shutdown.IsZero() || !c.staysUp()
-	default: // an operator's drain lasts until an operator ends it
-		return c.lifted == nil
+	default: // an operator's drain lasts until an operator ends it, or its time is over
+		return c.lifted == nil && !expired(cause)
 	}
 }
+
+// expired reports whether a cause has ended by itself. The coordinator looks once a
+// second while the node drains.
+func expired(cause drain.Cause) bool { return cause.Until != nil && !cause.Until.After(time.Now()) }
 
 // released says who or what ended a drain.
 func (c *coordinator) released(causes []drain.Cause) (by, reason string) {
@@ -119,6 +123,9 @@ func (c *coordinator) released(causes []drain.Cause) (by, reason string) {
 		return c.lifted.By, c.lifted.Reason
 	}
 	for _, cause := range causes {
+		if expired(cause) {
+			return "fleet-agent", "the time that it was asked for is over"
+		}
 		if cause.Kind == drain.ScheduledEvent {
 			return "fleet-agent", fmt.Sprintf("event %s (%s) is gone", cause.EventID, cause.EventType)
 		}

@@ -235,7 +235,7 @@ func wireResult(r health.Result) control.CheckResult {
 }
 
 func wireCause(c drain.Cause) control.Cause {
-	return control.Cause{Kind: string(c.Kind), EventID: c.EventID, EventType: c.EventType, By: c.By, Reason: c.Reason}
+	return control.Cause{Kind: string(c.Kind), EventID: c.EventID, EventType: c.EventType, By: c.By, Reason: c.Reason, Until: c.Until}
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -141,6 +141,8 @@ type Cause struct {
 	EventType string `json:"event_type,omitempty"`
 	By        string `json:"by,omitempty"` // operator: "uid 1000 (alice)"
 	Reason    string `json:"reason,omitempty"`
+	// Until is when the cause ends by itself; nil: it does not.
+	Until *time.Time `json:"until,omitempty"`
 }
 
 // Step is one step of a drain.
@@ -264,6 +266,9 @@ type DrainRequest struct {
 	Reason string `json:"reason,omitempty"`
 	// TimeoutSeconds bounds the drain; 0 lets every step have its max.
 	TimeoutSeconds float64 `json:"timeout_seconds,omitempty"`
+	// ForSeconds is when the drain undoes itself, counted from now; 0: it does
+	// not.
+	ForSeconds float64 `json:"for_seconds,omitempty"`
 }
 
 // UndrainRequest asks to return to service.

@@ -2,6 +2,7 @@ package drain
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -22,11 +23,29 @@ type Cause struct {
 	EventType string    `json:"event_type,omitempty"`
 	By        string    `json:"by,omitempty"` // an operator: "uid 1000 (alice)"
 	Reason    string    `json:"reason,omitempty"`
+	// Until is when the cause ends by itself; nil: it does not.
+	Until *time.Time `json:"until,omitempty"`
 }
 
-// same reports whether two causes are one, asked for twice.
+// same reports whether two causes are one, asked for twice. What was said last
+// about its end counts.
 func (c Cause) same(other Cause) bool {
 	return c.Kind == other.Kind && c.EventID == other.EventID && c.By == other.By
+}
+
+// add puts a cause to others, and reports whether that changed anything.
+func add(causes *[]Cause, c Cause) bool {
+	i := slices.IndexFunc(*causes, c.same)
+	if i < 0 {
+		*causes = append(*causes, c)
+		return true
+	}
+	if until := (*causes)[i].Until; value(until).Equal(value(c.Until)) {
+		return false
+	}
+	*causes = slices.Clone(*causes) // copies of a flight's are elsewhere
+	(*causes)[i].Until = c.Until
+	return true
 }
 
 // A Request asks for a drain.

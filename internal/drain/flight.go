@@ -135,11 +135,7 @@ func (f *flight) begun() []Leftover {
 // joined adds the cause and the times of a request, and reports whether that
 // changed anything.
 func (f *flight) joined(req Request) bool {
-	changed := false
-	if !slices.ContainsFunc(f.causes, req.Cause.same) {
-		f.causes = append(f.causes, req.Cause)
-		changed = true
-	}
+	changed := add(&f.causes, req.Cause)
 	if req.Urgent && !f.urgent {
 		f.urgent, changed = true, true
 		select {

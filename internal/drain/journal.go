@@ -496,9 +496,8 @@ type batch struct {
 
 // attempt brings the file up to a moment, and returns that.
 func (j *Journal) attempt() (batch, error) {
-	b := j.batch(keepFile)
 	j.mu.Lock()
-	read := j.read
+	read, b := j.read, batch{added: j.added}
 	j.mu.Unlock()
 	if !read {
 		r, err := j.disk.load()

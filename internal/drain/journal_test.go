@@ -506,19 +506,21 @@ func fullDisk(t *testing.T, kind fault) {
 
 func TestABrokenDiskIsBoundedInMemory(t *testing.T) {
 	t.Parallel()
-	files := newMemFiles()
-	j := openMem(t, files, "b1")
-	mustAppend(t, j, wholeDrain("d1", preempt)[:6]...)
-	files.fault = func(int) fault { return faultError }
-	for range maxEntries + 100 {
-		require.Error(t, j.Append(Entry{Kind: AckFailed, EventID: "E1"}))
-	}
-	require.LessOrEqual(t, len(j.entries), maxEntries)
-	files.fault = nil
-	mustAppend(t, j, Entry{Kind: Acked, EventID: "E1"})
-	require.Equal(t, j.State(), openMem(t, files, "b1").State())
-	require.Equal(t, Acked, j.State().Events["E1"].Ack)
-	require.Equal(t, ResultSucceeded, j.State().Events["E1"].Drained)
+	synctest.Test(t, func(t *testing.T) {
+		files := newMemFiles()
+		j := openMem(t, files, "b1")
+		mustAppend(t, j, wholeDrain("d1", preempt)[:6]...)
+		files.fault = func(int) fault { return faultError }
+		for range maxEntries + 100 {
+			require.Error(t, j.Append(Entry{Kind: AckFailed, EventID: "E1"}))
+		}
+		require.LessOrEqual(t, len(j.entries), maxEntries)
+		files.fault = nil
+		mustAppend(t, j, Entry{Kind: Acked, EventID: "E1"})
+		require.Equal(t, j.State(), openMem(t, files, "b1").State())
+		require.Equal(t, Acked, j.State().Events["E1"].Ack)
+		require.Equal(t, ResultSucceeded, j.State().Events["E1"].Drained)
+	})
 }
 
 func TestAReadOnlyDirectoryDegrades(t *testing.T) {

@@ -74,6 +74,15 @@ func newMetrics(reg prometheus.Registerer, r *Runner) (*metrics, error) {
 			}
 			return 0
 		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "fleet_agent_journal_degraded",
+			Help: "Whether the journal is behind on disk, which a crash of the machine would show.",
+		}, func() float64 {
+			if r.cfg.Journal.Degraded() != nil {
+				return 1
+			}
+			return 0
+		}),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "fleet_agent_journal_errors_total",
 			Help: "Attempts to read or write the journal that failed.",

@@ -248,9 +248,7 @@ func (f *fold) join(r *Record, e Entry) {
 	if e.Cause == nil {
 		return
 	}
-	if !slices.ContainsFunc(r.Causes, e.Cause.same) {
-		r.Causes = append(r.Causes, *e.Cause)
-	}
+	add(&r.Causes, *e.Cause)
 	f.events.update(e.Cause.EventID, func(s *EventState) { s.DrainID, s.Drained = r.ID, r.Result })
 }
 
