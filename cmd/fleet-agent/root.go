@@ -40,6 +40,9 @@ type globals struct {
 	// self is how the user called the program, with the global flags that
 	// lead to this agent, for commands that are suggested.
 	self string
+	// lastWords bounds how long it may take to print the error of the command;
+	// 0: for ever.
+	lastWords time.Duration
 }
 
 func newGlobals(stdout, stderr io.Writer, getenv func(string) string) *globals {

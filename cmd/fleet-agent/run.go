@@ -8,11 +8,13 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/fleet-agent/fleet-agent/internal/agent"
 	"github.com/fleet-agent/fleet-agent/internal/config"
+	"github.com/fleet-agent/fleet-agent/internal/logqueue"
 	"github.com/fleet-agent/fleet-agent/internal/systemd"
 )
 
@@ -40,15 +42,28 @@ Exit codes:
 			if debug {
 				level = slog.LevelDebug
 			}
-			return runDaemon(cmd.Context(), g, slog.New(systemd.LogHandler(g.out.Err, level)))
+			g.lastWords = lastWordsBound
+			return runDaemon(cmd.Context(), g, logqueue.New(systemd.LogHandler(g.out.Err, level)))
 		},
 	}
 	cmd.Flags().BoolVar(&debug, "debug", false, "log every poll and every probe")
 	return cmd
 }
 
-// runDaemon runs the agent until ctx is done, and reloads it on SIGHUP.
-func runDaemon(ctx context.Context, g *globals, logger *slog.Logger) error {
+// lastWordsBound is how long the daemon waits to say on stderr why it ends:
+// nothing starts it again before it has.
+const lastWordsBound = time.Second
+
+// runDaemon runs the agent until ctx is done, and reloads it on SIGHUP. Whatever
+// it logs goes through the queue, which is written out before runDaemon returns.
+func runDaemon(ctx context.Context, g *globals, logs *logqueue.Queue) error {
+	logger := slog.New(logs.Handler())
+	logging, endOfLog := context.WithCancel(context.WithoutCancel(ctx))
+	var writing sync.WaitGroup
+	writing.Go(func() { logs.Run(logging) })
+	defer writing.Wait()
+	defer endOfLog() // after all that is deferred below
+
 	// What net/http says of peers that misbehave goes through package log.
 	log.SetFlags(0)
 	log.SetOutput(slog.NewLogLogger(logger.Handler(), slog.LevelDebug).Writer())
@@ -73,6 +88,8 @@ func runDaemon(ctx context.Context, g *globals, logger *slog.Logger) error {
 		Notifier:  notifier,
 		Listeners: listeners,
 		Logger:    logger,
+
+		LogDropped: logs.Dropped,
 	})
 	if err != nil {
 		return err

@@ -44,6 +44,9 @@ type Config struct {
 	// Listeners are sockets that systemd passed, by name; "probe" is used.
 	Listeners map[string][]net.Listener
 	Logger    *slog.Logger
+	// LogDropped counts the log lines that never reached the log; nil where that
+	// is not counted.
+	LogDropped func() uint64
 
 	// For tests: the boot id and the uptime of the machine, the way to the
 	// metadata service, the address of the system bus, what makes the plan, and
@@ -101,6 +104,9 @@ func New(cfg Config) (*Agent, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.LogDropped == nil {
+		cfg.LogDropped = func() uint64 { return 0 }
+	}
 	if cfg.Uptime == nil {
 		cfg.Uptime = uptime
 	}
@@ -116,7 +122,7 @@ func New(cfg Config) (*Agent, error) {
 		a.cfg.Plan = func(conf *config.Config) (*drain.Plan, error) { return buildPlan(conf, a.planContext()) }
 	}
 	a.conf.Store(cfg.Config)
-	a.metrics = newMetrics(a.registry, cfg.Version)
+	a.metrics = newMetrics(a.registry, cfg.Version, cfg.LogDropped)
 
 	if err := os.MkdirAll(cfg.Config.RunDir, 0o755); err != nil {
 		return nil, fmt.Errorf("make run directory: %w", err)

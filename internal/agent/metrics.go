@@ -22,7 +22,7 @@ type metrics struct {
 	reloadTime prometheus.Gauge
 }
 
-func newMetrics(reg prometheus.Registerer, version string) *metrics {
+func newMetrics(reg prometheus.Registerer, version string, logDropped func() uint64) *metrics {
 	m := &metrics{
 		state: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fleet_agent_state",
@@ -43,7 +43,11 @@ func newMetrics(reg prometheus.Registerer, version string) *metrics {
 		ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	reg.MustRegister(m.state, m.reloadOK, m.reloadTime, info,
+	dropped := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "fleet_agent_log_dropped_total",
+		Help: "Log lines that were dropped because the log did not take them.",
+	}, func() float64 { return float64(logDropped()) })
+	reg.MustRegister(m.state, m.reloadOK, m.reloadTime, info, dropped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.show(control.StateStarting)
 	m.reloaded(true)

@@ -6,9 +6,14 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
 )
+
+// lateAfter is how late a line is that says itself when it was logged: journald
+// shows when it took it, which after a hang is minutes later.
+const lateAfter = time.Second
 
 // LogHandler returns where the agent's log goes: to journald in its own protocol
 // when stderr leads there, as lines of text to stderr otherwise.
@@ -37,6 +42,9 @@ func (h *journalHandler) Enabled(_ context.Context, level slog.Level) bool {
 func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
 	r = r.Clone()
 	r.AddAttrs(h.attrs...)
+	if time.Since(r.Time) > lateAfter {
+		r.AddAttrs(slog.Time("logged_at", r.Time))
+	}
 	fields := make(map[string]string, r.NumAttrs())
 	r.Attrs(func(a slog.Attr) bool {
 		fields[journalField(a.Key)] = a.Value.Resolve().String()

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"log/slog"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/stretchr/testify/require"
@@ -39,4 +41,21 @@ func TestLogHandlerWritesTextWithoutJournal(t *testing.T) {
 	var out bytes.Buffer
 	slog.New(LogHandler(&out, slog.LevelInfo)).Info("agent started", "version", "1.0.0")
 	require.Contains(t, out.String(), `msg="agent started" version=1.0.0`)
+}
+
+// TestLateLineSaysWhen: journald's own time is when it took the line.
+func TestLateLineSaysWhen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []sent
+		h := &journalHandler{level: slog.LevelInfo, send: func(m string, p journal.Priority, f map[string]string) error {
+			got = append(got, sent{m, p, f})
+			return nil
+		}}
+		r := slog.NewRecord(time.Now(), slog.LevelInfo, "step ended", 0)
+		require.NoError(t, h.Handle(t.Context(), r))
+		time.Sleep(time.Minute)
+		require.NoError(t, h.Handle(t.Context(), r))
+		require.Equal(t, "step ended", got[0].message)
+		require.Equal(t, "step ended logged_at="+r.Time.Format("2006-01-02T15:04:05.000Z07:00"), got[1].message)
+	})
 }

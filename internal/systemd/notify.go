@@ -3,8 +3,8 @@ package systemd
 import (
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	// notifyTimeout bounds one message: the socket's queue is full when PID 1
-	// hangs, and the agent must not hang with it.
-	notifyTimeout = time.Second
 	// maxStatus bounds the text of STATUS= in bytes.
 	maxStatus = 512
+	// maxOwed bounds the messages that are kept for a service manager that does
+	// not take them.
+	maxOwed = 8
 )
 
 // NotifierConfig says where notifications go.
@@ -37,17 +37,21 @@ type NotifierConfig struct {
 }
 
 // Notifier tells the service manager how the agent is doing, as sd_notify(3)
-// says. Its methods are safe for concurrent use, return within a second, and do
-// nothing on a nil Notifier or on one without a socket. They return no error:
-// delivery is not confirmed by the protocol, and no caller could do more about
-// a failure than the log line that the Notifier writes.
+// says. Its methods are safe for concurrent use, never wait, and do nothing on a
+// nil Notifier or on one without a socket. The queue of the socket is full when
+// PID 1 hangs: what it does not take then is sent before the next message of any
+// kind, such as the watchdog's; only Watchdog and ExtendTimeout, which are about
+// their own moment, are not. The methods return no error: delivery is not
+// confirmed by the protocol, and no caller could do more about a failure than the
+// log line that the Notifier writes.
 type Notifier struct {
 	socket   string
 	watchdog time.Duration
 	logger   *slog.Logger
 
 	mu      sync.Mutex
-	status  string // last text that was sent
+	status  string   // last text that was asked for
+	owed    []string // messages that were not taken, oldest first
 	failing bool
 }
 
@@ -119,26 +123,26 @@ func (n *Notifier) WatchdogInterval() time.Duration {
 }
 
 // Ready says that the start, or a reload, is complete.
-func (n *Notifier) Ready() { n.send("READY=1") }
+func (n *Notifier) Ready() { n.send("READY=1", true) }
 
 // Reloading says that a reload begins; Ready must follow. The message carries
 // the monotonic time, without which `systemctl reload` of a Type=notify-reload
 // unit would hang.
 func (n *Notifier) Reloading() {
-	n.send("RELOADING=1\nMONOTONIC_USEC=" + strconv.FormatInt(monotonicUsec(), 10))
+	n.send("RELOADING=1\nMONOTONIC_USEC="+strconv.FormatInt(monotonicUsec(), 10), true)
 }
 
 // Stopping says that the agent really ends. It is final: systemd kills what is
 // left after the stop timeout, whatever is said later. It never means draining.
-func (n *Notifier) Stopping() { n.send("STOPPING=1") }
+func (n *Notifier) Stopping() { n.send("STOPPING=1", true) }
 
 // Watchdog says that the agent makes progress.
-func (n *Notifier) Watchdog() { n.send("WATCHDOG=1") }
+func (n *Notifier) Watchdog() { n.send("WATCHDOG=1", false) }
 
 // ExtendTimeout asks for d more from now for the start or stop under way. It
 // must be repeated within d for as long as the work goes on; see [Extender].
 func (n *Notifier) ExtendTimeout(d time.Duration) {
-	n.send("EXTEND_TIMEOUT_USEC=" + strconv.FormatInt(max(d, 0).Microseconds(), 10))
+	n.send("EXTEND_TIMEOUT_USEC="+strconv.FormatInt(max(d, 0).Microseconds(), 10), false)
 }
 
 // Status sets the line that `systemctl status` shows. Line breaks and other
@@ -154,24 +158,44 @@ func (n *Notifier) Status(text string) {
 	if text == n.status {
 		return
 	}
-	if n.sendLocked("STATUS=" + text) {
-		n.status = text
-	}
+	n.status = text
+	n.owed = slices.DeleteFunc(n.owed, isStatus) // an older one is of no interest
+	n.sendLocked(statusKey+text, true)
 }
 
-func (n *Notifier) send(state string) {
+const statusKey = "STATUS="
+
+func isStatus(message string) bool { return strings.HasPrefix(message, statusKey) }
+
+func (n *Notifier) send(message string, keep bool) {
 	if n == nil || n.socket == "" {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.sendLocked(state)
+	n.sendLocked(message, keep)
 }
 
-// sendLocked sends one datagram and reports whether it was queued. The lock
-// keeps messages of concurrent callers in the order of their effects.
-func (n *Notifier) sendLocked(state string) bool {
-	err := sendDatagram(n.socket, state)
+// sendLocked sends what is owed and then the message, which is owed if it is to
+// be kept and was not taken. The lock keeps messages of concurrent callers in the
+// order of their effects.
+func (n *Notifier) sendLocked(message string, keep bool) {
+	for len(n.owed) > 0 {
+		if !n.try(n.owed[0]) {
+			break
+		}
+		n.owed = n.owed[1:]
+	}
+	if len(n.owed) == 0 && n.try(message) || !keep {
+		return
+	}
+	n.owed = append(n.owed, message)
+	n.owed = n.owed[max(0, len(n.owed)-maxOwed):]
+}
+
+// try reports whether the service manager's queue took the message.
+func (n *Notifier) try(message string) bool {
+	err := sendDatagram(n.socket, message)
 	if failing := err != nil; failing != n.failing {
 		n.failing = failing
 		if failing {
@@ -183,18 +207,16 @@ func (n *Notifier) sendLocked(state string) bool {
 	return err == nil
 }
 
-// sendDatagram connects anew for each message: the socket may have been
-// replaced, and messages are rare.
-func sendDatagram(socket, state string) error {
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+// sendDatagram sends without waiting. It has a socket of its own for each
+// message: the manager's may have been replaced, and messages are rare.
+func sendDatagram(socket, message string) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("connect to notify socket: %w", err)
+		return fmt.Errorf("make a socket for notifications: %w", err)
 	}
-	defer conn.Close()
-	if err := conn.SetWriteDeadline(time.Now().Add(notifyTimeout)); err != nil {
-		return fmt.Errorf("bound notification: %w", err)
-	}
-	if _, err := conn.Write([]byte(state)); err != nil {
+	defer unix.Close(fd)
+	err = unix.Sendto(fd, []byte(message), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, &unix.SockaddrUnix{Name: socket})
+	if err != nil {
 		return fmt.Errorf("send notification: %w", err)
 	}
 	return nil

@@ -212,8 +212,8 @@ func FuzzOneLine(f *testing.F) {
 	})
 }
 
-// A socket that nobody reads fills up; that must not hold up the agent, and is
-// said once.
+// A socket that nobody reads fills up; nobody waits for it, it is said once, and
+// what was not taken comes when it is read again, the newest status only.
 func TestNotifierSurvivesHangingManager(t *testing.T) {
 	socket := socketPath(t)
 	s := listenNotify(t, socket)
@@ -225,15 +225,47 @@ func TestNotifierSurvivesHangingManager(t *testing.T) {
 		require.Less(t, sent, 100_000)
 		n.Status(fmt.Sprint("status ", sent))
 	}
-	n.Watchdog() // fails too, and is not logged again
+	begun := time.Now()
+	for i := range 1000 { // with a wait for each, however short, they would take their time
+		n.Watchdog()
+		n.ExtendTimeout(time.Second)
+		n.Status(fmt.Sprint("waiting ", i))
+	}
+	n.Ready()
+	n.Status("newest")
+	require.Less(t, time.Since(begun), 30*time.Second)
 	require.Equal(t, 1, strings.Count(log.String(), "does not take notifications"))
 
-	for range sent - 1 {
-		s.receive()
+	for i := range sent - 1 {
+		require.Equal(t, fmt.Sprint("STATUS=status ", i), s.receive())
 	}
-	n.Status(fmt.Sprint("status ", sent-1)) // the lost one is not taken for sent
-	require.Equal(t, fmt.Sprint("STATUS=status ", sent-1), s.receive())
+	n.Watchdog()
+	require.Equal(t, "READY=1", s.receive())
+	require.Equal(t, "STATUS=newest", s.receive())
+	require.Equal(t, "WATCHDOG=1", s.receive())
 	require.Equal(t, 1, strings.Count(log.String(), "takes notifications again"))
+	n.Status("newest") // is shown, and not sent again
+	n.Stopping()
+	require.Equal(t, "STOPPING=1", s.receive())
+}
+
+// A manager that is gone for long is told the newest of what it missed.
+func TestNotifierOwesLittle(t *testing.T) {
+	socket := socketPath(t)
+	n := NewNotifier(NotifierConfig{Socket: socket})
+	for range 100 {
+		n.Reloading()
+		n.Ready()
+	}
+	n.Status("at last")
+	s := listenNotify(t, socket)
+	n.Watchdog()
+	var got []string
+	for range maxOwed {
+		got = append(got, s.receive())
+	}
+	require.Equal(t, []string{"READY=1", "STATUS=at last"}, got[maxOwed-2:])
+	require.Equal(t, "WATCHDOG=1", s.receive())
 }
 
 func TestNotifierWithoutManager(t *testing.T) {
