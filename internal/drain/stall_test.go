@@ -256,7 +256,7 @@ func TestTheFlagOutlivesTheJournal(t *testing.T) {
 		p := w.start(0, quickPlan)
 		w.files.stall = func(int) { <-free }
 		go func() { _, _ = p.runner.Drain(p.ctx, Request{Cause: preempt, Deadline: time.Now().Add(time.Hour)}) }()
-		time.Sleep(2 * time.Second) // in step a
+		time.Sleep(1500 * time.Millisecond) // in step a
 		flag, err := ParseFlag(w.flag.Encode())
 		require.NoError(t, err)
 		p.kill()
