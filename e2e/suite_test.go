@@ -44,6 +44,7 @@ var groups = []groupOfChecks{
 	{"cut", false, checkCut},
 	{"cut-after", false, checkCutAfter},
 	{"faults", false, checkFaults},
+	{"hang", true, checkHang},
 	{"events", false, checkEvents},
 	{"bake", false, checkBake},
 	{"install", true, checkInstall},

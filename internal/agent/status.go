@@ -197,7 +197,7 @@ func (a *Agent) maintenanceStatus() *control.Maintenance {
 func (a *Agent) warnings() []string {
 	list := []string{}
 	if err := a.journal.Degraded(); err != nil {
-		list = append(list, fmt.Sprintf("the journal in %s cannot be written: %v; a restart in the middle of a drain would forget it", a.cfg.Config.StateDir, err))
+		list = append(list, fmt.Sprintf("the journal in %s cannot be written: %v; a crash of the machine in a drain would forget it", a.cfg.Config.StateDir, err))
 	}
 	if n := a.journal.Skipped(); n > 0 {
 		list = append(list, fmt.Sprintf("the journal in %s was damaged: %d of its lines could not be read when the agent started, and are forgotten", a.cfg.Config.StateDir, n))
