@@ -151,6 +151,7 @@ func (p *httpProbe) run(ctx context.Context) error {
 	// only, since over HTTP/2 it would not tell why a server refused our
 	// certificate.
 	transport := &http.Transport{
+		DialContext:            systemDialer().dial,
 		TLSClientConfig:        tlsConfig,
 		DisableKeepAlives:      true,
 		DisableCompression:     true, // the limit on the body is then one on what we hold
