@@ -87,10 +87,12 @@ func exists(path string) bool {
 // apply reads the text of one file into the configuration. It returns false when
 // nothing could be read of it.
 func (c *Config) apply(s *schema, file string, text []byte, main bool) (Errors, bool) {
-	root, err := parse(text)
-	if err != nil {
+	root, errs := parse(text)
+	for _, err := range errs {
 		err.File = file
-		return Errors{err}, false
+	}
+	if len(errs) > 0 {
+		return errs, false
 	}
 	if root == nil {
 		return nil, true
