@@ -30,13 +30,14 @@ var mayImport = map[string][]string{
 	"internal/systemd": {},
 	"internal/control": {},
 	"internal/cli":     {},
+	"internal/child":   {},
 
 	"internal/systemd/systemdtest": {"internal/testkit"},
-	"internal/health/probe":        {},
+	"internal/health/probe":        {"internal/child"},
 
 	"internal/config": {"internal/graph"},
 	"internal/health": {"internal/graph"},
-	"internal/drain":  {"internal/graph"},
+	"internal/drain":  {"internal/child", "internal/graph"},
 
 	"internal/scheduledevents": {"internal/imds"},
 

@@ -193,7 +193,7 @@ func localCheckFields() []FieldDoc {
 	return []FieldDoc{
 		{
 			Path: "checks[].exec", Example: `{command: [/usr/local/bin/check-app, --quick]}`,
-			Doc: "Run a command; exit status 0 passes. Its output is bounded and becomes the reason of a failure; at the timeout its whole process group is killed. " +
+			Doc: "Run a command; exit status 0 passes. Its output is bounded and becomes the reason of a failure; at the timeout it and all that it started are killed. " +
 				"It runs as the agent's own user, in the agent's sandbox.",
 		},
 		{

@@ -89,6 +89,8 @@ func TestExecStepLeavesNobody(t *testing.T) {
 		"ends on SIGTERM":    {`trap "echo bye; exit 0" TERM; echo $$ >PID; while :; do sleep 0.01; done`, second / 2, "bye"},
 		"ignores SIGTERM":    {`trap "" TERM; echo $$ >PID; while :; do sleep 0.01; done`, second / 2, "its time is up"},
 		"leaves a child":     {`trap "" TERM; (while :; do sleep 0.01; done) & echo $! >PID; exit 0`, time.Minute, ""},
+		"a daemon":           {`setsid sh -c 'trap "" TERM; echo $$ >PID; while :; do sleep 0.01; done' >/dev/null 2>&1 & while ! test -s PID; do sleep 0.01; done`, time.Minute, ""},
+		"a daemon, in time":  {`setsid sh -c 'trap "" TERM; echo $$ >PID; while :; do sleep 0.01; done' & wait`, second / 2, "its time is up"},
 		"a child of a child": {`trap "" TERM; sh -c 'trap "" TERM; echo $$ >PID; while :; do sleep 0.01; done' & wait`, second / 2, "its time is up"},
 	} {
 		t.Run(name, func(t *testing.T) {
