@@ -32,13 +32,14 @@ var mayImport = map[string][]string{
 	"internal/cli":      {},
 	"internal/safefile": {},
 	"internal/logqueue": {},
+	"internal/child":    {},
 
 	"internal/systemd/systemdtest": {"internal/testkit"},
-	"internal/health/probe":        {},
+	"internal/health/probe":        {"internal/child"},
 
 	"internal/config": {"internal/graph", "internal/safefile"},
 	"internal/health": {"internal/graph"},
-	"internal/drain":  {"internal/graph", "internal/safefile"},
+	"internal/drain":  {"internal/child", "internal/graph", "internal/safefile"},
 
 	"internal/scheduledevents": {"internal/imds"},
 

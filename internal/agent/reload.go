@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fleet-agent/fleet-agent/internal/config"
 )
 
 // Reload applies a configuration that was changed on disk, whole or not at all.
 // What listens and where state is kept is not changed by a reload; that such a
-// change waits for a restart is logged.
+// change waits for a restart is logged. A configuration whose main file has gone
+// since the last one was read is refused: the defaults have no checks, so that a
+// file that was lost, or is being replaced, would make every node healthy. A
+// drop-in may go.
 func (a *Agent) Reload(ctx context.Context) error {
 	if a.cfg.Load == nil {
 		return errors.New("reload: there is no configuration to read")
@@ -21,7 +25,11 @@ func (a *Agent) Reload(ctx context.Context) error {
 		a.cfg.Notifier.Reloading()
 		defer a.cfg.Notifier.Ready()
 	}
+	old := a.conf.Load()
 	conf, err := a.cfg.Load()
+	if err == nil && old.MainFile() != "" && conf.MainFile() == "" {
+		err = fmt.Errorf("%s is gone: put it back, or restart the agent to run without it", old.MainFile())
+	}
 	if err == nil {
 		err = a.apply(ctx, conf)
 	}
@@ -34,6 +42,11 @@ func (a *Agent) Reload(ctx context.Context) error {
 	}
 	a.reload.Store(nil)
 	a.observer.poke()
+	for _, file := range old.Files() {
+		if !slices.Contains(conf.Files(), file) {
+			a.logger.Warn("configuration file is gone, and what it said", "file", file)
+		}
+	}
 	a.logger.Info("configuration reloaded", "config_files", conf.Files())
 	return nil
 }

@@ -80,6 +80,46 @@ func TestRefusedReload(t *testing.T) {
 	})
 }
 
+// TestReloadWithoutTheFile: a node whose file is lost must not be healthy for want
+// of checks; a drop-in may go, and that is said.
+func TestReloadWithoutTheFile(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		etc := filepath.Join(w.dir, "etc/fleet-agent")
+		main, dropIn := filepath.Join(etc, "config.yaml"), filepath.Join(etc, "conf.d/two.yaml")
+		require.NoError(t, os.MkdirAll(filepath.Dir(dropIn), 0o700))
+		text := func(name string) []byte {
+			return []byte("checks: [{name: " + name + ", interval: 1s, fail_after: 1, file: {path: /, present: true}}]\n")
+		}
+		require.NoError(t, os.WriteFile(main, text("one"), 0o600))
+		require.NoError(t, os.WriteFile(dropIn, text("two"), 0o600))
+		base := *w.conf
+		w.load = func() (*config.Config, error) {
+			conf, err := config.Load(w.dir + config.DefaultPath)
+			if err == nil {
+				conf.Listen, conf.IMDS, conf.ScheduledEvents, conf.Drain = base.Listen, base.IMDS, base.ScheduledEvents, base.Drain
+				conf.StateDir, conf.RunDir = base.StateDir, base.RunDir
+			}
+			return conf, err
+		}
+		var err error
+		w.conf, err = w.load()
+		require.NoError(t, err)
+		w.serving()
+		require.Len(t, w.status().Health.Checks, 2)
+
+		require.NoError(t, os.Remove(dropIn))
+		require.NoError(t, w.agent.Reload(t.Context()))
+		require.Len(t, w.status().Health.Checks, 1)
+		require.Contains(t, w.log.String(), "file="+dropIn)
+
+		require.NoError(t, os.Remove(main))
+		err = w.agent.Reload(t.Context())
+		require.EqualError(t, err, "reload configuration: "+main+" is gone: put it back, or restart the agent to run without it")
+		require.Len(t, w.status().Health.Checks, 1)
+		require.Contains(t, w.status().Warnings[0], "is gone")
+	})
+}
+
 // TestReasonOfAnUnhealthyNode names what makes it so: no warnings, and not a
 // hundred names.
 func TestReasonOfAnUnhealthyNode(t *testing.T) {

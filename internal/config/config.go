@@ -3,7 +3,8 @@
 // A configuration is the defaults, then one YAML file, then the files of the
 // directory conf.d beside it in the order of their names. Maps merge, a scalar
 // that is given again replaces the earlier one, and the lists checks, drain.plan
-// and notify append. Load reports every fault at once, each with its file, line
+// and notify append. A file that was named has to exist; without one the defaults
+// run. Load reports every fault at once, each with its file, line
 // and field and with what to write instead.
 //
 // One table (see fields.go) says for every key what it means, what it may be and
@@ -29,6 +30,7 @@ type Config struct {
 	StateDir        string          `yaml:"state_dir"`
 	RunDir          string          `yaml:"run_dir"`
 
+	main    string
 	files   []string
 	origins map[string]place // where a value was written, by its path; none for a default
 }
@@ -36,6 +38,9 @@ type Config struct {
 // Files returns the files that the configuration was read from, in the order in
 // which they were applied. It is empty when the defaults run alone.
 func (c *Config) Files() []string { return c.files }
+
+// MainFile returns the one of Files that is no drop-in; empty when there was none.
+func (c *Config) MainFile() string { return c.main }
 
 // Listen is where the agent answers over the network.
 type Listen struct {

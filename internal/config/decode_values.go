@@ -1,7 +1,7 @@
 package config
 
 import (
-	"math"
+	"errors"
 	"reflect"
 	"strconv"
 	"strings"
@@ -52,6 +52,12 @@ func listHint(row *FieldDoc, n *yaml.Node) string {
 	if row.Format == formatCommand {
 		words = strings.Fields(n.Value)
 	}
+	if row.Type == numbers {
+		if meant, ok := meantWhole(n.Value); ok {
+			return "write [" + meant + "]"
+		}
+		return "write " + row.write()
+	}
 	if strings.ContainsAny(n.Value, "\"'`$&|;<>()[]{}#,*?!\\%:\n") || len(words) == 0 {
 		return "write " + row.write()
 	}
@@ -96,9 +102,13 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, w where) {
 			d.fail(n, w, "", "%s is out of range, %s to %s", show(row, n), low, high)
 		}
 	case reflect.Float64:
-		var f float64
-		if (n.Tag != "!!int" && n.Tag != "!!float") || n.Decode(&f) != nil || math.IsNaN(f) {
-			d.fail(n, w, "write "+row.write(), "%s is not a number", show(row, n))
+		f, ok := parseDecimal(n.Value)
+		if !ok || quoted(n) {
+			hint, what := "write "+row.write(), "is not a number"
+			if meant, zeros := withoutZeros(n.Value); zeros && decimalRE.MatchString(meant) {
+				hint, what = "write "+meant, leadingZero
+			}
+			d.fail(n, w, hint, "%s %s", show(row, n), what)
 			return
 		}
 		v.SetFloat(f)
@@ -113,21 +123,32 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, w where) {
 }
 
 func (d *decoder) integer(n *yaml.Node, v reflect.Value, w where, row *FieldDoc) {
-	var i int
-	if n.Tag != "!!int" || n.Decode(&i) != nil {
-		hint := "write a whole number, such as " + row.number()
-		if _, err := strconv.Atoi(n.Value); err == nil {
-			hint = "write " + n.Value + " without quotes"
+	i, ok := parseWhole(n.Value)
+	if !ok || quoted(n) {
+		hint, what := "write a whole number, such as "+row.number(), "is not a whole number"
+		if meant, ok := meantWhole(n.Value); ok {
+			hint = "write " + meant
+			if quoted(n) {
+				hint += " without quotes"
+			}
+			if _, zeros := withoutZeros(n.Value); zeros {
+				what = leadingZero
+			}
 		}
-		d.fail(n, w, hint, "%s is not a whole number", show(row, n))
+		d.fail(n, w, hint, "%s %s", show(row, n), what)
 		return
 	}
 	v.SetInt(int64(i))
 	low, _ := strconv.Atoi(row.Min)
 	high, _ := strconv.Atoi(row.Max)
 	if i < low || i > high {
-		d.fail(n, w, "", "%d is out of range, %d to %d", i, low, high)
+		d.fail(n, w, "", "%s is out of range, %d to %d", show(row, n), low, high)
 	}
+}
+
+// quoted reports whether a value was written as text.
+func quoted(n *yaml.Node) bool {
+	return n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) != 0
 }
 
 func (d *decoder) size(n *yaml.Node, v reflect.Value, w where) {
@@ -141,6 +162,12 @@ func (d *decoder) size(n *yaml.Node, v reflect.Value, w where) {
 		return
 	}
 	size, err := parse(n.Value)
+	if meant, zeros := withoutZeros(n.Value); zeros {
+		err = errors.New(leadingZero)
+		if _, bad := parse(meant); bad == nil {
+			example = strconv.Quote(meant)
+		}
+	}
 	if err != nil {
 		d.fail(n, w, "write "+example, "%s %v", show(row, n), err)
 		return
@@ -160,8 +187,15 @@ func (d *decoder) statuses(n *yaml.Node, v reflect.Value, w where) {
 			item = item.Alias
 		}
 		r, err := parseStatusRange(item.Value)
+		what, hint := "is not an HTTP status", `write 200, "2xx" or "200-204", or a list of such`
+		if meant, zeros := withoutZeros(item.Value); zeros {
+			if _, err = parseStatusRange(meant); err == nil {
+				hint = "write " + meant
+			}
+			what, err = leadingZero, errors.New(leadingZero)
+		}
 		if item.Kind != yaml.ScalarNode || err != nil {
-			d.fail(item, w, `write 200, "2xx" or "200-204", or a list of such`, "%s is not an HTTP status", show(row, item))
+			d.fail(item, w, hint, "%s %s", show(row, item), what)
 			continue
 		}
 		all = append(all, r)
@@ -177,11 +211,15 @@ func parseBool(n *yaml.Node) (value bool, hint string) {
 	if n.Tag == "!!bool" {
 		return strings.EqualFold(n.Value, "true"), ""
 	}
+	without := ""
+	if quoted(n) {
+		without = " without quotes"
+	}
 	switch strings.ToLower(n.Value) {
 	case "yes", "y", "on", "1", "true", "enabled":
-		return false, "write true"
+		return false, "write true" + without
 	case "no", "n", "off", "0", "false", "disabled":
-		return false, "write false"
+		return false, "write false" + without
 	default:
 		return false, "write true or false"
 	}

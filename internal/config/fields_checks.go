@@ -68,7 +68,7 @@ func networkCheckFields() []FieldDoc {
 		},
 		{
 			Path: "checks[].http.expect_body", Format: formatRegexp, Example: `'"status": *"up"'`,
-			Doc: "A regular expression ([RE2](https://github.com/google/re2/wiki/Syntax)) that the body must match somewhere.",
+			Doc: "A regular expression ([RE2](https://github.com/google/re2/wiki/Syntax)) that the body must match somewhere in its first 64 KiB. The server is asked not to compress it.",
 		},
 		{
 			Path: "checks[].http.headers", Format: formatHeaders, secret: mapValues, Example: "{Host: app.example}",
@@ -87,7 +87,7 @@ func networkCheckFields() []FieldDoc {
 	fields = append(fields, []FieldDoc{
 		{
 			Path: "checks[].tcp", Example: `{address: "127.0.0.1:5432"}`,
-			Doc: "Open a connection and close it.",
+			Doc: "Open a connection and close it. When a name has several addresses, here as in `http`, `tls` and `grpc`, one that does not answer within 250 ms does not keep the next from being tried.",
 		},
 		{
 			Path: "checks[].tcp.address", Required: true, Format: formatAddress, Example: "127.0.0.1:5432",
@@ -150,7 +150,7 @@ func networkCheckFields() []FieldDoc {
 		},
 		{
 			Path: "checks[].dns.type", OneOf: []string{"A", "AAAA", "CNAME", "SRV"}, Example: "AAAA",
-			Doc: "The type of record to ask for. Left out: A and AAAA, of which one will do.",
+			Doc: "The type of record to ask for. Left out: A and AAAA, asked at once, of which one address will do, whatever the server says to the other question.",
 		},
 		{
 			Path: "checks[].dns.server", Format: formatAddress, Example: "168.63.129.16:53",
@@ -158,7 +158,7 @@ func networkCheckFields() []FieldDoc {
 		},
 		{
 			Path: "checks[].dns.expect", Format: formatTexts, Example: "[10.0.0.4]",
-			Doc: "Answers that must all be there: addresses, `name:port` for SRV, names for CNAME. Left out: any answer will do.",
+			Doc: "Answers that must all be there: addresses, `name:port` for SRV, names for CNAME. When one is missing and a question failed, the failure is the reason. Left out: any answer will do.",
 		},
 	}...)
 }
@@ -193,7 +193,7 @@ func localCheckFields() []FieldDoc {
 	return []FieldDoc{
 		{
 			Path: "checks[].exec", Example: `{command: [/usr/local/bin/check-app, --quick]}`,
-			Doc: "Run a command; exit status 0 passes. Its output is bounded and becomes the reason of a failure; at the timeout its whole process group is killed. " +
+			Doc: "Run a command; exit status 0 passes. Its output is bounded and becomes the reason of a failure; at the timeout it and all that it started are killed. " +
 				"It runs as the agent's own user, in the agent's sandbox.",
 		},
 		{

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/fleet-agent/fleet-agent/internal/graph"
 )
@@ -135,7 +136,7 @@ func (f *FieldDoc) checkText(s string) (msg, hint string) {
 	case formatAddress:
 		return f.checkAddress(s, false)
 	case formatHost:
-		if strings.ContainsAny(s, "/ \t\n") || (strings.Contains(s, ":") && net.ParseIP(s) == nil) || len(s) > 253 {
+		if strings.ContainsFunc(s, notInHost) || (strings.Contains(s, ":") && net.ParseIP(s) == nil) || badIPv4(s) || len(s) > 253 {
 			return bad("is not a host name")
 		}
 	case formatURL, formatEndpoint:
@@ -213,42 +214,90 @@ func checkKey(format string, key, path string) (msg, hint string) {
 // checkAddress checks host:port. An address to listen on may leave the host out
 // and the port to the system.
 func (f *FieldDoc) checkAddress(s string, listen bool) (msg, hint string) {
-	_, usual, _ := net.SplitHostPort(f.example())
-	such := func(host string) string {
-		return fmt.Sprintf("write host:port, such as %q", net.JoinHostPort(clip(host), usual))
+	msg = addressFault(s, listen)
+	if msg == "" {
+		return "", ""
 	}
-	quoted := strconv.Quote(clip(s))
-	if scheme, rest, ok := strings.Cut(s, "://"); ok {
-		rest, _, _ = strings.Cut(rest, "/")
-		return quoted + " is a URL, not an address", fmt.Sprintf("leave %s:// out: write host:port, such as %q", clip(scheme), clip(rest))
+	_, usual, _ := net.SplitHostPort(f.example())
+	for _, meant := range meantAddresses(s, usual) {
+		if addressFault(meant, listen) == "" {
+			return strconv.Quote(clip(s)) + " " + msg, fmt.Sprintf("write %q", clip(meant))
+		}
+	}
+	return strconv.Quote(clip(s)) + " " + msg, fmt.Sprintf(`write host:port, such as "127.0.0.1:%s" or "[::1]:%s"`, usual, usual)
+}
+
+// addressFault says what is wrong with host:port; it is empty when nothing is.
+func addressFault(s string, listen bool) string {
+	if strings.Contains(s, "://") {
+		return "is a URL, not an address"
 	}
 	if bare := strings.Trim(s, "[]"); net.ParseIP(bare) != nil {
-		if host, port, ok := cutPort(bare); ok {
-			return quoted + " is not an address", fmt.Sprintf("write %q", "["+host+"]:"+port)
+		if _, _, ok := cutPort(bare); ok {
+			return "is not an address"
 		}
-		return quoted + " has no port", such(bare)
+		return "has no port"
 	}
 	host, port, err := net.SplitHostPort(s)
+	_, zeros := withoutZeros(port)
+	n, number := parseWhole(port)
 	switch {
 	case err != nil && !strings.Contains(s, ":"):
 		if _, err := strconv.Atoi(s); err == nil {
-			return quoted + " has no host", fmt.Sprintf("write host:port, such as %q", "127.0.0.1:"+s)
+			return "has no host"
 		}
-		return quoted + " has no port", such(s)
-	case err != nil || strings.ContainsAny(host, "/ \t\n\x00"):
-		return quoted + " is not an address", such("127.0.0.1") + ` or "[::1]:` + usual + `"`
+		return "has no port"
+	case err != nil || strings.ContainsFunc(host, notInHost) || strings.Contains(host, ":") && net.ParseIP(host) == nil:
+		return "is not an address"
+	case host == "" && !listen:
+		return "has no host"
+	case zeros:
+		return leadingZero
+	case !number || n < 0 || n > 65535 || n == 0 && !listen:
+		return "has no port between 1 and 65535"
+	case badIPv4(host):
+		return "has a host that is no IPv4 address"
+	default:
+		return ""
 	}
-	lowest := 1
-	if listen {
-		lowest = 0
+}
+
+// meantAddresses is what somebody who wrote s may have meant, the likeliest first.
+func meantAddresses(s, usual string) []string {
+	if _, rest, ok := strings.Cut(s, "://"); ok {
+		s, _, _ = strings.Cut(rest, "/")
+		s = s[strings.LastIndexByte(s, '@')+1:]
 	}
-	if n, err := strconv.Atoi(port); err != nil || n < lowest || n > 65535 {
-		return quoted + " has no port between 1 and 65535", such(host)
+	bare := strings.Trim(s, "[]")
+	host, port, err := net.SplitHostPort(s)
+	if h, p, ok := cutPort(bare); ok {
+		host, port, err = h, p, nil
 	}
-	if host == "" && !listen {
-		return quoted + " has no host", fmt.Sprintf("write %q", "127.0.0.1:"+port)
+	if err != nil {
+		if port, ok := meantWhole(s); ok {
+			return []string{net.JoinHostPort("127.0.0.1", port)}
+		}
+		return []string{net.JoinHostPort(bare, usual)}
 	}
-	return "", ""
+	host, _ = withoutZeros(host)
+	if number, ok := meantWhole(port); ok {
+		port = number
+	}
+	if host == "" {
+		return []string{net.JoinHostPort("", port), net.JoinHostPort("127.0.0.1", port), net.JoinHostPort("127.0.0.1", usual)}
+	}
+	return []string{net.JoinHostPort(host, port), net.JoinHostPort(host, usual)}
+}
+
+// notInHost reports whether a host name cannot have the character.
+func notInHost(r rune) bool {
+	return r == '/' || r == '@' || unicode.IsSpace(r) || unicode.IsControl(r) || oddCharacters[r] != ""
+}
+
+// badIPv4 reports whether a host looks like an IPv4 address and is none: with a
+// leading zero it would be looked up as a name.
+func badIPv4(host string) bool {
+	return host != "" && strings.Trim(host, "0123456789.") == "" && net.ParseIP(host) == nil
 }
 
 // cutPort cuts an IPv6 address that has lost its brackets before what was meant
@@ -265,6 +314,12 @@ func cutPort(s string) (host, port string, ok bool) {
 // checkURL checks a URL without telling what it is: it may hold a secret.
 func (f *FieldDoc) checkURL(s string) (msg, hint string) {
 	hint = "write " + f.write()
+	if name, _ := oddIn(s); name != "" {
+		return "has a " + name, "remove it"
+	}
+	if strings.ContainsFunc(s, unicode.IsSpace) {
+		return "has a space in it", "remove it, or write %20 where it is meant"
+	}
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
@@ -273,11 +328,16 @@ func (f *FieldDoc) checkURL(s string) (msg, hint string) {
 		return "is not an http or https URL", hint
 	case u.Hostname() == "":
 		return "is a URL without a host", hint
+	case badIPv4(u.Hostname()):
+		return "is a URL whose host is no IPv4 address", hint
 	case f.Format == formatEndpoint && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil):
 		return "must be scheme and host only", hint
 	}
 	if port := u.Port(); port != "" {
-		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		if meant, zeros := withoutZeros(port); zeros {
+			return "is a URL whose port has a leading zero", "write the port as " + meant
+		}
+		if n, ok := parseWhole(port); !ok || n < 1 || n > 65535 {
 			return "is a URL whose port is not between 1 and 65535", hint
 		}
 	}

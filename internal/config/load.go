@@ -28,7 +28,8 @@ func newConfig(s *schema) *Config {
 }
 
 // Load reads the file at path and the files conf.d/*.yaml beside it, and checks
-// the whole. Neither need exist. Files that somebody other than root, the
+// the whole. The file has to exist, unless it is the one that is read when nobody
+// names one: DefaultPath, in this system or below the root of another. Files that somebody other than root, the
 // caller's user and the owners, which are uids, can write to are refused. Without
 // owners it is the rule of the daemon, which runs what the files say.
 //
@@ -41,6 +42,12 @@ func Load(path string, owners ...int) (*Config, error) {
 	whole := len(errs) == 0
 	for _, name := range append([]string{path}, more...) {
 		if name == path && !exists(path) {
+			if !strings.HasSuffix(path, DefaultPath) {
+				errs, whole = append(errs, &Error{
+					File: path, Message: "does not exist",
+					Hint: "mend the name in --config or FLEET_AGENT_CONFIG, or make the file: an empty one is enough",
+				}), false
+			}
 			continue
 		}
 		text, err := readFile(name, owners)
@@ -51,6 +58,9 @@ func Load(path string, owners ...int) (*Config, error) {
 		faults, read := c.apply(s, name, text, name == path)
 		errs, whole = append(errs, faults...), whole && read
 		c.files = append(c.files, name)
+		if name == path {
+			c.main = name
+		}
 	}
 	errs = append(errs, c.validate(whole)...)
 	if len(errs) == 0 {
@@ -79,10 +89,12 @@ func exists(path string) bool {
 // apply reads the text of one file into the configuration. It returns false when
 // nothing could be read of it.
 func (c *Config) apply(s *schema, file string, text []byte, main bool) (Errors, bool) {
-	root, err := parse(text)
-	if err != nil {
+	root, errs := parse(text)
+	for _, err := range errs {
 		err.File = file
-		return Errors{err}, false
+	}
+	if len(errs) > 0 {
+		return errs, false
 	}
 	if root == nil {
 		return nil, true

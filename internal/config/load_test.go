@@ -115,12 +115,31 @@ func errorsOf(t *testing.T, err error) []string {
 	return lines
 }
 
+// TestNoFiles: nobody named the default path, in this system or in an image's.
 func TestNoFiles(t *testing.T) {
-	unpack(t, &txtar.Archive{})
-	c, err := Load("config.yaml")
+	root := t.TempDir()
+	c, err := Load(root + DefaultPath)
 	require.NoError(t, err)
 	require.Empty(t, c.Files())
+	require.Empty(t, c.MainFile())
 	requireSame(t, Default(), c)
+
+	require.NoError(t, os.MkdirAll(filepath.Join(root, filepath.Dir(DefaultPath), "conf.d"), 0o700))
+	dropIn := filepath.Join(root, filepath.Dir(DefaultPath), "conf.d/a.yaml")
+	require.NoError(t, os.WriteFile(dropIn, nil, 0o600))
+	c, err = Load(root + DefaultPath)
+	require.NoError(t, err)
+	require.Equal(t, []string{dropIn}, c.Files())
+	require.Empty(t, c.MainFile())
+}
+
+// TestNamedFileIsMissing: a typing error must not run an agent without checks.
+func TestNamedFileIsMissing(t *testing.T) {
+	const says = "config.yaml: does not exist; mend the name in --config or FLEET_AGENT_CONFIG, or make the file: an empty one is enough"
+	_, err := load(t, "-- other.yaml --\n")
+	require.EqualError(t, err, says)
+	_, err = load(t, "-- conf.d/a.yaml --\nhealth: {start_grace: 1s}\n")
+	require.EqualError(t, err, says)
 }
 
 // Comments, and sections of which every line is commented out, say nothing.
@@ -137,6 +156,7 @@ func TestEmptyFiles(t *testing.T) {
 			require.NoError(t, err)
 			requireSame(t, Default(), c)
 			require.Equal(t, []string{"config.yaml"}, c.Files())
+			require.Equal(t, "config.yaml", c.MainFile())
 		})
 	}
 }

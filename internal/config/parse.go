@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -16,28 +15,35 @@ import (
 // out: a few lines of aliases can stand for billions.
 const maxValues = 100_000
 
-// parse returns the root of the only document in text; nil when there is nothing
-// but comments.
-func parse(text []byte) (*yaml.Node, *Error) {
+// parse returns the root of the only document in a file's data; nil when there is
+// nothing but comments. The errors know no file.
+func parse(data []byte) (*yaml.Node, Errors) {
+	text, fault := decodeText(data)
+	if fault != nil {
+		return nil, Errors{fault}
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, next yaml.Node
 	switch err := dec.Decode(&doc); {
 	case errors.Is(err, io.EOF):
 		return nil, nil
 	case err != nil:
-		return nil, syntaxError(err, text)
+		return nil, Errors{syntaxError(err, text)}
 	}
 	switch err := dec.Decode(&next); {
 	case errors.Is(err, io.EOF):
 	case err != nil:
-		return nil, syntaxError(err, text)
+		return nil, Errors{syntaxError(err, text)}
 	default:
-		return nil, &Error{
+		return nil, Errors{{
 			Line: next.Line, Column: next.Column, Message: "a second document begins here",
 			Hint: "put it in a file of its own, or remove the line ---",
-		}
+		}}
 	}
 	root := doc.Content[0]
+	if errs := oddScalars(root); len(errs) > 0 {
+		return nil, errs
+	}
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
 		return nil, nil
 	}
@@ -88,14 +94,8 @@ func syntaxError(err error, text []byte) *Error {
 	case alias != nil:
 		e.Line = lineOf(text, bytes.Index(text, []byte("*"+alias[1])))
 		e.Hint = "define it before it is used, or put text that begins with * in quotes"
-	case strings.Contains(problem, "control characters"):
-		e.Line = lineOf(text, bytes.IndexFunc(text, func(r rune) bool {
-			return (r < ' ' && r != '\t' && r != '\n' && r != '\r') || r == 0x7f
-		}))
-		e.Hint = "remove them"
-	case strings.Contains(problem, "UTF-8"):
-		e.Line = lineOf(text, bytes.IndexRune(text, utf8.RuneError))
-		e.Hint = "save the file as UTF-8"
+	case oddAt(text, e.Line) != "":
+		e.Hint = "this line has a " + oddAt(text, e.Line) + ": write an ordinary space or none"
 	case tabAt(text, e.Line):
 		e.Hint = "indent with spaces, not tabs"
 	case strings.Contains(problem, "mapping values are not allowed"):
@@ -111,7 +111,18 @@ func lineOf(text []byte, index int) int {
 	return 1 + bytes.Count(text[:max(0, index)], []byte("\n"))
 }
 
-func tabAt(text []byte, line int) bool {
+func tabAt(text []byte, line int) bool { return strings.Contains(lineAt(text, line), "\t") }
+
+// oddAt names the first odd character of a line.
+func oddAt(text []byte, line int) string {
+	name, _ := oddIn(lineAt(text, line))
+	return name
+}
+
+func lineAt(text []byte, line int) string {
 	lines := bytes.SplitAfterN(text, []byte("\n"), line+1)
-	return line <= len(lines) && bytes.Contains(lines[line-1], []byte("\t"))
+	if line > len(lines) {
+		return ""
+	}
+	return string(lines[line-1])
 }

@@ -115,6 +115,9 @@ func fieldsOf(t reflect.Type) func(yield func(structField) bool) {
 	}
 }
 
+// numbers is the type of a list of whole numbers, in words.
+const numbers = "list of whole numbers"
+
 // typeWords says in words what kind of value the row takes.
 func (s *schema) typeWords(row *FieldDoc) string {
 	t := s.types[row.Path]
@@ -151,7 +154,7 @@ func (s *schema) typeWords(row *FieldDoc) string {
 		case reflect.String:
 			return "list of text"
 		case reflect.Int:
-			return "list of whole numbers"
+			return numbers
 		default:
 			return "list of maps"
 		}

@@ -34,35 +34,51 @@ var spelled = regexp.MustCompile(`(?i)^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|msecs?|mil
 // parseDuration reads a duration; the second result is what to write instead
 // when the text is not one.
 func parseDuration(s string) (Duration, string, error) {
-	d, err := time.ParseDuration(s)
-	switch {
-	case err != nil:
-		return 0, durationHint(s), errors.New("is not a duration")
-	case d != 0 && isNumber(s):
-		return 0, durationHint(s), errors.New("is not a duration")
-	case isNumber(s): // Go reads "0" without a unit
-		return 0, `write "0s"`, errors.New("has no unit")
+	d, err := readDuration(s)
+	if err != nil {
+		return 0, durationHint(s), err
 	}
-	return Duration(d), "", nil
+	return d, "", nil
 }
 
-func isNumber(s string) bool {
-	_, err := strconv.ParseFloat(s, 64)
-	return err == nil
+func readDuration(s string) (Duration, error) {
+	d, err := time.ParseDuration(s)
+	_, bare := parseDecimal(s) // Go reads "0" without a unit
+	_, zeros := withoutZeros(s)
+	switch {
+	case zeros:
+		return 0, errors.New(leadingZero)
+	case bare && err == nil:
+		return 0, errors.New("has no unit")
+	case bare || err != nil:
+		return 0, errors.New("is not a duration")
+	}
+	return Duration(d), nil
 }
 
 // durationHint says what somebody who wrote s probably meant.
 func durationHint(s string) string {
-	const example = `write a number and a unit (ms, s, m or h), such as "5s"`
-	if len(s) > 20 {
-		return example
+	if meant := meantDuration(s); meant != "" {
+		if _, err := readDuration(meant); err == nil {
+			return `write "` + meant + `"`
+		}
 	}
-	if isNumber(s) {
-		return `write "` + s + `s"`
+	return `write a number and a unit (ms, s, m or h), such as "5s"`
+}
+
+// meantDuration writes a number without a unit in seconds, and the units of people
+// as those of Go.
+func meantDuration(s string) string {
+	if len(s) > 20 {
+		return ""
+	}
+	s, _ = withoutZeros(s)
+	if _, bare := parseDecimal(s); bare {
+		return s + "s"
 	}
 	m := spelled.FindStringSubmatch(s)
 	if m == nil {
-		return example
+		return s
 	}
 	unit := strings.ToLower(m[2])
 	switch {
@@ -73,13 +89,13 @@ func durationHint(s string) string {
 	}
 	hours := map[string]float64{"d": 24, "w": 7 * 24}[unit]
 	if hours == 0 {
-		return `write "` + m[1] + unit + `"`
+		return m[1] + unit
 	}
 	n, err := strconv.ParseFloat(m[1], 64)
 	if err != nil || n*hours > math.MaxInt32 {
-		return example
+		return ""
 	}
-	return `write "` + strconv.FormatFloat(n*hours, 'f', -1, 64) + `h"`
+	return strconv.FormatFloat(n*hours, 'f', -1, 64) + "h"
 }
 
 // Size is a part of a whole, in percent, or an amount: bytes or inodes. One of
@@ -141,8 +157,8 @@ func parsePercent(s string) (Size, bool, error) {
 	if !ok {
 		return Size{}, false, nil
 	}
-	p, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	if err != nil || !(p > 0 && p <= 100) { // the negation catches NaN
+	p, ok := parseDecimal(strings.TrimSpace(number))
+	if !ok || p <= 0 || p > 100 {
 		return Size{}, true, errors.New("is not a percentage over 0 and up to 100")
 	}
 	return Size{Percent: p}, true, nil
@@ -158,8 +174,8 @@ func parseBytes(s string) (Size, error) {
 		if !ok {
 			continue
 		}
-		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-		if err != nil || !(n > 0) || n*float64(u.bytes) >= math.MaxUint64 {
+		n, ok := parseDecimal(strings.TrimSpace(number))
+		if !ok || n <= 0 || n*float64(u.bytes) >= math.MaxUint64 {
 			break
 		}
 		if amount := uint64(n * float64(u.bytes)); amount > 0 {
@@ -175,11 +191,11 @@ func parseCount(s string) (Size, error) {
 	if size, ok, err := parsePercent(s); ok {
 		return size, err
 	}
-	n, err := strconv.ParseUint(s, 10, 64)
-	if err != nil || n == 0 {
+	n, ok := parseWhole(s)
+	if !ok || n <= 0 {
 		return Size{}, errors.New("is not a number of inodes")
 	}
-	return Size{Amount: n}, nil
+	return Size{Amount: uint64(n)}, nil
 }
 
 // StatusRange is the HTTP status codes From to To, both included.
@@ -226,14 +242,14 @@ func parseStatusRange(s string) (StatusRange, error) {
 	if class, ok := strings.CutSuffix(strings.ToLower(s), "xx"); ok {
 		from, to, isRange = class+"00", class+"99", true
 	}
-	r := StatusRange{}
-	var err error
-	if r.From, err = strconv.Atoi(strings.TrimSpace(from)); err != nil {
+	var r StatusRange
+	var ok bool
+	if r.From, ok = parseWhole(strings.TrimSpace(from)); !ok {
 		return StatusRange{}, bad
 	}
 	r.To = r.From
 	if isRange {
-		if r.To, err = strconv.Atoi(strings.TrimSpace(to)); err != nil {
+		if r.To, ok = parseWhole(strings.TrimSpace(to)); !ok {
 			return StatusRange{}, bad
 		}
 	}

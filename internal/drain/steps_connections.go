@@ -16,8 +16,13 @@ import (
 	"time"
 )
 
-// connectionsEvery is the time between two counts.
-const connectionsEvery = 200 * time.Millisecond
+const (
+	// connectionsEvery is the time between two counts.
+	connectionsEvery = 200 * time.Millisecond
+	// connectionsFaults is how many counts in a row may fail: one, for want of a
+	// file descriptor, must not end a wait that the next one would end well.
+	connectionsFaults = 5
+)
 
 // established is TCP_ESTABLISHED, as the kernel's tcp_states.h numbers it.
 const established = "01"
@@ -60,15 +65,23 @@ func ConnectionsStep(cfg ConnectionsConfig) (Step, error) {
 }
 
 func (s connectionsStep) Run(ctx context.Context) error {
-	for {
+	for faults := 0; ; {
 		n, err := s.count()
-		if err != nil {
-			return fmt.Errorf("count connections: %w", err)
-		}
-		if n <= s.atMost {
+		switch {
+		case err != nil:
+			if faults++; faults == connectionsFaults {
+				return fmt.Errorf("count connections: %w", err)
+			}
+		case n <= s.atMost:
 			return nil
+		default:
+			faults = 0
 		}
-		if err := pause(ctx, connectionsEvery); err != nil {
+		switch ended := pause(ctx, connectionsEvery); {
+		case ended == nil:
+		case err != nil:
+			return fmt.Errorf("count connections: %w", err)
+		default:
 			return fmt.Errorf("%d established on %s, want at most %d", n, s.where(), s.atMost)
 		}
 	}

@@ -9,23 +9,22 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/child"
 )
 
 const (
 	// maxOutput is how much of the end of a command's output is kept.
 	maxOutput = 4 << 10
-	// pipeWait is how long after the end of a command its output may be held
-	// open by what it left behind.
-	pipeWait = 200 * time.Millisecond
+	// shortGrace is the time between SIGTERM and SIGKILL for a step that is
+	// stopped without being told how long that may take.
+	shortGrace = 200 * time.Millisecond
 )
 
 // inherited are the variables of the agent's own environment that commands get.
 // The others, NOTIFY_SOCKET above all, are none of their business.
 var inherited = []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ"}
-
-const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 type execStep struct {
 	command []string
@@ -37,10 +36,10 @@ type execStep struct {
 // FLEET_EVENT_TYPE and FLEET_DEADLINE (RFC 3339, UTC), which env cannot replace;
 // of the agent's own environment it gets PATH, HOME, LANG, LC_ALL and TZ.
 //
-// It runs in a process group of its own. Before its time is up the group gets
-// SIGTERM and, if that does not help, SIGKILL, inside the time; what is left of
-// the group when the program has ended is killed too. The error holds the end of
-// the output.
+// It runs as package child runs programs. Before its time is up it gets SIGTERM
+// and, if that does not help, SIGKILL, inside the time; what it has left behind
+// when it has ended is killed too, also what left its process group. The error
+// holds the end of the output.
 func ExecStep(command []string, env map[string]string) (Step, error) {
 	if len(command) == 0 || command[0] == "" {
 		return nil, errors.New("the command is missing")
@@ -60,30 +59,22 @@ func (execStep) stopping() {}
 
 func (s execStep) Run(ctx context.Context) error {
 	brief := BriefFrom(ctx)
-	cmd := exec.CommandContext(ctx, s.command[0], s.command[1:]...)
-	cmd.Env = s.environment(brief)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out := &tail{limit: maxOutput}
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	// The kill has to come before the runner loses patience.
-	cmd.WaitDelay = pipeWait
+	grace := shortGrace
 	if brief.StopWithin > 0 {
-		cmd.WaitDelay = brief.StopWithin * 7 / 10
+		grace = brief.StopWithin * 7 / 10
 	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", s.command[0], err)
-	}
-	err := cmd.Wait()
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // mostly nobody is left
-	if errors.Is(err, exec.ErrWaitDelay) && ctx.Err() == nil {
-		err = nil // it succeeded; what it left behind held the output open
-	}
+	state, err := child.Command{Args: s.command, Env: s.environment(brief), Output: out, Grace: grace}.Run(ctx)
 	switch {
 	case ctx.Err() != nil: // a program that ends well on SIGTERM has not done its work
 		err = context.Cause(ctx)
-	case err == nil:
+	case err != nil:
+		return fmt.Errorf("start %s: %w", s.command[0], err)
+	case state.Success():
 		return nil
+	default:
+		err = &exec.ExitError{ProcessState: state}
 	}
 	if text := out.String(); text != "" {
 		return fmt.Errorf("%s: %w: %s", s.command[0], err, text)
@@ -93,7 +84,7 @@ func (s execStep) Run(ctx context.Context) error {
 
 // environment returns the variables of a command, later ones winning.
 func (s execStep) environment(b Brief) []string {
-	env := []string{defaultPath}
+	env := []string{"PATH=" + child.DefaultPath}
 	for _, key := range inherited {
 		if v, ok := os.LookupEnv(key); ok {
 			env = append(env, key+"="+v)

@@ -89,6 +89,8 @@ func TestExecStepLeavesNobody(t *testing.T) {
 		"ends on SIGTERM":    {`trap "echo bye; exit 0" TERM; echo $$ >PID; while :; do sleep 0.01; done`, second / 2, "bye"},
 		"ignores SIGTERM":    {`trap "" TERM; echo $$ >PID; while :; do sleep 0.01; done`, second / 2, "its time is up"},
 		"leaves a child":     {`trap "" TERM; (while :; do sleep 0.01; done) & echo $! >PID; exit 0`, time.Minute, ""},
+		"a daemon":           {`setsid sh -c 'trap "" TERM; echo $$ >PID; while :; do sleep 0.01; done' >/dev/null 2>&1 & while ! test -s PID; do sleep 0.01; done`, time.Minute, ""},
+		"a daemon, in time":  {`setsid sh -c 'trap "" TERM; echo $$ >PID; while :; do sleep 0.01; done' & wait`, second / 2, "its time is up"},
 		"a child of a child": {`trap "" TERM; sh -c 'trap "" TERM; echo $$ >PID; while :; do sleep 0.01; done' & wait`, second / 2, "its time is up"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -211,8 +213,8 @@ func TestConnectionsStep(t *testing.T) {
 	}
 	s, err := ConnectionsStep(ConnectionsConfig{Ports: []int{443}, NetDir: dir})
 	require.NoError(t, err)
-	require.ErrorContains(t, s.Run(t.Context()), "count connections: ")
 	synctest.Test(t, func(t *testing.T) {
+		require.ErrorContains(t, s.Run(t.Context()), "count connections: ")
 		write("tcp", tcpHeading)
 		require.NoError(t, s.Run(t.Context()), "no tcp6, no IPv6")
 		write("tcp", tcp4)
@@ -223,6 +225,17 @@ func TestConnectionsStep(t *testing.T) {
 		time.AfterFunc(900*time.Millisecond, func() { write("tcp", tcpHeading); write("tcp6", tcpHeading) })
 		require.NoError(t, s.Run(t.Context()))
 		require.Equal(t, second, time.Since(start))
+
+		// A count that fails now and then ends nothing.
+		start = time.Now()
+		write("tcp", "")
+		write("tcp6", "heading\nnoise\n")
+		time.AfterFunc(700*time.Millisecond, func() { write("tcp6", tcpHeading) })
+		require.NoError(t, s.Run(t.Context()))
+		require.Equal(t, 800*time.Millisecond, time.Since(start))
+		write("tcp6", "heading\nnoise\n")
+		require.ErrorContains(t, s.Run(t.Context()), "count connections: tcp6: ")
+		require.Equal(t, 1600*time.Millisecond, time.Since(start))
 	})
 }
 

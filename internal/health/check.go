@@ -11,7 +11,8 @@ import (
 )
 
 // A Probe measures one thing once; nil means passing. It must return soon
-// after ctx is done. A Probe is never run twice at once by one Monitor.
+// after ctx is done. The schedule never runs it twice at once, but RunCheck may run
+// it beside the schedule.
 type Probe func(ctx context.Context) error
 
 // Status is what a check is known to be.

@@ -65,8 +65,7 @@
 //     get at most half of either. When more hang than that, they are run less often,
 //     each in its turn; what does not hang finds the other half and keeps its
 //     interval. Checks that begin to hang all at once are not known yet, and can
-//     fill every place until their timeout. A run that somebody asked for by
-//     RunCheck may have any place.
+//     fill every place until their timeout.
 //   - At most 32 runs are in their first 100 ms, which is when a probe costs CPU
 //     time. This delays, by a moment, what is due when many others are.
 //
@@ -74,10 +73,13 @@
 // last for ever, and then others would never be run again. There is at most one
 // of these for each check.
 //
+// A run that somebody asked for by RunCheck decides nothing and is no part of all
+// this: at most 8 of them are in flight, one of a check, in places of their own.
+//
 // # Goroutines
 //
 // [Monitor.Run] owns them all: itself, the scheduler, and one for each probe in
-// flight, of which a check has at most one. A probe that ignores its context
+// flight, of which a check has at most one, and one more by hand. A probe that ignores its context
 // is reported as failing and is not started again before it has returned; when
 // Run ends, it waits 2 s for such a probe and then names it in its error.
 package health

@@ -54,7 +54,7 @@ type Monitor struct {
 	workers       sync.WaitGroup // has a goroutine for every run in flight
 	generation    int            // counts Apply calls
 	running       bool
-	ctx           context.Context //nolint:containedctx // of Run: runs that Apply or RunCheck bring about end with it
+	ctx           context.Context //nolint:containedctx // of Run: runs that begin outside of it end with it
 	started       time.Time       // of the first Run; zero before
 	verdicts      [gateCount]verdict
 	draining      bool
@@ -93,7 +93,7 @@ type task struct {
 	run      *run      // in flight
 	hung     bool      // the newest run took as long as it was allowed to
 	again    bool      // asked for during the run: start another when it ends
-	waiters  []chan Result
+	byHand   *run      // in flight because somebody asked for it
 
 	// For people and metrics.
 	history     history
@@ -240,7 +240,6 @@ func (m *Monitor) retire(t *task) {
 		t.run.cancel()
 		t.run.stale = true
 	}
-	t.dismissWaiters()
 }
 
 // SetDraining says whether the node is draining. When it returns, the answers

@@ -29,16 +29,16 @@ func (b *bound) take(hung bool) {
 func (m *Monitor) places(now time.Time) *places {
 	p := &places{all: bound{limit: m.maxConcurrent}, processes: bound{limit: maxProcesses}}
 	for r := range m.inFlight {
-		p.take(r, now)
+		if !r.byHand {
+			p.take(r, now)
+		}
 	}
 	return p
 }
 
-// open reports whether t may be started. Somebody who asks for a run does not
-// wait behind checks that hang.
+// open reports whether t may be started.
 func (p *places) open(t *task) bool {
-	hung := t.hung && len(t.waiters) == 0
-	return p.beginning < maxBeginning && p.all.open(hung) && (!t.check.Process || p.processes.open(hung))
+	return p.beginning < maxBeginning && p.all.open(t.hung) && (!t.check.Process || p.processes.open(t.hung))
 }
 
 // take counts a run. One that has ignored its time limit has no place any more:

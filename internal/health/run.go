@@ -12,32 +12,29 @@ import (
 // run is one execution of a probe.
 type run struct {
 	task    *task
-	epoch   int // of the task at the start; notCounted for a run that was only asked for
+	epoch   int // of the task at the start
 	started time.Time
 	expires time.Time // when it has ignored its time limit
 	process bool      // has a process
 	hung    bool      // has one of the places for checks that hang
 	cancel  context.CancelFunc
-	waiters []chan Result
 	overdue bool // reported as failed already: it ignores its context
 	stale   bool // its task or its Run is gone: the result is nobody's
-}
 
-// notCounted is the epoch of a run whose result decides nothing.
-const notCounted = -1
+	// Of a run that somebody asked for, which the schedule knows nothing of.
+	byHand bool
+	done   chan struct{} // closed when there is a result
+	result Result
+}
 
 // start begins a run of t, which is not running.
 func (m *Monitor) start(t *task, now time.Time) {
 	ctx, cancel := context.WithTimeout(m.ctx, t.check.Timeout)
 	r := &run{
 		task: t, epoch: t.epoch, started: now, expires: now.Add(t.check.Timeout + overrun),
-		process: t.check.Process, hung: t.hung && len(t.waiters) == 0,
-		cancel: cancel, waiters: t.waiters,
+		process: t.check.Process, hung: t.hung, cancel: cancel,
 	}
-	if !t.free {
-		r.epoch = notCounted
-	}
-	t.run, t.again, t.waiters = r, false, nil
+	t.run, t.again = r, false
 	t.advance(now)
 	m.queue.move(t, r.expires)
 	m.inFlight[r] = struct{}{}
@@ -45,13 +42,19 @@ func (m *Monitor) start(t *task, now time.Time) {
 	check := t.check
 	m.workers.Go(func() {
 		defer cancel()
-		err := check.call(ctx)
-		late := ctx.Err() != nil
-		if late {
-			err = check.timedOut(err)
-		}
+		late, err := check.measure(ctx)
 		m.finish(r, err, late)
 	})
+}
+
+// measure runs the probe and words what it found. late says that it ran into its
+// time limit.
+func (c *Check) measure(ctx context.Context) (late bool, err error) {
+	err = c.call(ctx)
+	if ctx.Err() != nil {
+		return true, c.timedOut(err)
+	}
+	return false, err
 }
 
 // call runs the probe and turns a panic into an error: one check with a bug must
@@ -108,7 +111,6 @@ func (m *Monitor) finish(r *run, err error, late bool) {
 		t.run = nil
 	}
 	if r.stale || m.ctx.Err() != nil { // cut short, which says nothing about the check
-		closeAll(r.waiters)
 		return
 	}
 	t.hung = late
@@ -118,7 +120,7 @@ func (m *Monitor) finish(r *run, err error, late bool) {
 	}
 	m.record(r, result, now)
 	switch {
-	case t.again || len(t.waiters) > 0:
+	case t.again:
 		m.queue.move(t, later(now, r.started.Add(minGap)))
 	default:
 		t.advance(now)
@@ -137,19 +139,21 @@ func (m *Monitor) reportOverdue(t *task, now time.Time) {
 			m.log.Warn("probe ignores its time limit", "check", name, "timeout", limit)
 		})
 	}
-	if r.epoch != notCounted {
-		r.epoch = t.epoch // that it still hangs is news of today
-	}
-	m.record(r, Result{
-		At:      r.started,
-		Latency: now.Sub(r.started),
-		// Without the time so far: the text must not change while nothing does.
-		Error: errorLine(t.check.finding(fmt.Sprintf("still running more than %s after its timeout", overrun))),
-	}, now)
+	r.epoch = t.epoch // that it still hangs is news of today
+	m.record(r, t.check.overdue(r, now), now)
 	r.overdue, t.hung = true, true
-	t.answer(Result{At: r.started, Latency: now.Sub(r.started), Error: t.history.newest().Error})
 	t.advance(now)
 	m.queue.move(t, t.due)
+}
+
+// overdue is the result of a run that ignores its time limit. Its text does not
+// say for how long: it must not change while nothing does.
+func (c *Check) overdue(r *run, now time.Time) Result {
+	return Result{
+		At:      r.started,
+		Latency: now.Sub(r.started),
+		Error:   errorLine(c.finding(fmt.Sprintf("still running more than %s after its timeout", overrun))),
+	}
 }
 
 // record enters a result and draws the conclusions.
@@ -164,9 +168,6 @@ func (m *Monitor) record(r *run, result Result, now time.Time) {
 			t.failures++
 		}
 	}
-	answerAll(r.waiters, result)
-	r.waiters = nil
-
 	if r.epoch != t.epoch {
 		return
 	}

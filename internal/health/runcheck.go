@@ -10,65 +10,106 @@ import (
 // ErrUnknownCheck is returned for a name that no check has.
 var ErrUnknownCheck = errors.New("unknown check")
 
-// RunCheck runs the named check at once, beside its schedule, and returns the
-// result of a run that began after the call. The result counts like any other;
-// a check that is blocked is run too, but then its result decides nothing. A
-// failed probe is a Result, not an error: errors are ErrUnknownCheck, the end
-// of ctx, and a Monitor that is not running.
+// maxByHand bounds how many runs that somebody asked for are in flight. They have
+// places of their own: who asks waits for no check that hangs, and no check of the
+// schedule waits for who asks.
+const maxByHand = 8
+
+// RunCheck runs the named check once, now, beside its schedule, and returns the
+// result of a run that began after the call, also for a check that is blocked.
+// The result decides nothing: neither status nor verdict, counters or schedule
+// know of it. Of one check there is at most one such run; others wait for its end.
+//
+// A failed probe is a Result, not an error: errors are ErrUnknownCheck, the end of
+// ctx, which ends the run too, too many such runs, and a Monitor that is not
+// running.
 func (m *Monitor) RunCheck(ctx context.Context, name string) (Result, error) {
-	result, err := m.ask(name)
+	result, err := m.runByHand(ctx, name)
 	if err != nil {
 		return Result{}, fmt.Errorf("run check %q: %w", name, err)
 	}
-	select {
-	case r, ok := <-result:
-		if !ok {
-			return Result{}, fmt.Errorf("run check %q: stopped before it had a result", name)
+	return result, nil
+}
+
+func (m *Monitor) runByHand(ctx context.Context, name string) (Result, error) {
+	for {
+		r, ours, stopped, err := m.startByHand(ctx, name)
+		if err != nil {
+			return Result{}, err
 		}
-		return r, nil
-	case <-ctx.Done():
-		return Result{}, fmt.Errorf("run check %q: %w", name, context.Cause(ctx))
+		select {
+		case <-r.done:
+			switch {
+			case !ours:
+				continue
+			case r.stale:
+				return Result{}, errors.New("stopped before it had a result")
+			}
+			return r.result, nil
+		case <-time.After(time.Until(r.expires)): // it ignores its time limit, and may do so for ever
+			return r.task.check.overdue(r, time.Now()), nil
+		case <-stopped:
+			return Result{}, errors.New("stopped before it had a result")
+		case <-ctx.Done():
+			return Result{}, context.Cause(ctx)
+		}
 	}
 }
 
-// ask enters a waiter for the next run of a check and asks for that run.
-func (m *Monitor) ask(name string) (<-chan Result, error) {
+// startByHand begins a run of a check for somebody who asked, or returns the one
+// that somebody else asked for and that has to end before. stopped is closed when
+// the Monitor stops.
+func (m *Monitor) startByHand(asker context.Context, name string) (r *run, ours bool, stopped <-chan struct{}, err error) {
 	m.mu.Lock()
 	defer m.unlock()
 	t, ok := m.byName[name]
 	if !ok {
-		return nil, ErrUnknownCheck
+		return nil, false, nil, ErrUnknownCheck
 	}
-	if !m.running {
-		return nil, errors.New("the checks are not running")
+	if !m.running || m.ctx.Err() != nil {
+		return nil, false, nil, errors.New("the checks are not running")
 	}
-	waiter := make(chan Result, 1) // never blocks the run that answers it
-	t.waiters = append(t.waiters, waiter)
-	m.schedule(t, time.Now())
-	m.wakeScheduler()
-	return waiter, nil
+	if t.byHand != nil {
+		return t.byHand, false, m.ctx.Done(), nil
+	}
+	now, others := time.Now(), 0
+	for r := range m.inFlight {
+		if r.byHand && now.Before(r.expires) {
+			others++
+		}
+	}
+	if others >= maxByHand {
+		return nil, false, nil, fmt.Errorf("%d checks are being run by hand already: try again when one has ended", others)
+	}
+
+	ctx, cancel := context.WithTimeout(m.ctx, t.check.Timeout)
+	forget := context.AfterFunc(asker, cancel)
+	r = &run{
+		task: t, byHand: true, started: now, expires: now.Add(t.check.Timeout + overrun),
+		cancel: cancel, done: make(chan struct{}),
+	}
+	t.byHand = r
+	m.inFlight[r] = struct{}{}
+	check := t.check
+	m.workers.Go(func() {
+		defer cancel()
+		defer forget()
+		_, err := check.measure(ctx)
+		m.finishByHand(r, err)
+	})
+	return r, true, m.ctx.Done(), nil
 }
 
-// answer gives a result to all who wait for the next run.
-func (t *task) answer(r Result) {
-	answerAll(t.waiters, r)
-	t.waiters = nil
-}
-
-// dismissWaiters tells all who wait for the next run that there is none.
-func (t *task) dismissWaiters() {
-	closeAll(t.waiters)
-	t.waiters = nil
-}
-
-func answerAll(waiters []chan Result, r Result) {
-	for _, w := range waiters {
-		w <- r
+func (m *Monitor) finishByHand(r *run, err error) {
+	m.mu.Lock()
+	defer m.unlock()
+	defer m.wakeScheduler() // or end, which waits for the runs in flight
+	delete(m.inFlight, r)
+	r.task.byHand = nil
+	r.stale = r.stale || m.ctx.Err() != nil
+	r.result = Result{At: r.started, Latency: time.Since(r.started)}
+	if err != nil {
+		r.result.Error = errorLine(err)
 	}
-}
-
-func closeAll(waiters []chan Result) {
-	for _, w := range waiters {
-		close(w)
-	}
+	close(r.done)
 }

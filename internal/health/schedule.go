@@ -85,9 +85,6 @@ func (m *Monitor) end() error {
 	for r := range m.inFlight {
 		r.stale = true
 	}
-	for _, t := range m.tasks {
-		t.dismissWaiters()
-	}
 	m.mu.Unlock()
 
 	timeout := time.NewTimer(stopPatience)
@@ -115,7 +112,7 @@ func (m *Monitor) stuck() []string {
 		names = append(names, r.task.check.Name)
 	}
 	slices.Sort(names)
-	return names
+	return slices.Compact(names) // one may have a run by hand as well
 }
 
 // inputs are what the scheduler sleeps on. One select over all wake channels
@@ -207,7 +204,7 @@ func (m *Monitor) attend(t *task, p *places, now time.Time) bool {
 	switch {
 	case t.run != nil:
 		m.reportOverdue(t, now)
-	case !t.free && len(t.waiters) == 0:
+	case !t.free:
 		t.advance(now)
 		m.queue.move(t, t.due)
 	case p.open(t):

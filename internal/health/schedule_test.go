@@ -191,25 +191,6 @@ func TestDeafProbesGiveUpTheirPlace(t *testing.T) {
 	})
 }
 
-// TestAskingForACheckThatHangs: an operator does not wait behind the others.
-func TestAskingForACheckThatHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var checks []Check
-		for i := range 100 {
-			checks = append(checks, check(fmt.Sprint("hung", i), &target{takes: forever}))
-		}
-		n := launch(t, Config{Checks: checks, MaxConcurrent: 4})
-		after(10 * time.Minute)
-		for _, name := range []string{"hung0", "hung50", "hung99"} {
-			begun := time.Now()
-			result, err := n.RunCheck(t.Context(), name)
-			require.NoError(t, err)
-			require.False(t, result.Passed())
-			require.LessOrEqual(t, time.Since(begun), 4*time.Second, "its own timeout, and that of a run in flight")
-		}
-	})
-}
-
 func TestNoPileUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &target{takes: 7 * time.Second}

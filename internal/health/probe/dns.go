@@ -24,7 +24,7 @@ type DNSConfig struct {
 	// Server is the host:port to ask for exactly Name, and nobody else. Empty
 	// asks as programs on this machine do: /etc/hosts, then the servers of
 	// /etc/resolv.conf with its search list. For CNAME, which programs do not
-	// ask for, it stands for the first of those servers.
+	// ask for, it stands for those servers, one after the other.
 	Server string
 
 	// Expect lists what has to be among the answers: addresses, name:port for
@@ -93,57 +93,86 @@ func (p *dnsProbe) run(ctx context.Context) error {
 	fail := func(seen string, err error) error {
 		return &Error{Kind: "dns", Target: p.cfg.Target(), Seen: seen, Want: p.want, Err: err}
 	}
-	answers, err := p.lookup(ctx)
-	switch {
-	case err != nil:
-		return fail(describeDNS(err), err)
-	case len(answers) == 0:
-		return fail("no such record", nil)
-	}
-	for _, e := range p.expect {
-		if !slices.Contains(answers, e) {
-			return fail("answer "+clean(strings.Join(answers, ", "), maxQuote), nil)
+	// All questions at once, and no waiting for an answer that decides nothing any
+	// more: a name server that is wrong or silent about AAAA does not fail a good A.
+	kinds := dnsTypes[p.cfg.Type]
+	asking, cancel := context.WithCancel(ctx)
+	replies, wait := atOnce(len(kinds), func(i int) ([]string, error) { return p.ask(asking, kinds[i]) })
+	defer wait()
+	defer cancel()
+	var answers []string
+	errs := make([]error, len(kinds))
+	for range kinds {
+		r := <-replies
+		errs[r.i] = r.err
+		if answers = append(answers, r.value...); p.satisfiedBy(answers) {
+			return nil
 		}
 	}
-	return nil
+	// A question that failed may have had the answer that is missing; that there is
+	// no such name or record is an answer.
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil && !isNotFound(err) }); i >= 0 {
+		return fail(describeDNS(errs[i]), errs[i])
+	}
+	if len(answers) > 0 {
+		return fail("answer "+clean(strings.Join(answers, ", "), maxQuote), nil)
+	}
+	if i := slices.IndexFunc(errs, isNotFound); i >= 0 {
+		return fail(describeDNS(errs[i]), errs[i])
+	}
+	return fail("no such record", nil)
 }
 
-// lookup gives the answers in the form of normalAnswer.
-func (p *dnsProbe) lookup(ctx context.Context) ([]string, error) {
-	server := p.cfg.Server
-	if server == "" {
-		if p.cfg.Type != "CNAME" {
-			return p.lookupAsPrograms(ctx)
-		}
-		var err error
-		if server, err = systemServer("/etc/resolv.conf"); err != nil {
-			return nil, err
-		}
+func (p *dnsProbe) satisfiedBy(answers []string) bool {
+	missing := func(e string) bool { return !slices.Contains(answers, e) }
+	return len(answers) > 0 && !slices.ContainsFunc(p.expect, missing)
+}
+
+// ask asks one question and gives the answers in the form of normalAnswer.
+func (p *dnsProbe) ask(ctx context.Context, kind dnsmessage.Type) ([]string, error) {
+	if p.cfg.Server == "" && p.cfg.Type != "CNAME" {
+		return p.askAsPrograms(ctx, kind)
+	}
+	servers, err := p.servers(ctx)
+	if err != nil {
+		return nil, err
 	}
 	name := strings.TrimSuffix(p.cfg.Name, ".") + "."
-	var answers []string
-	for _, kind := range dnsTypes[p.cfg.Type] {
-		resources, err := queryServer(ctx, server, name, kind)
-		if err != nil {
-			return nil, err
-		}
-		answers = append(answers, answersOf(resources, name, kind)...)
-	}
-	return answers, nil
+	resources, err := queryServers(ctx, servers, name, kind)
+	return answersOf(resources, name, kind), err
 }
 
-func (p *dnsProbe) lookupAsPrograms(ctx context.Context) ([]string, error) {
-	resolver := &net.Resolver{PreferGo: true}
+// servers are the addresses of the server to ask: a name may have several.
+func (p *dnsProbe) servers(ctx context.Context) ([]string, error) {
+	if p.cfg.Server == "" {
+		return systemServers("/etc/resolv.conf")
+	}
+	host, port, err := net.SplitHostPort(p.cfg.Server)
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := systemDialer().addresses(ctx, host)
+	servers := make([]string, len(addrs))
+	for i, a := range addrs {
+		servers[i] = net.JoinHostPort(a.String(), port)
+	}
+	return servers, err
+}
+
+func (p *dnsProbe) askAsPrograms(ctx context.Context, kind dnsmessage.Type) ([]string, error) {
 	var answers []string
-	if p.cfg.Type == "SRV" {
-		_, records, err := resolver.LookupSRV(ctx, "", "", p.cfg.Name)
+	if kind == dnsmessage.TypeSRV {
+		_, records, err := (&net.Resolver{PreferGo: true}).LookupSRV(ctx, "", "", p.cfg.Name)
 		for _, r := range records {
 			answers = append(answers, normalName(r.Target)+":"+strconv.Itoa(int(r.Port)))
 		}
 		return answers, err
 	}
-	network := map[string]string{"": "ip", "A": "ip4", "AAAA": "ip6"}[p.cfg.Type]
-	addrs, err := resolver.LookupNetIP(ctx, network, p.cfg.Name)
+	network := "ip4"
+	if kind == dnsmessage.TypeAAAA {
+		network = "ip6"
+	}
+	addrs, err := lookupAddresses(ctx, network, p.cfg.Name)
 	for _, a := range addrs {
 		answers = append(answers, a.Unmap().String())
 	}
@@ -171,6 +200,15 @@ func normalAnswer(kind, s string) (string, error) {
 
 // normalName makes names comparable: DNS ignores case and the final dot.
 func normalName(s string) string { return strings.ToLower(strings.TrimSuffix(s, ".")) }
+
+// isNotFound reports whether a question was answered: there is nothing.
+func isNotFound(err error) bool {
+	if code, ok := errors.AsType[rcodeError](err); ok {
+		return dnsmessage.RCode(code) == dnsmessage.RCodeNameError
+	}
+	e, ok := errors.AsType[*net.DNSError](err)
+	return ok && e.IsNotFound
+}
 
 // describeDNS leaves out the name, which the message has already, and names
 // the server that the system chose.

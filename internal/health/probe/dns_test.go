@@ -1,8 +1,10 @@
 package probe
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -209,21 +211,154 @@ func TestDNSIgnoresForgeries(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestSystemServer(t *testing.T) {
-	for name, tc := range map[string]struct{ conf, want string }{
-		"first of two": {"# comment\nsearch example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\n", "192.0.2.1:53"},
-		"v6":           {"nameserver\t2001:db8::53", "[2001:db8::53]:53"},
-		"none":         {"nameserver\n", "127.0.0.1:53"},
+// TestDNSOneAnswerWillDo: a server that fails one of two questions.
+func TestDNSOneAnswerWillDo(t *testing.T) {
+	const v4, v6 = "192.0.2.1", "2001:db8::1"
+	for name, tc := range map[string]struct {
+		a, aaaa int // the server's code, or silence
+		expect  []string
+		timeout time.Duration
+		says    string
+	}{
+		"both":                         {},
+		"SERVFAIL for AAAA":            {aaaa: dns.RcodeServerFailure},
+		"SERVFAIL for A":               {a: dns.RcodeServerFailure},
+		"NXDOMAIN for AAAA":            {aaaa: dns.RcodeNameError},
+		"silent about AAAA":            {aaaa: silence},
+		"silent about A":               {a: silence},
+		"expected beside a failure":    {aaaa: dns.RcodeServerFailure, expect: []string{v4}},
+		"expected beside silence":      {aaaa: silence, expect: []string{v4}},
+		"both expected":                {expect: []string{v6, v4}},
+		"missing beside a failure":     {aaaa: dns.RcodeRefused, expect: []string{v4, v6}, says: "refused (REFUSED), want " + v4 + " and " + v6},
+		"missing beside silence":       {a: silence, expect: []string{v4}, timeout: 50 * time.Millisecond, says: "timed out, want " + v4},
+		"missing beside no such name":  {aaaa: dns.RcodeNameError, expect: []string{v6}, says: "answer " + v4 + ", want " + v6},
+		"missing":                      {expect: []string{"192.0.2.9"}, says: "answer 192.0.2.1, 2001:db8::1, want 192.0.2.9"},
+		"both fail":                    {a: dns.RcodeServerFailure, aaaa: dns.RcodeRefused, says: "server failure (SERVFAIL), want an address"},
+		"no such name beside failure":  {a: dns.RcodeNameError, aaaa: dns.RcodeRefused, says: "refused (REFUSED), want an address"},
+		"no such name for either type": {a: dns.RcodeNameError, aaaa: dns.RcodeNameError, says: "no such name (NXDOMAIN), want an address"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := systemServer(tempFile(t, []byte(tc.conf)))
+			server := serveUDP(t, func(q *dns.Msg) *dns.Msg {
+				m, code, answer := new(dns.Msg).SetReply(q), tc.a, "x.example. 60 IN A "+v4
+				if q.Question[0].Qtype == dns.TypeAAAA {
+					code, answer = tc.aaaa, "x.example. 60 IN AAAA "+v6
+				}
+				switch code {
+				case silence:
+					return nil
+				case dns.RcodeSuccess:
+					rr, err := dns.NewRR(answer)
+					if err != nil {
+						panic(err)
+					}
+					m.Answer = []dns.RR{rr}
+				default:
+					m.Rcode = code
+				}
+				return m
+			})
+			if tc.timeout == 0 {
+				tc.timeout = patience
+			}
+			p, err := DNS(DNSConfig{Name: "x.example", Server: server, Expect: tc.expect})
+			err = lookFor(t, tc.timeout, p, err)
+			if tc.says == "" {
+				require.NoError(t, err)
+				return
+			}
+			// The answers of the union come in any order.
+			says := strings.ReplaceAll(err.Error(), v6+", "+v4, v4+", "+v6)
+			require.Equal(t, "dns x.example at "+server+": "+tc.says, says)
+		})
+	}
+}
+
+const silence = -1
+
+// serveUDP answers questions over UDP; nil is no answer.
+func serveUDP(t *testing.T, answer func(q *dns.Msg) *dns.Msg) string {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	t.Cleanup(func() { _ = conn.Close(); wg.Wait() })
+	wg.Go(func() {
+		for buf := make([]byte, 512); ; {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			q := new(dns.Msg)
+			if q.Unpack(buf[:n]) != nil {
+				continue
+			}
+			if m := answer(q); m != nil {
+				data, err := m.Pack()
+				if err == nil {
+					_, _ = conn.WriteTo(data, from) // the client may have gone
+				}
+			}
+		}
+	})
+	return conn.LocalAddr().String()
+}
+
+// TestQueryServers: the first that knows decides, and one that is dead, silent or
+// broken does not keep the next one from being asked.
+func TestQueryServers(t *testing.T) {
+	good := serveDNS(t, "x.example. 60 IN CNAME y.example.", "y.example. 60 IN A 192.0.2.1")
+	other := serveDNS(t, "z.example. 60 IN A 192.0.2.1")
+	broken := serveUDP(t, func(q *dns.Msg) *dns.Msg {
+		m := new(dns.Msg).SetReply(q)
+		m.Rcode = dns.RcodeServerFailure
+		return m
+	})
+	silent := serveUDP(t, func(*dns.Msg) *dns.Msg { return nil })
+	dead := deadAddress(t)
+	for name, tc := range map[string]struct {
+		servers []string
+		says    string
+	}{
+		"dead first":    {servers: []string{dead, good}},
+		"broken first":  {servers: []string{broken, good}},
+		"silent first":  {servers: []string{silent, good}},
+		"all at once":   {servers: []string{dead, broken, good}},
+		"a no is a no":  {servers: []string{other, good}, says: "no such name (NXDOMAIN)"},
+		"none, and why": {servers: []string{broken, dead}, says: "server failure (SERVFAIL)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			resources, err := queryServers(ctx, tc.servers, "x.example.", dnsmessage.TypeCNAME)
+			if tc.says != "" {
+				require.EqualError(t, err, tc.says)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, []string{"y.example"}, answersOf(resources, "x.example.", dnsmessage.TypeCNAME))
+		})
+	}
+}
+
+func TestSystemServers(t *testing.T) {
+	for name, tc := range map[string]struct {
+		conf string
+		want []string
+	}{
+		"in order":   {"# comment\nsearch example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\n", []string{"192.0.2.1:53", "192.0.2.2:53"}},
+		"v6":         {"nameserver\t2001:db8::53", []string{"[2001:db8::53]:53"}},
+		"at most 3":  {strings.Repeat("nameserver 192.0.2.1\n", 5), slices.Repeat([]string{"192.0.2.1:53"}, 3)},
+		"none of it": {"nameserver\n", []string{"127.0.0.1:53"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := systemServers(tempFile(t, []byte(tc.conf)))
 			require.NoError(t, err)
 			require.Equal(t, tc.want, got)
 		})
 	}
-	got, err := systemServer("/nonexistent")
+	got, err := systemServers("/nonexistent")
 	require.NoError(t, err)
-	require.Equal(t, "127.0.0.1:53", got)
+	require.Equal(t, []string{"127.0.0.1:53"}, got)
 }
 
 // FuzzParseReply feeds what a server may send: it is either refused, or its

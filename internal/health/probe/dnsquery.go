@@ -20,6 +20,36 @@ import (
 // looks into /etc/hosts first, and for an alias of an alias LookupCNAME gives
 // one or the other by chance. So this file sends the question itself.
 
+// queryServers asks servers in order until one knows, each for its share of the
+// time. Without one, the error is that of the first.
+func queryServers(ctx context.Context, servers []string, name string, kind dnsmessage.Type) ([]dnsmessage.Resource, error) {
+	var first error
+	for i, server := range servers {
+		asking, cancel := share(ctx, len(servers)-i)
+		resources, err := queryServer(asking, server, name, kind)
+		cancel()
+		if err == nil || isNotFound(err) {
+			return resources, err
+		}
+		if first == nil {
+			first = err
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, first
+}
+
+// share gives the first of n an equal part of the time that is left.
+func share(ctx context.Context, n int) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(n))
+}
+
 // queryServer asks a server once and returns its answers, through UDP and, if
 // they do not fit, TCP. A lost datagram is a failed run.
 func queryServer(ctx context.Context, server, name string, kind dnsmessage.Type) ([]dnsmessage.Resource, error) {
@@ -43,7 +73,7 @@ func queryServer(ctx context.Context, server, name string, kind dnsmessage.Type)
 	case err != nil:
 		return nil, err
 	case reply.RCode != dnsmessage.RCodeSuccess:
-		return nil, errors.New(rcodeText(reply.RCode))
+		return nil, rcodeError(reply.RCode)
 	}
 	return reply.Answers, nil
 }
@@ -157,8 +187,11 @@ func answersOf(resources []dnsmessage.Resource, name string, kind dnsmessage.Typ
 	return answers
 }
 
-func rcodeText(code dnsmessage.RCode) string {
-	switch code {
+// A rcodeError is a server's answer that it has none.
+type rcodeError dnsmessage.RCode
+
+func (e rcodeError) Error() string {
+	switch dnsmessage.RCode(e) {
 	case dnsmessage.RCodeNameError:
 		return "no such name (NXDOMAIN)"
 	case dnsmessage.RCodeServerFailure:
@@ -166,21 +199,28 @@ func rcodeText(code dnsmessage.RCode) string {
 	case dnsmessage.RCodeRefused:
 		return "refused (REFUSED)"
 	default:
-		return fmt.Sprintf("response code %d", code)
+		return fmt.Sprintf("response code %d", uint16(e))
 	}
 }
 
-// systemServer gives the first server of resolv.conf(5), which for want of one
-// is this machine.
-func systemServer(resolvConf string) (string, error) {
+// maxServers is how many servers of resolv.conf(5) count.
+const maxServers = 3
+
+// systemServers gives the servers of resolv.conf(5), which for want of one is this
+// machine.
+func systemServers(resolvConf string) ([]string, error) {
 	data, err := os.ReadFile(resolvConf)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err
+		return nil, err
 	}
+	var servers []string
 	for line := range strings.Lines(string(data)) {
-		if f := strings.Fields(line); len(f) >= 2 && f[0] == "nameserver" {
-			return net.JoinHostPort(f[1], "53"), nil
+		if f := strings.Fields(line); len(f) >= 2 && f[0] == "nameserver" && len(servers) < maxServers {
+			servers = append(servers, net.JoinHostPort(f[1], "53"))
 		}
 	}
-	return "127.0.0.1:53", nil
+	if servers == nil {
+		servers = []string{"127.0.0.1:53"}
+	}
+	return servers, nil
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/fleet-agent/fleet-agent/internal/child"
 )
 
 func shell(script string) []string { return []string{"/bin/sh", "-c", script} }
@@ -50,7 +52,7 @@ func TestExec(t *testing.T) {
 		"own PATH":  {cfg: ExecConfig{Command: []string{"a-check"}, Env: map[string]string{"PATH": "/nonexistent:" + dir}}, says: "exec a-check: exit code 7, want exit code 0"},
 		"missing":   {cfg: ExecConfig{Command: []string{"/nonexistent/x"}}, says: "exec /nonexistent/x: not started: no such file or directory, want exit code 0"},
 		"not found": {cfg: ExecConfig{Command: []string{"directory"}, Env: map[string]string{"PATH": dir}}, says: "exec directory: not started: not found in " + dir + ", want exit code 0"},
-		"directory": {cfg: ExecConfig{Command: []string{directory}}, says: "exec " + directory + ": not started: permission denied, want exit code 0"},
+		"directory": {cfg: ExecConfig{Command: []string{directory}}, says: "exec " + directory + ": not started: is a directory, want exit code 0"},
 		"flood": {
 			cfg:  ExecConfig{Command: shell("head -c 10000000 /dev/zero | tr '\\0' x; exit 1")},
 			says: `exec /bin/sh: exit code 1, output "` + strings.Repeat("x", maxQuote-3) + `…", want exit code 0`,
@@ -97,7 +99,7 @@ func TestExecEnvironment(t *testing.T) {
 	require.NoError(t, look(t, p, err))
 	got, err := os.ReadFile(output)
 	require.NoError(t, err)
-	require.Regexp(t, `^PATH=`+defaultPath+`\nOUT=.*\nPIN_FILE=/run/pin\nFLEET_CHECK_RUN=[A-Z2-7]{26}\n$`, string(got))
+	require.Regexp(t, `^PATH=`+child.DefaultPath+`\nOUT=.*\nPIN_FILE=/run/pin\nFLEET_RUN=[A-Z2-7]{26}\n$`, string(got))
 }
 
 // Descriptors: the three standard ones, and that of ls itself.
@@ -233,32 +235,6 @@ func countDescriptors(t *testing.T) int {
 	return len(entries)
 }
 
-func TestParseStat(t *testing.T) {
-	for name, tc := range map[string]struct {
-		stat string
-		want process
-		ok   bool
-	}{
-		"sleep": {
-			"13517 (sleep) S 1 13509 13509 0 -1 4194304 81 0 0 0 0 0 0 0 20 0 1 0 289082 2560000 345", process{started: 289082}, true,
-		},
-		"zombie with an odd name": {
-			"7 (a) R (b) Z 1 7 7 0 -1 4194304 81 0 0 0 0 0 0 0 20 0 1 0 42 0 0", process{started: 42, dead: true}, true,
-		},
-		"kernel thread": {
-			"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0", process{started: 5, kernel: true}, true,
-		},
-		"cut":   {"13517 (sleep) S 1 13509", process{}, false},
-		"empty": {"", process{}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, ok := parseStat(tc.stat)
-			require.Equal(t, tc.ok, ok)
-			require.Equal(t, tc.want, got)
-		})
-	}
-}
-
 func TestExecRefuses(t *testing.T) {
 	for name, tc := range map[string]struct {
 		cfg  ExecConfig
@@ -282,12 +258,5 @@ func BenchmarkExec(b *testing.B) {
 	require.NoError(b, err)
 	for b.Loop() {
 		require.NoError(b, p(b.Context()))
-	}
-}
-
-func BenchmarkRunTag(b *testing.B) {
-	tag := newRunTag()
-	for b.Loop() {
-		tag.kill(os.Getpid())
 	}
 }

@@ -51,7 +51,10 @@ func (p *grpcProbe) run(ctx context.Context) error {
 		return &Error{Kind: "grpc", Target: p.cfg.Target(), Seen: seen, Want: want, Err: err}
 	}
 	// As for HTTP, a transport lives for one request.
-	transport := &http.Transport{Protocols: new(http.Protocols), MaxResponseHeaderBytes: maxHeader, DisableKeepAlives: true}
+	transport := &http.Transport{
+		DialContext: systemDialer().dial, Protocols: new(http.Protocols),
+		MaxResponseHeaderBytes: maxHeader, DisableKeepAlives: true,
+	}
 	defer transport.CloseIdleConnections()
 	url := "http://" + p.cfg.Address
 	transport.Protocols.SetUnencryptedHTTP2(true)

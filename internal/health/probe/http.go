@@ -32,7 +32,8 @@ type HTTPConfig struct {
 	ExpectStatus []StatusRange
 
 	// ExpectBody is a regular expression (RE2) that has to match somewhere in
-	// the first 64 KiB of the body; empty: the body is not read.
+	// the first 64 KiB of the body; empty: the body is not read. The server is
+	// asked for a body without encoding, unless Headers say otherwise.
 	ExpectBody string
 
 	Headers    map[string]string // Host sets the request's host
@@ -139,6 +140,7 @@ func (p *httpProbe) run(ctx context.Context) error {
 		return fail("no request: "+describe(err), p.wantStatus, err)
 	}
 	req.Header.Set("User-Agent", "fleet-agent")
+	req.Header.Set("Accept-Encoding", "identity") // the expression is for the text
 	for name, value := range p.cfg.Headers {
 		if strings.EqualFold(name, "Host") {
 			req.Host = value
@@ -151,6 +153,7 @@ func (p *httpProbe) run(ctx context.Context) error {
 	// only, since over HTTP/2 it would not tell why a server refused our
 	// certificate.
 	transport := &http.Transport{
+		DialContext:            systemDialer().dial,
 		TLSClientConfig:        tlsConfig,
 		DisableKeepAlives:      true,
 		DisableCompression:     true, // the limit on the body is then one on what we hold
@@ -184,14 +187,25 @@ func (p *httpProbe) run(ctx context.Context) error {
 		return nil
 	}
 	want := "a body that matches " + quote(p.cfg.ExpectBody)
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err != nil {
 		return fail(fmt.Sprintf("body broken off after %d bytes: %s", len(data), describe(err)), want, err)
 	}
-	if !p.body.Match(data) {
-		return fail("body "+quote(string(data)), want, nil)
+	cut := len(data) > maxBody
+	if cut {
+		data = data[:maxBody]
 	}
-	return nil
+	if p.body.Match(data) {
+		return nil
+	}
+	seen := "body " + quote(string(data))
+	if encoding := strings.Join(resp.Header.Values("Content-Encoding"), ", "); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		seen = "body encoded as " + quote(encoding) + ", which a check does not undo"
+	}
+	if cut {
+		seen += " (only its first 64 KiB were looked at)"
+	}
+	return fail(seen, want, nil)
 }
 
 // redact writes a URL without its user, query and fragment, which may hold secrets.

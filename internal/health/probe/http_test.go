@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"compress/gzip"
 	"crypto/tls"
 	"io"
 	"net"
@@ -37,6 +38,22 @@ func TestHTTP(t *testing.T) {
 				return
 			}
 		}
+	})
+	mux.HandleFunc("GET /long", func(w http.ResponseWriter, _ *http.Request) { reply(w, strings.Repeat("x", maxBody)+"end") })
+	mux.HandleFunc("GET /limit", func(w http.ResponseWriter, _ *http.Request) { reply(w, strings.Repeat("x", maxBody-3)+"end") })
+	compressed := func(w http.ResponseWriter) {
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		reply(z, "all is well\n")
+		_ = z.Close() // the client may have gone
+	}
+	mux.HandleFunc("GET /gzip", func(w http.ResponseWriter, _ *http.Request) { compressed(w) })
+	mux.HandleFunc("GET /negotiated", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept-Encoding") == "identity" {
+			reply(w, "all is well\n")
+			return
+		}
+		compressed(w) // as RFC 9110, section 12.5.3, allows to who does not care
 	})
 	mux.HandleFunc("GET /short", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
@@ -80,7 +97,17 @@ func TestHTTP(t *testing.T) {
 		"endless body without the match": {
 			cfg: HTTPConfig{URL: "/endless", ExpectBody: "y"},
 			says: `http http://ADDRESS/endless: body "` + strings.Repeat("x", maxQuote-3) +
-				`…", want a body that matches "y"`,
+				`…" (only its first 64 KiB were looked at), want a body that matches "y"`,
+		},
+		"match behind the limit": {
+			cfg:  HTTPConfig{URL: "/long", ExpectBody: "end"},
+			says: `http http://ADDRESS/long: body "` + strings.Repeat("x", maxQuote-3) + `…" (only its first 64 KiB were looked at), want a body that matches "end"`,
+		},
+		"match at the limit":        {cfg: HTTPConfig{URL: "/limit", ExpectBody: "end$"}},
+		"compressed only on demand": {cfg: HTTPConfig{URL: "/negotiated", ExpectBody: "all is well"}},
+		"compressed all the same": {
+			cfg:  HTTPConfig{URL: "/gzip", ExpectBody: "all is well"},
+			says: `http http://ADDRESS/gzip: body encoded as "gzip", which a check does not undo, want a body that matches "all is well"`,
 		},
 		"endless body not asked for": {cfg: HTTPConfig{URL: "/endless"}},
 		"broken body": {

@@ -1,9 +1,6 @@
 package probe
 
-import (
-	"context"
-	"net"
-)
+import "context"
 
 // TCPConfig describes a connection.
 type TCPConfig struct {
@@ -13,13 +10,13 @@ type TCPConfig struct {
 // Target is where the probe looks, as its errors name it.
 func (c TCPConfig) Target() string { return c.Address }
 
-// TCP passes when the address accepts a connection.
+// TCP passes when the address, or any address of its name, accepts a connection.
 func TCP(cfg TCPConfig) (func(ctx context.Context) error, error) {
 	if err := hostPort("address", cfg.Address); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) error {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", cfg.Address)
+		conn, err := systemDialer().dial(ctx, "tcp", cfg.Address)
 		if err != nil {
 			return &Error{Kind: "tcp", Target: cfg.Target(), Seen: describe(err), Want: "a connection", Err: err}
 		}

@@ -78,7 +78,7 @@ func handshake(ctx context.Context, address string, config *tls.Config) (tls.Con
 		config.ServerName, _, _ = net.SplitHostPort(address) // checked by the constructor
 	}
 	verdict := watchVerdict(config)
-	raw, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	raw, err := systemDialer().dial(ctx, "tcp", address)
 	if err != nil {
 		return tls.ConnectionState{}, err
 	}

@@ -1,8 +1,9 @@
-package probe
+package child
 
 import (
 	"bytes"
 	"crypto/rand"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -21,16 +22,19 @@ const (
 	maxEnviron = 2 << 20
 )
 
+// variable is the name of a run's tag in the environment.
+const variable = "FLEET_RUN"
+
 // A runTag marks the environment of a run, and so of all its descendants,
 // whatever their group, session or parent. It is how those that left the group
 // are found. A control group would be surer, but the agent has none to give
 // where systemd did not delegate one; as a subreaper it would have to tell a
-// check's orphans from everybody else's and bury them all.
+// program's orphans from everybody else's and bury them all.
 type runTag string
 
 func newRunTag() runTag { return runTag(rand.Text()) }
 
-func (t runTag) variable() string { return "FLEET_CHECK_RUN=" + string(t) }
+func (t runTag) variable() string { return variable + "=" + string(t) }
 
 // kill sends SIGKILL to every process that carries the tag, until a pass over
 // the process table finds nobody who does or may do so. The leader of the run
@@ -136,4 +140,14 @@ func parseStat(stat string) (p process, ok bool) {
 	p.kernel = bits&flagKernelThread != 0
 	p.dead = fields[state] == "Z" || fields[state] == "X"
 	return p, err == nil
+}
+
+// readBounded reads a file of the kernel's, at most limit bytes of it.
+func readBounded(file string, limit int64) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit))
 }
