@@ -175,7 +175,7 @@ func (b *probeBuilder) heartbeat(check *health.Check, c config.Check) error {
 		}
 	}
 	b.next.heartbeats[check.Fingerprint], b.next.byName[c.Name] = h, h
-	check.Probe, check.Wake, check.Target = h.Probe, h.Wake(), cfg.Target()
+	check.Probe, check.Wake, check.Forget, check.Target = h.Probe, h.Wake(), h.Forget, cfg.Target()
 	return nil
 }
 
