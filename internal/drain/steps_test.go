@@ -335,9 +335,9 @@ type fakeUnits struct {
 	stopFor map[string]time.Duration // how long a unit takes to stop
 	upAfter map[string]time.Duration // how long a member takes to start; its target does not wait for it
 	upAt    map[string]time.Time
-	ends    map[string]string        // the result that it ends with; none: success
-	loose   map[string]bool          // members that the target's job does not wait for
-	fails   map[string]error         // by call
+	ends    map[string]string // the result that it ends with; none: success
+	loose   map[string]bool   // members that the target's job does not wait for
+	fails   map[string]error  // by call
 	stopAt  map[string]time.Time
 	calls   []string
 }

@@ -280,7 +280,6 @@ func (m *Monitor) report(now time.Time) *Report {
 		ReadyState:  m.verdicts[gateReady].state,
 		Draining:    m.draining || m.cordoned,
 		Maintenance: m.maintenance,
-		Holding:     m.hold && m.verdicts[gateHealth].state == Healthy,
 		Returning:   m.returning(),
 		Checks:      make([]CheckReport, len(m.tasks)),
 		Roots:       m.roots(),

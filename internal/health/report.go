@@ -25,9 +25,6 @@ type Report struct {
 	ReadyState  State // of the checks that gate /readyz
 	Draining    bool  // or cordoned
 	Maintenance bool
-	// Holding says that State is healthy because it was when a drain began: that
-	// is held during the drain and on the way back from it.
-	Holding bool
 	// Returning names the checks that the way back to service waits for: those
 	// that gate something and have not passed since the node was out of service.
 	// Empty when the node is not on its way back.

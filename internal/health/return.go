@@ -81,6 +81,18 @@ func (m *Monitor) back(now time.Time) {
 	m.wakeScheduler()
 }
 
+// Held reports whether /healthz says healthy whatever the checks find, because of
+// a drain, and when the way back from it began; zero while the drain lasts.
+func (m *Monitor) Held() (held bool, since time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	held = m.hold && m.verdicts[gateHealth].state == Healthy
+	if held && !m.draining {
+		since = m.graceFrom
+	}
+	return held, since
+}
+
 // HoldHealthy says, before Run and with SetDraining, that the node was healthy
 // when the drain began that the agent was restarted in.
 func (m *Monitor) HoldHealthy() {

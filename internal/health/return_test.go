@@ -178,9 +178,12 @@ func TestBackFromADrain(t *testing.T) {
 					}
 					require.Equal(t, look.answers, n.codes(), "%s after the undrain", look.at)
 					r := n.Report()
-					require.Equal(t, r.ReadyState == Starting || r.Holding, len(r.Returning) > 0)
+					held, since := n.Held()
+					require.Equal(t, r.ReadyState == Starting || held, len(r.Returning) > 0)
+					require.Equal(t, held, since.Equal(begin))
 				}
-				require.False(t, n.Report().Holding, "the hold ends")
+				held, _ := n.Held()
+				require.False(t, held, "the hold ends")
 			})
 		})
 	}
