@@ -31,6 +31,9 @@ func suggestions(self string, s *control.Status) []suggestion {
 		if name, ok := firstWith(s.Health, checkFailing); ok {
 			return []suggestion{{self + " explain " + name, "why it does not pass"}}
 		}
+		if len(s.Health.Returning) > 0 {
+			return []suggestion{{self + " status --wait-for serving", "wait for the return to service"}}
+		}
 		return []suggestion{{self + " status --wait-for serving", "wait for the first verdict"}}
 	case control.StateDegraded, control.StateUnhealthy:
 		name, ok := firstWith(s.Health, checkFailing)

@@ -202,6 +202,7 @@ func (a *Agent) newDrain() error {
 		flags:       newFlags(conf.RunDir),
 		setDraining: a.monitor.SetDraining, setCordoned: a.monitor.SetCordoned, setMaintenance: a.monitor.SetMaintenance,
 		healthy: func() bool { return a.monitor.Report().State == health.Healthy },
+		held:    a.monitor.Held,
 	}
 	a.runner, err = drain.New(drain.Config{
 		Plan:       plan,
@@ -303,6 +304,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // core is what decides; the rest of Run connects it with the world.
 func (a *Agent) core() []service {
 	return []service{
+		{"held health", a.restored(a.keepHold)},
 		{"checks", a.restored(a.monitor.Run)},
 		{"notifications", a.restored(a.herald.Run)}, // stops after what it tells of
 		{"coordinator", a.restored(a.coordinator.Run)},
@@ -316,14 +318,17 @@ func (a *Agent) core() []service {
 // of service when the last agent ended, as far as the run directory knows.
 func (a *Agent) closeGate() {
 	a.flag = a.gate.flags.find(drainFlag, drain.MaxFlag)
+	held := a.gate.flags.find(healthFlag, maxMoment)
 	if a.flag.raised {
 		if a.flag.err != nil {
 			a.logger.Error("drain flag cannot be read: out of service until no event asks for a drain", "err", a.flag.err)
 		}
-		if a.gate.flags.find(healthFlag, 0).raised {
+		if held.raised {
 			a.monitor.HoldHealthy()
 		}
 		a.gate.stayClosed()
+	} else if held.raised {
+		a.monitor.HoldReturning(backSince(held.text))
 	}
 	if a.gate.flags.find(cordonFlag, 0).raised {
 		if err := a.gate.setCordon(true); err != nil {

@@ -175,7 +175,7 @@ func (b *probeBuilder) heartbeat(check *health.Check, c config.Check) error {
 		}
 	}
 	b.next.heartbeats[check.Fingerprint], b.next.byName[c.Name] = h, h
-	check.Probe, check.Wake, check.Target = h.Probe, h.Wake(), cfg.Target()
+	check.Probe, check.Wake, check.Forget, check.Target = h.Probe, h.Wake(), h.Forget, cfg.Target()
 	return nil
 }
 
@@ -293,7 +293,7 @@ func unavailable(err error) error {
 }
 
 // UnitState implements drain.Units.
-func (u drainUnits) UnitState(ctx context.Context, name string) (active, sub, result string, err error) {
+func (u drainUnits) UnitState(ctx context.Context, name string) (drain.UnitState, error) {
 	s, err := u.Manager.UnitState(ctx, name)
-	return s.ActiveState, s.SubState, s.Result, err
+	return drain.UnitState{Active: s.ActiveState, Sub: s.SubState, Result: s.Result, Job: s.Job}, err
 }

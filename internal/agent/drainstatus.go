@@ -14,7 +14,7 @@ func (a *Agent) drainStatus() *control.Drain {
 	d := &control.Drain{
 		ID: s.DrainID, Phase: string(s.Phase), Joined: []control.Cause{}, Steps: []control.Step{},
 		StartedAt: s.StartedAt, EndedAt: timeOrNil(s.EndedAt), Deadline: timeOrNil(s.Deadline),
-		Error: s.Error, Resumed: s.Resumed,
+		Error: s.Error, Resumed: s.Resumed, Starting: s.Starting,
 	}
 	for i, c := range s.Causes {
 		if i == 0 {

@@ -61,6 +61,22 @@ func (f *flags) lower(name string) error {
 	return nil
 }
 
+// keep makes a flag hold text, or removes it when text is nil. It does nothing
+// when that is how it was left.
+func (f *flags) keep(name string, text []byte) error {
+	f.mu.Lock()
+	want, known := f.want[name]
+	left := known && same(want, text) && !f.todo[name] && f.errs[name] == nil
+	f.mu.Unlock()
+	if left {
+		return nil
+	}
+	if text == nil {
+		return f.lower(name)
+	}
+	return f.raise(name, text)
+}
+
 func (f *flags) set(name string, text []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

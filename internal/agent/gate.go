@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/drain"
 )
@@ -17,8 +18,9 @@ const (
 	// cordonFlag and maintenanceFlag are the agent's own memory over a restart.
 	cordonFlag      = "cordoned"
 	maintenanceFlag = "maintenance"
-	// healthFlag is there while a drain lasts that began on a healthy node:
-	// /healthz goes on to say so, over a restart of the agent too.
+	// healthFlag is there while a healthy /healthz is held, over a restart of the
+	// agent too: empty during the drain, and with the moment in it from when on
+	// evidence counts on the way back.
 	healthFlag = "drained-healthy"
 )
 
@@ -30,6 +32,7 @@ type gate struct {
 	// Of the health monitor; they take effect before they return.
 	setDraining, setCordoned, setMaintenance func(bool)
 	healthy                                  func() bool
+	held                                     func() (held bool, since time.Time)
 
 	mu                         sync.Mutex
 	drain, cordon, maintenance bool
@@ -43,7 +46,7 @@ func (g *gate) setDrain(flag *drain.Flag) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if flag == nil {
-		if g.failed = errors.Join(g.flags.lower(drainFlag), g.flags.lower(healthFlag)); g.failed != nil {
+		if g.failed = g.flags.lower(drainFlag); g.failed != nil {
 			return g.failed
 		}
 		g.drain = false

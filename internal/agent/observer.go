@@ -136,6 +136,8 @@ func (a *Agent) nodeState() (control.State, string) {
 			return control.StateMaintenance, strings.TrimSpace("until " + m.Until.UTC().Format("15:04:05 MST") + " " + m.Reason)
 		}
 		return control.StateMaintenance, ""
+	case len(report.Returning) > 0:
+		return control.StateStarting, returningReason(report.Returning)
 	case report.State == health.Starting || report.ReadyState == health.Starting:
 		return control.StateStarting, "waiting for the first results of the checks"
 	case !report.Ready() || report.State != health.Healthy:
@@ -157,6 +159,9 @@ func drainState(d *control.Drain) (control.State, string) {
 	case drain.PhaseFailed:
 		return control.StateDraining, "the drain failed: " + d.Error
 	case drain.PhaseUndraining:
+		if len(d.Starting) > 0 {
+			return control.StateDraining, returningReason(d.Starting)
+		}
 		return control.StateDraining, "returning to service"
 	case drain.PhaseSettling:
 		return control.StateDraining, why + ", traffic settles"
@@ -187,15 +192,26 @@ func causeText(c control.Cause) string {
 
 // rootsReason names the checks that fail, but not a hundred of them.
 func rootsReason(roots []string) string {
-	const most = 5
-	switch n := len(roots); {
-	case n == 0:
+	switch len(roots) {
+	case 0:
 		return ""
-	case n == 1:
+	case 1:
 		return "check " + roots[0] + " fails"
-	case n > most:
-		return fmt.Sprintf("checks %s and %d more fail", strings.Join(roots[:most], ", "), n-most)
 	default:
-		return "checks " + strings.Join(roots, ", ") + " fail"
+		return "checks " + someOf(roots) + " fail"
 	}
+}
+
+// returningReason names the units or the checks that the way back waits for.
+func returningReason(names []string) string {
+	return "returning: waiting for " + someOf(names)
+}
+
+// someOf lists names, but not a hundred of them.
+func someOf(names []string) string {
+	const most = 5
+	if n := len(names); n > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), n-most)
+	}
+	return strings.Join(names, ", ")
 }

@@ -36,7 +36,7 @@ func (o *controlOps) Status() control.Status {
 		State: state, Reason: reason, Since: since,
 		Health: control.Health{
 			State: string(report.State), Ready: report.Ready(), Live: a.live.alive(),
-			Checks: []control.Check{}, Roots: append([]string{}, report.Roots...),
+			Checks: []control.Check{}, Roots: append([]string{}, report.Roots...), Returning: report.Returning,
 		},
 		Events:      a.eventList(),
 		Drain:       a.drainStatus(),

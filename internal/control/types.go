@@ -38,7 +38,7 @@ type State string
 // The states of a node. When several apply, the last one in this list that does
 // is reported.
 const (
-	StateStarting    State = "starting"    // no verdict yet
+	StateStarting    State = "starting"    // no verdict yet, or none since the node was out of service
 	StateServing     State = "serving"     // healthy and ready
 	StateDegraded    State = "degraded"    // serving, with failing checks of severity warning
 	StateUnhealthy   State = "unhealthy"   // a gating check does not pass
@@ -83,6 +83,9 @@ type Health struct {
 	Checks []Check `json:"checks"`
 	// Roots names the failing checks that nothing else explains.
 	Roots []string `json:"roots"`
+	// Returning names the checks that have yet to pass since the node was out of
+	// service; absent when it is not on its way back.
+	Returning []string `json:"returning,omitempty"`
 }
 
 // Check is one check as of now.
@@ -132,6 +135,9 @@ type Drain struct {
 	Error     string     `json:"error,omitempty"`
 	Resumed   bool       `json:"resumed,omitempty"` // taken up again after a restart of the agent
 	Steps     []Step     `json:"steps"`
+	// Starting names the units that an undrain has started and that are not up
+	// yet: the node stays unready meanwhile.
+	Starting []string `json:"starting,omitempty"`
 }
 
 // Cause says why a node drains.

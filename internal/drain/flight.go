@@ -38,6 +38,7 @@ type flight struct {
 	cancel                   context.CancelCauseFunc // nil until driven
 	undraining               bool
 	undrainBy, undrainReason string
+	starting                 []string // units that the undrain started and that are not up
 }
 
 // stepState is a step of a flight.

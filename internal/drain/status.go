@@ -34,6 +34,8 @@ type Status struct {
 	// that only its flag told so.
 	Resumed, Believed bool
 	Steps             []StepProgress
+	// Starting names the units that an undrain has started and waits for.
+	Starting []string
 }
 
 // StepProgress is one step of a Status.
@@ -61,6 +63,7 @@ func (r *Runner) Status() Status {
 		StartedAt: f.startedAt.Round(0), EndedAt: f.endedAt.Round(0),
 		NotBefore: f.notBefore.Round(0), Deadline: f.deadline.Round(0),
 		Error: f.failure, Resumed: f.resumed, Believed: f.believed,
+		Starting: f.starting,
 	}
 	if s.Error == "" && f.cordonErr != nil {
 		s.Error = "cordon: " + f.cordonErr.Error()

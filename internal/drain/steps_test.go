@@ -346,9 +346,11 @@ func TestWebhookStepKeepsItsSecretsAndItsTime(t *testing.T) {
 type fakeUnits struct {
 	members []string
 	stopFor map[string]time.Duration // how long a unit takes to stop
-	ends    map[string]string        // the result that it ends with; none: success
-	loose   map[string]bool          // members that the target's job does not wait for
-	fails   map[string]error         // by call
+	upAfter map[string]time.Duration // how long a member takes to start; its target does not wait for it
+	upAt    map[string]time.Time
+	ends    map[string]string // the result that it ends with; none: success
+	loose   map[string]bool   // members that the target's job does not wait for
+	fails   map[string]error  // by call
 	stopAt  map[string]time.Time
 	calls   []string
 }
@@ -380,6 +382,14 @@ func (f *fakeUnits) StartUnit(ctx context.Context, name string) error {
 	if err := f.fails["start "+name]; err != nil {
 		return err
 	}
+	if f.upAt == nil {
+		f.upAt = map[string]time.Time{}
+	}
+	for member, d := range f.upAfter {
+		if f.upAt[member].IsZero() {
+			f.upAt[member] = time.Now().Add(d)
+		}
+	}
 	return pause(ctx, f.stopFor[name])
 }
 
@@ -392,25 +402,32 @@ func (f *fakeUnits) Members(context.Context, string) ([]string, error) {
 	return f.members, f.fails["members"]
 }
 
-func (f *fakeUnits) UnitState(ctx context.Context, name string) (active, sub, result string, err error) {
+func (f *fakeUnits) UnitState(ctx context.Context, name string) (UnitState, error) {
 	if ctx.Err() != nil {
-		return "", "", "", ctx.Err()
+		return UnitState{}, ctx.Err()
 	}
 	at, stopping := f.stopAt[name]
-	result = f.ends[name]
+	result := f.ends[name]
+	up, starting := f.upAt[name]
 	switch {
 	case f.fails["state "+name] != nil:
-		return "", "", "", f.fails["state "+name]
+		return UnitState{}, f.fails["state "+name]
 	case result == "before":
-		return "failed", "failed", "exit-code", nil
-	case !stopping:
-		return "active", "running", "success", nil
+		return UnitState{Active: "failed", Sub: "failed", Result: "exit-code"}, nil
+	case starting && time.Until(up) > second: // its job waits for others
+		return UnitState{Active: "inactive", Sub: "dead", Result: "success", Job: true}, nil
+	case starting && time.Now().Before(up): // as between two tries of Restart=
+		return UnitState{Active: "activating", Sub: "auto-restart", Result: "success"}, nil
+	case starting && result != "":
+		return UnitState{Active: "failed", Sub: "failed", Result: result}, nil
+	case starting || !stopping:
+		return UnitState{Active: "active", Sub: "running", Result: "success"}, nil
 	case time.Now().Before(at):
-		return "deactivating", "stop-sigterm", "success", nil
+		return UnitState{Active: "deactivating", Sub: "stop-sigterm", Result: "success"}, nil
 	case result != "":
-		return "failed", "failed", result, nil
+		return UnitState{Active: "failed", Sub: "failed", Result: result}, nil
 	default:
-		return "inactive", "dead", "success", nil
+		return UnitState{Active: "inactive", Sub: "dead", Result: "success"}, nil
 	}
 }
 

@@ -24,10 +24,18 @@ type Units interface {
 	// Members returns the units that stop when the target is stopped: those
 	// that are PartOf= it.
 	Members(ctx context.Context, target string) ([]string, error)
-	// UnitState returns ActiveState, SubState and Result; Result is empty for
-	// types of unit that have none.
-	UnitState(ctx context.Context, name string) (active, sub, result string, err error)
+	UnitState(ctx context.Context, name string) (UnitState, error)
 }
+
+// UnitState is what systemd says of a unit.
+type UnitState struct {
+	Active, Sub string // ActiveState and SubState
+	Result      string // of its last end; empty for types of unit that have none
+	Job         bool   // a job of the unit is queued or runs
+}
+
+// String is how messages tell a state.
+func (s UnitState) String() string { return fmt.Sprintf("%s (%s)", s.Active, s.Sub) }
 
 const (
 	// unitEvery is the time between two looks at units that are stopping.
@@ -100,6 +108,14 @@ func (s targetStep) Undo(ctx context.Context) error { return startUnit(ctx, s.un
 
 func (s targetStep) undoneBy() string { return s.name }
 
+func (s targetStep) starts(ctx context.Context) (Units, []string, error) {
+	if s.units == nil {
+		return nil, nil, errNoUnits
+	}
+	members, err := s.units.Members(ctx, s.name)
+	return s.units, members, err
+}
+
 type unitStep struct {
 	units Units
 	name  string
@@ -128,6 +144,13 @@ func (s unitStep) Undo(ctx context.Context) error { return startUnit(ctx, s.unit
 
 func (s unitStep) undoneBy() string { return s.name }
 
+func (s unitStep) starts(context.Context) (Units, []string, error) {
+	if s.units == nil {
+		return nil, nil, errNoUnits
+	}
+	return s.units, []string{s.name}, nil
+}
+
 // undoneBy returns the unit that Undo of a step starts; empty when it is another
 // kind of step.
 func undoneBy(step Step) string {
@@ -152,7 +175,7 @@ func startUnit(ctx context.Context, units Units, name string) error {
 func stopUnits(ctx context.Context, units Units, name string, members []string) error {
 	watched := members[:0:0]
 	for _, m := range members {
-		if active, _, _, err := units.UnitState(ctx, m); err != nil || !ended(active) {
+		if s, err := units.UnitState(ctx, m); err != nil || !ended(s.Active) {
 			watched = append(watched, m)
 		}
 	}
@@ -181,14 +204,14 @@ type look struct {
 func inspect(ctx context.Context, units Units, names []string) look {
 	var l look
 	for _, name := range names {
-		active, sub, result, err := units.UnitState(ctx, name)
+		s, err := units.UnitState(ctx, name)
 		switch {
 		case err != nil:
 			l.failed = append(l.failed, fmt.Errorf("look at %s: %w", name, err))
-		case !ended(active):
+		case !ended(s.Active):
 			l.running = append(l.running, name)
-		case active == "failed" || (result != "" && result != "success"):
-			l.failed = append(l.failed, fmt.Errorf("%s did not stop well: %s (%s), result %s", name, active, sub, result))
+		case s.Active == "failed" || (s.Result != "" && s.Result != "success"):
+			l.failed = append(l.failed, fmt.Errorf("%s did not stop well: %s, result %s", name, s, s.Result))
 		}
 	}
 	return l
@@ -275,8 +298,8 @@ func (s hookStep) Run(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	if active, sub, result, serr := s.units.UnitState(ctx, s.unit); serr == nil && result != "" {
-		return fmt.Errorf("start %s: %w: %s (%s), result %s", s.unit, err, active, sub, result)
+	if state, serr := s.units.UnitState(ctx, s.unit); serr == nil && state.Result != "" {
+		return fmt.Errorf("start %s: %w: %s, result %s", s.unit, err, state, state.Result)
 	}
 	return fmt.Errorf("start %s: %w", s.unit, err)
 }

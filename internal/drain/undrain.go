@@ -22,7 +22,9 @@ const (
 // cordon. A second call waits for the first.
 //
 // The error joins what could not be taken back, which does not keep the node out
-// of service: health checks tell whether it can serve. ErrInterrupted means that
+// of service: health checks tell whether it can serve. What a check has seen counts
+// when it was seen after the units were up that the steps started, for which
+// Undrain waits, within a bound, before it lifts the cordon. ErrInterrupted means that
 // ctx ended first, and ErrSuperseded that a new drain did not wait; the cordon
 // stays then.
 func (r *Runner) Undrain(ctx context.Context, by, reason string) error {
@@ -88,6 +90,7 @@ func (r *Runner) undo(ctx context.Context, f *flight) error {
 	<-f.done // soon: its context has ended, and what goes on is abandoned
 
 	var errs []error
+	var started []starter
 	if r.cfg.Release != nil {
 		if err := r.cfg.Release(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("let workloads start: %w", err))
@@ -98,6 +101,9 @@ func (r *Runner) undo(ctx context.Context, f *flight) error {
 	takeBack := func(name string, step Undoer, forget func()) {
 		if ctx.Err() != nil {
 			return
+		}
+		if s, ok := step.(starter); ok {
+			started = append(started, s)
 		}
 		sctx, cancel := context.WithTimeout(withBrief(ctx, f.brief(patience)), undoLimit)
 		err := step.Undo(sctx)
@@ -128,6 +134,7 @@ func (r *Runner) undo(ctx context.Context, f *flight) error {
 			takeBack(f.steps[i].Name, step, func() { f.steps[i].began = false })
 		}
 	}
+	r.awaitStarted(ctx, f, started)
 	if cause := context.Cause(ctx); cause != nil {
 		if errors.Is(cause, ErrSuperseded) {
 			return fmt.Errorf("undrain: %w", ErrSuperseded)

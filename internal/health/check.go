@@ -12,8 +12,18 @@ import (
 
 // A Probe measures one thing once; nil means passing. It must return soon
 // after ctx is done. The schedule never runs it twice at once, but RunCheck may run
-// it beside the schedule.
+// it beside the schedule. An error that is Undecided is neither a pass nor a
+// failure: there is nothing to judge yet.
 type Probe func(ctx context.Context) error
+
+// undecided reports whether a probe could not tell yet.
+func undecided(err error) bool {
+	u, ok := errors.AsType[interface {
+		error
+		Undecided() bool
+	}](err)
+	return ok && u.Undecided()
+}
 
 // Status is what a check is known to be.
 type Status string
@@ -69,6 +79,10 @@ type Check struct {
 	// Wake asks for a run at once with every receive; nil for checks that
 	// are only polled. Closing it ends the asking.
 	Wake <-chan struct{}
+	// Forget tells a probe that remembers what others told it that nothing from
+	// before since counts any more; nil for probes that look anew each time. It
+	// must be cheap and must not call the Monitor.
+	Forget func(since time.Time)
 
 	Interval time.Duration // from start to start; over 0
 	Timeout  time.Duration // of one run; over 0

@@ -51,8 +51,28 @@
 // /readyz answers 503 whatever the verdict. /healthz goes on as it was, and while
 // draining a healthy verdict of /healthz is held: the drain stops the workloads
 // that checks look at, and an Unhealthy node would be replaced in the middle of
-// it. When the drain is undone, every check that does not pass is undecided again
-// and run at once.
+// it.
+//
+// # The way back
+//
+// Ready is said only on evidence that was gathered after the last time that the
+// node was out of service. Whenever a drain, a cordon or maintenance ends, the
+// verdict of /readyz is starting again, every check is run at once, a run that is
+// in flight is cut short, and only passes of runs that began since count for
+// /readyz. A probe that remembers, a heartbeat, is told to forget.
+//
+// A drain has stopped workloads, so after one the checks are undecided as well,
+// and start_grace begins anew. A /healthz that was held goes on to be, until it
+// would no longer be starting if it had started then:
+//
+//	 healthy,  the drain ends   held, for as long as a gating check   every one
+//	 held in ------------------> is undecided, or does not pass and --------> healthy
+//	the drain                    start_grace runs                     passes
+//	                                            |
+//	                                            +---------> unhealthy
+//
+// A cordon and maintenance touch no workload: the checks have looked at running
+// ones all along, and what they know, fail_after with it, still decides /healthz.
 //
 // # How many at once
 //

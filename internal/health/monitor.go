@@ -56,10 +56,13 @@ type Monitor struct {
 	running       bool
 	ctx           context.Context //nolint:containedctx // of Run: runs that begin outside of it end with it
 	started       time.Time       // of the first Run; zero before
+	graceFrom     time.Time       // when start_grace began; zero before Run
 	verdicts      [gateCount]verdict
 	draining      bool
 	cordoned      bool
 	maintenance   bool
+	hold          bool // a healthy verdict of /healthz stays; see return.go
+	returns       int  // how often the node has come back to service
 	changed       chan struct{}
 	notes         []func() // log lines to write once mu is released
 }
@@ -83,6 +86,7 @@ type task struct {
 	failure     string   // the same while the status is failing, else ""
 	blockedBy   []string // failing checks
 	decided     bool     // had a status other than unknown once
+	passedIn    int      // Monitor.returns of the newest run that passed
 	free        bool     // every dependency is passing
 	epoch       int      // results of runs from an earlier epoch do not count
 
@@ -242,67 +246,6 @@ func (m *Monitor) retire(t *task) {
 	}
 }
 
-// SetDraining says whether the node is draining. When it returns, the answers
-// say so. While it does, a healthy /healthz stays so: the drain stops what the
-// checks look at, and a node that leaves in order is not to be repaired. When it
-// ends, what did not pass meanwhile is looked at again, and decides when it has a
-// result.
-func (m *Monitor) SetDraining(on bool) {
-	m.mu.Lock()
-	defer m.unlock()
-	if m.draining == on {
-		return
-	}
-	m.draining = on
-	if !on {
-		m.lookAgain(time.Now())
-	}
-	m.publish()
-}
-
-// lookAgain forgets what checks found that do not pass, and runs them at once.
-// The verdicts stay what they are until there are results. The caller holds m.mu.
-func (m *Monitor) lookAgain(now time.Time) {
-	for _, t := range m.tasks {
-		if t.status == Passing {
-			continue
-		}
-		t.tracker = tracker{}
-		t.epoch++
-		t.decided = false
-		m.schedule(t, now)
-	}
-	m.settle(now)
-	m.judge(now)
-	m.wakeScheduler()
-}
-
-// HoldHealthy says, before Run and with SetDraining, that the node was healthy
-// when the drain began that the agent was restarted in.
-func (m *Monitor) HoldHealthy() {
-	m.mu.Lock()
-	defer m.unlock()
-	m.verdicts[gateHealth] = verdict{Healthy, time.Now()}
-	m.publish()
-}
-
-// SetCordoned says whether the node is to be unready and nothing else: no
-// workload is stopped, and nothing is held.
-func (m *Monitor) SetCordoned(on bool) { m.setUnready(&m.cordoned, on) }
-
-// SetMaintenance says whether the node is in maintenance. When it returns, the
-// answers say so.
-func (m *Monitor) SetMaintenance(on bool) { m.setUnready(&m.maintenance, on) }
-
-func (m *Monitor) setUnready(why *bool, on bool) {
-	m.mu.Lock()
-	defer m.unlock()
-	if *why != on {
-		*why = on
-		m.publish()
-	}
-}
-
 // Changed returns a channel that is closed when the report next differs in
 // anything but times and latencies. Take the channel before the Report, so
 // that no change falls between them.
@@ -336,6 +279,7 @@ func (m *Monitor) report(now time.Time) *Report {
 		ReadyState:  m.verdicts[gateReady].state,
 		Draining:    m.draining || m.cordoned,
 		Maintenance: m.maintenance,
+		Returning:   m.returning(),
 		Checks:      make([]CheckReport, len(m.tasks)),
 		Roots:       m.roots(),
 	}

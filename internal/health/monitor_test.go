@@ -285,7 +285,12 @@ func TestDrainingAndMaintenance(t *testing.T) {
 			require.False(t, n.Report().Ready())
 			require.Equal(t, Healthy, n.Report().State)
 			set(false)
+			require.Equal(t, [2]int{200, 503}, n.codes(), name+": nothing has been seen since")
+			require.Equal(t, []string{"a"}, n.Report().Returning)
+			after(0)
 			require.Equal(t, [2]int{200, 200}, n.codes(), name)
+			require.Empty(t, n.Report().Returning)
+			after(time.Second)
 		}
 		n.SetDraining(true)
 		n.SetMaintenance(true)

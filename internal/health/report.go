@@ -25,6 +25,10 @@ type Report struct {
 	ReadyState  State // of the checks that gate /readyz
 	Draining    bool  // or cordoned
 	Maintenance bool
+	// Returning names the checks that the way back to service waits for: those
+	// that gate something and have not passed since the node was out of service.
+	// Empty when the node is not on its way back.
+	Returning []string
 
 	// Checks are in dependency order: a check comes after what it depends on.
 	Checks []CheckReport

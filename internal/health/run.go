@@ -13,6 +13,7 @@ import (
 type run struct {
 	task    *task
 	epoch   int // of the task at the start
+	returns int // of the Monitor at the start
 	started time.Time
 	expires time.Time // when it has ignored its time limit
 	process bool      // has a process
@@ -20,6 +21,7 @@ type run struct {
 	cancel  context.CancelFunc
 	overdue bool // reported as failed already: it ignores its context
 	stale   bool // its task or its Run is gone: the result is nobody's
+	cut     bool // cut short in favour of one that begins later
 
 	// Of a run that somebody asked for, which the schedule knows nothing of.
 	byHand bool
@@ -31,7 +33,7 @@ type run struct {
 func (m *Monitor) start(t *task, now time.Time) {
 	ctx, cancel := context.WithTimeout(m.ctx, t.check.Timeout)
 	r := &run{
-		task: t, epoch: t.epoch, started: now, expires: now.Add(t.check.Timeout + overrun),
+		task: t, epoch: t.epoch, returns: m.returns, started: now, expires: now.Add(t.check.Timeout + overrun),
 		process: t.check.Process, hung: t.hung, cancel: cancel,
 	}
 	t.run, t.again = r, false
@@ -113,12 +115,20 @@ func (m *Monitor) finish(r *run, err error, late bool) {
 	if r.stale || m.ctx.Err() != nil { // cut short, which says nothing about the check
 		return
 	}
+	if r.cut {
+		m.queue.move(t, later(now, r.started.Add(minGap)))
+		return
+	}
 	t.hung = late
 	result := Result{At: r.started, Latency: now.Sub(r.started)}
 	if err != nil {
 		result.Error = errorLine(err)
 	}
-	m.record(r, result, now)
+	if undecided(err) {
+		t.history.add(result)
+	} else {
+		m.record(r, result, now)
+	}
 	switch {
 	case t.again:
 		m.queue.move(t, later(now, r.started.Add(minGap)))
@@ -171,15 +181,17 @@ func (m *Monitor) record(r *run, result Result, now time.Time) {
 	if r.epoch != t.epoch {
 		return
 	}
-	before, failure := t.tracker.status, t.lastFailure
+	before, failure, passedIn := t.tracker.status, t.lastFailure, t.passedIn
 	t.tracker.add(result.Passed(), t.check.FailAfter, t.check.PassAfter)
-	if !result.Passed() {
+	if result.Passed() {
+		t.passedIn = r.returns
+	} else {
 		t.lastFailure = result.Error
 	}
-	if t.tracker.status == before && t.lastFailure == failure {
+	if t.tracker.status == before && t.lastFailure == failure && t.passedIn == passedIn {
 		return // by far the most results: nothing for anyone to hear about
 	}
-	changed := m.settle(now)
+	changed := m.settle(now) || t.passedIn != passedIn
 	if m.judge(now) || changed {
 		m.publish()
 	}

@@ -71,6 +71,9 @@ func (m *Monitor) begin(ctx context.Context) error {
 	if m.started.IsZero() {
 		m.started = now
 	}
+	if m.graceFrom.IsZero() {
+		m.graceFrom = now
+	}
 	for place, t := range m.tasks {
 		t.stagger(place, len(m.tasks), now)
 	}
@@ -171,7 +174,7 @@ func (m *Monitor) pass(now time.Time) time.Duration {
 		m.publish()
 	}
 	pause := m.startDue(now)
-	if left := m.started.Add(m.grace).Sub(now); left > 0 {
+	if left := m.graceFrom.Add(m.grace).Sub(now); left > 0 {
 		pause = min(pause, left)
 	}
 	return pause

@@ -55,12 +55,12 @@ func (g gate) String() string {
 
 // A tally is what the gating checks of one endpoint amount to.
 type tally struct {
-	undecided bool // a check never had a result, nor was ever blocked
+	undecided bool // a check has no result that counts, nor is blocked
 	bad       bool // a check that has been decided does not pass
 }
 
 // next is the whole state machine of a verdict; the package doc draws it. held
-// says that the node drains, for the verdict that is held then.
+// says that a healthy verdict is held.
 func (v State) next(t tally, inGrace, held bool) State {
 	switch {
 	case held && v == Healthy:
@@ -141,7 +141,25 @@ func (m *Monitor) setStatus(t *task, blockedBy []string, now time.Time) bool {
 
 // starting reports whether a verdict can change without a result.
 func (m *Monitor) starting() bool {
-	return m.verdicts[gateHealth].state == Starting || m.verdicts[gateReady].state == Starting
+	return m.verdicts[gateHealth].state == Starting || m.verdicts[gateReady].state == Starting || m.hold && !m.draining
+}
+
+// sum adds up the checks that gate an endpoint. For /readyz, a pass from before
+// the node was last out of service is none.
+func (m *Monitor) sum(g gate) tally {
+	var sum tally
+	for _, t := range m.tasks {
+		switch {
+		case !gates(t.check.Severity, t.check.Gates, g):
+		case !t.decided:
+			sum.undecided = true
+		case t.status != Passing:
+			sum.bad = true
+		case g == gateReady && t.passedIn != m.returns:
+			sum.undecided = true
+		}
+	}
+	return sum
 }
 
 // judge brings both verdicts up to date. It reports whether one changed. The
@@ -150,21 +168,15 @@ func (m *Monitor) judge(now time.Time) bool {
 	if m.started.IsZero() {
 		return false // not before Run: nothing is being measured
 	}
-	inGrace := now.Before(m.started.Add(m.grace))
+	inGrace := now.Before(m.graceFrom.Add(m.grace))
 	changed := false
 	for g := range gateCount {
-		var sum tally
-		for _, t := range m.tasks {
-			switch {
-			case !gates(t.check.Severity, t.check.Gates, g):
-			case !t.decided:
-				sum.undecided = true
-			case t.status != Passing:
-				sum.bad = true
-			}
+		sum := m.sum(g)
+		if g == gateHealth && m.hold && !m.draining && !sum.undecided && !(sum.bad && inGrace) {
+			m.hold, changed = false, true // the way back is over
 		}
 		v := &m.verdicts[g]
-		if state := v.state.next(sum, inGrace, m.draining && g == gateHealth); state != v.state {
+		if state := v.state.next(sum, inGrace, m.hold && g == gateHealth); state != v.state {
 			m.noteVerdict(g, v.state, state)
 			v.state, v.since = state, now
 			changed = true

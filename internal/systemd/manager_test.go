@@ -420,6 +420,23 @@ func TestUnitState(t *testing.T) {
 	}
 }
 
+// TestUnitJob: a unit that waits for its start is not up, and says so.
+func TestUnitJob(t *testing.T) {
+	bus := systemdtest.Start(t)
+	m := runManager(t, bus.Address())
+	bus.Systemd.Set(systemdtest.Unit{Name: target})
+	bus.Systemd.Set(systemdtest.Unit{Name: "slow.service", PartOf: []string{target}, OnStart: systemdtest.Behavior{Hold: true}})
+	require.NoError(t, m.StartUnit(soon(t), target))
+	got, err := m.UnitState(soon(t), "slow.service")
+	require.NoError(t, err)
+	require.True(t, got.Job)
+	bus.Systemd.Finish("slow.service")
+	got, err = m.UnitState(soon(t), "slow.service")
+	require.NoError(t, err)
+	require.False(t, got.Job)
+	require.Equal(t, "active", got.ActiveState)
+}
+
 func TestUnitPath(t *testing.T) {
 	// As busctl shows them for a real systemd.
 	for name, want := range map[string]dbus.ObjectPath{

@@ -24,6 +24,8 @@ type UnitState struct {
 	// Result says how the unit last ended: success, timeout, exit-code,
 	// signal, watchdog, ... Empty for types that have none, such as targets.
 	Result string
+	// Job says that a job of the unit is queued or runs.
+	Job bool
 	// TimeoutStop is how long the unit may take to stop before it is killed;
 	// 0 for types that have no such limit, Infinite when it was lifted.
 	TimeoutStop time.Duration
@@ -54,6 +56,10 @@ func (m *Manager) unitState(ctx context.Context, name string) (UnitState, error)
 			return u, fmt.Errorf("property %s is missing", key)
 		}
 		*field = text
+	}
+	if job, ok := props["Job"].Value().([]any); ok && len(job) == 2 {
+		id, _ := job[0].(uint32) // 0, and the path "/", when there is none
+		u.Job = id != 0
 	}
 	iface, timeout := typeInterface(u.Name)
 	if iface == "" || u.LoadState != "loaded" {

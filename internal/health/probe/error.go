@@ -29,7 +29,13 @@ type Error struct {
 	Seen   string
 	Want   string
 	Err    error // what Seen describes, nil when nothing went wrong but the answer
+
+	undecided bool
 }
+
+// Undecided reports whether the finding is neither a pass nor a failure: there
+// is nothing to judge yet.
+func (e *Error) Undecided() bool { return e.undecided }
 
 // Error gives the whole finding in one printable line of at most 480 bytes. A
 // part that is too long is cut, never left out: what was wanted comes last.

@@ -22,8 +22,9 @@ type Heartbeat struct {
 	cfg  HeartbeatConfig
 	wake chan struct{}
 
-	mu   sync.Mutex // guards last
-	last heartbeatReport
+	mu     sync.Mutex // guards what follows
+	last   heartbeatReport
+	forgot time.Time // when Forget began to count; zero: never
 }
 
 type heartbeatReport struct {
@@ -48,6 +49,18 @@ func (h *Heartbeat) Report(passed bool, message string) {
 	signal(h.wake)
 }
 
+// Forget drops the reports from before since, a time that is not in the future.
+// Until the next one, or until the TTL has passed since then, the probe cannot
+// tell: its error is Undecided.
+func (h *Heartbeat) Forget(since time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.last.at.After(since) {
+		h.last = heartbeatReport{}
+	}
+	h.forgot = since
+}
+
 // Wake is received from when a report has come since the last receive.
 func (h *Heartbeat) Wake() <-chan struct{} { return h.wake }
 
@@ -61,10 +74,12 @@ func (h *Heartbeat) Probe(ctx context.Context) error {
 		return fail(describe(err), within, err)
 	}
 	h.mu.Lock()
-	last := h.last
+	last, forgot := h.last, h.forgot
 	h.mu.Unlock()
 	age := time.Since(last.at)
 	switch {
+	case last.at.IsZero() && time.Since(forgot) < h.cfg.TTL:
+		return &Error{Kind: "heartbeat", Target: h.cfg.Target(), Seen: "no report since the node was out of service", Want: within, undecided: true}
 	case last.at.IsZero():
 		return fail("no report yet", within, nil)
 	case age > h.cfg.TTL:

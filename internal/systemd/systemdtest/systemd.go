@@ -426,8 +426,15 @@ func (s *Systemd) unitProperties(u *Unit) map[string]map[string]any {
 	if consistsOf == nil {
 		consistsOf = []string{}
 	}
+	unitJob := struct {
+		ID   uint32
+		Path dbus.ObjectPath
+	}{0, "/"}
+	if j := s.jobs[u.Name]; j != nil {
+		unitJob.ID, unitJob.Path = j.id, j.path()
+	}
 	table := map[string]map[string]any{systemdUnit: {
-		"Id": u.Name, "LoadState": "loaded", "ActiveState": u.ActiveState, "SubState": sub, "ConsistsOf": consistsOf,
+		"Id": u.Name, "LoadState": "loaded", "ActiveState": u.ActiveState, "SubState": sub, "ConsistsOf": consistsOf, "Job": unitJob,
 	}}
 	timeout := uint64(u.TimeoutStop.Microseconds())
 	if timeout == 0 {
