@@ -45,6 +45,7 @@ var groups = []groupOfChecks{
 	{"cut-after", false, checkCutAfter},
 	{"faults", false, checkFaults},
 	{"events", false, checkEvents},
+	{"adopt", true, checkAdopt},
 	{"bake", false, checkBake},
 	{"install", true, checkInstall},
 	{"preempt", true, checkPreempt},
