@@ -43,6 +43,7 @@ func (o *controlOps) Status() control.Status {
 		Maintenance: a.maintenanceStatus(),
 		IMDS:        a.imdsStatus(),
 		Node:        a.node(),
+		Probes:      a.probesStatus(),
 		Agent: control.Agent{
 			Version: a.cfg.Version, PID: os.Getpid(), StartedAt: a.started,
 			ConfigFiles: append([]string{}, a.conf.Load().Files()...), ProbeAddress: *a.probeAddr.Load(),
@@ -217,6 +218,7 @@ func (a *Agent) warnings() []string {
 		list = append(list, "the last drain was not taken back completely: "+err.Error())
 	}
 	list = append(list, a.bus.warnings()...)
+	list = append(list, probeWarnings(a.answers.Requests(), a.started, time.Now())...)
 	for _, name := range a.live.stalled() {
 		list = append(list, "the agent's "+name+" loop stands still")
 	}

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/control"
 	"github.com/fleet-agent/fleet-agent/internal/imds"
 )
 
@@ -79,6 +80,7 @@ func lookAnswer(ctx context.Context, url string) answerFacts {
 		a.err = err
 		return a
 	}
+	req.Header.Set("User-Agent", control.DoctorUserAgent)
 	resp, err := client.Do(req)
 	if err != nil {
 		a.err = err
