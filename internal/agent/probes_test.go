@@ -14,7 +14,7 @@ import (
 
 func TestProbeWarnings(t *testing.T) {
 	start := time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC)
-	after := func(d time.Duration) time.Time { return start.Add(d) }
+	after := start.Add
 	const (
 		never = "nothing has asked for /healthz or /readyz since the agent started"
 		quiet = "nothing has asked for /healthz or /readyz since 2026-03-05T14:01:00Z"

@@ -42,7 +42,7 @@ type answerFacts struct {
 // them, as they should say.
 func (f *facts) probeURL() string {
 	if s := f.extension.settings; s != nil && (s.Protocol == "http" || s.Protocol == "https") {
-		return s.Protocol + "://localhost:" + strconv.Itoa(s.port()) + "/" + strings.TrimLeft(s.RequestPath, "/")
+		return f.extension.url()
 	}
 	_, port, _ := net.SplitHostPort(f.probeAddress())
 	return f.scheme() + "://localhost:" + port + "/healthz"
