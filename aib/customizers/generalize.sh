@@ -73,10 +73,24 @@ in_root() {
 	if [ -n "$root" ]; then chroot "$root" "$@"; else "$@"; fi
 }
 
+# real DIR prints where a directory is in the image, with every link on the way
+# followed inside the image. What is there is going to be deleted as root.
+real() {
+	to=$(in_root readlink -f -- "$1") || to=$1
+	case $to in
+	*..* | *[!A-Za-z0-9._/-]*) die "$1 is $to: not a directory that this script empties" ;;
+	/var/lib/?* | /var/log | /var/log/?* | /run/?* | /srv/?* | /opt/?*) ;;
+	*) die "$1 is a link to $to, which is not below /var/lib, /var/log, /run, /srv or /opt: not emptied" ;;
+	esac
+	[ ! -e "$root$to" ] || [ -d "$root$to" ] || die "$1 is not a directory"
+	printf '%s\n' "$to"
+}
+
 # empty removes everything in the directories, and keeps them.
 empty() {
 	for dir in "$@"; do
-		[ ! -d "$root$dir" ] || find "$root$dir" -mindepth 1 -delete
+		to=$(real "$dir")
+		[ ! -d "$root$to" ] || find "$root$to" -mindepth 1 -delete
 	done
 }
 
@@ -88,7 +102,8 @@ as_root "$@"
 # where writing does not: even root may not write to another user's file in /tmp
 # (fs.protected_regular).
 override=/tmp/DeprovisioningScript.sh
-copy=/var/tmp/fleet-agent-generalize.sh
+# Where only root can write, or another user could have put a link in its place.
+copy=/var/lib/fleet-agent-generalize.sh
 if [ -n "$later" ]; then
 	[ -f "$0" ] || die "--at-deprovisioning needs the script in a file"
 	cp -- "$0" "$copy.new"
@@ -97,7 +112,7 @@ if [ -n "$later" ]; then
 	new=$(mktemp "$override.XXXXXX")
 	printf '#!/bin/sh\n# Written by generalize.sh --at-deprovisioning.\nsudo -n sh %s --waagent\n' "$copy" >"$new"
 	chmod 755 "$new"
-	mv -f "$new" "$override"
+	mv -fT "$new" "$override"
 	say "done: runs when Image Builder deprovisions the build VM"
 	exit 0
 fi
@@ -125,7 +140,7 @@ if [ -x "$root/usr/bin/fleet-agent" ]; then
 	esac
 	# Whoever runs `cloud-init clean` on a node means to clone it.
 	hook=$root/etc/cloud/clean.d/50-fleet-agent
-	text=$(printf '#!/bin/sh\n# A clone must not inherit the drains and events of this node.\n[ ! -d %s ] || find %s -mindepth 1 -delete' "$state" "$state")
+	text=$(printf '#!/bin/sh\n# A clone must not inherit the drains and events of this node.\n[ ! -d %s ] || find -H %s -mindepth 1 -delete' "$state" "$state")
 	if [ -d "$root/etc/cloud" ] && [ "$(cat "$hook" 2>/dev/null)" != "$text" ]; then
 		mkdir -p "$root/etc/cloud/clean.d"
 		printf '%s\n' "$text" >"$hook"
@@ -173,10 +188,11 @@ say "histories removed"
 
 # Logs last, for what was done above is logged too. Files stay, for their owners
 # and modes; older ones and the journal go.
-if [ -d "$root/var/log" ]; then
-	empty /var/log/journal
-	find "$root/var/log" -type f \( -name '*.gz' -o -name '*.xz' -o -name '*.old' -o -name '*.[0-9]' \) -delete
-	find "$root/var/log" -type f -size +0 -exec truncate -s 0 {} +
+empty /var/log/journal
+log=$root$(real /var/log)
+if [ -d "$log" ]; then
+	find "$log" -type f \( -name '*.gz' -o -name '*.xz' -o -name '*.old' -o -name '*.[0-9]' \) -delete
+	find "$log" -type f -size +0 -exec truncate -s 0 {} +
 fi
 say "logs removed"
 

@@ -102,8 +102,10 @@ as_root "$@"
 
 policy=$root/usr/sbin/policy-rc.d
 work=
+new=/etc/fleet-agent/config.yaml.new
 clean_up() {
 	[ -z "$work" ] || rm -rf "$work"
+	rm -f "$root$new"
 	if [ -f "$policy" ] && grep -qs "$me" "$policy"; then
 		rm -f "$policy"
 		if [ -e "$policy.$me" ]; then mv "$policy.$me" "$policy"; fi
@@ -174,23 +176,29 @@ else
 	say "installed"
 fi
 
+# As the agent's own user: a file that it cannot read is a fault as well.
+validate() {
+	in_root runuser -u fleet-agent -- fleet-agent config validate "$@" ||
+		die "the configuration is not valid (see above)"
+}
+
+# In its place, beside conf.d, but under another name: a configuration that is not
+# valid must not stay in the image.
 if [ -n "$config" ]; then
 	target=$root/etc/fleet-agent/config.yaml
 	if ! cmp -s "$config" "$target"; then
 		mkdir -p "$root/etc/fleet-agent"
-		cp -- "$config" "$target.new" || die "cannot read $config"
-		chmod 644 "$target.new"
-		mv "$target.new" "$target"
+		cp -- "$config" "$root$new" || die "cannot read $config"
+		chmod 644 "$root$new"
+		validate --config "$new"
+		mv "$root$new" "$target"
 		say "configuration installed"
 	fi
 fi
+validate
 
 in_root systemctl --quiet enable fleet-agent.service fleet-agent.socket fleet-serving.target ||
 	die "systemctl could not enable the units"
-
-# As the agent's own user: a file that it cannot read is a fault as well.
-in_root runuser -u fleet-agent -- fleet-agent config validate ||
-	die "the configuration is not valid (see above)"
 
 mkdir -p "$root/etc/fleet-agent"
 base=$(sed -n 's/^PRETTY_NAME=//p' "$root/etc/os-release" 2>/dev/null) || base=

@@ -15,7 +15,8 @@ nothing.
 
   --stage booted        on a VM that booted from the image, as Image Builder's
                         inVMValidations are: the agent runs, and nothing that it
-                        or the machine keeps is older than this boot (default)
+                        or the machine keeps is older than this boot (default
+                        without --root)
   --stage baked         on the build VM, after generalize.sh: the agent does not
                         run, and nothing is left that clones would share
   --version VERSION     the package must be of this version
@@ -23,6 +24,8 @@ nothing.
   --listen PORT         may be open to the network, as 22 may; repeatable
   --wait-serving D      booted: wait until the node serves, for at most D, as in 90s
   --max-exposure SCORE  of `systemd-analyze security` (default 1.5)
+  --root DIR            check the tree at DIR (a mounted image), which is baked;
+                        what only a running system can tell is skipped
   -h, --help            this text
 
 Exit codes: 0 fit, 1 not fit, 2 usage. Root is needed, or sudo without a password.
@@ -48,7 +51,7 @@ as_root() {
 }
 # --
 
-stage=booted version='' workloads='' ports=' 22 ' serving='' exposure=1.5
+root='' stage='' version='' workloads='' ports=' 22 ' serving='' exposure=1.5
 parse() {
 	while [ $# -gt 0 ]; do
 		case $1 in
@@ -56,9 +59,10 @@ parse() {
 			usage
 			exit 0
 			;;
-		--stage | --version | --workload | --listen | --wait-serving | --max-exposure)
+		--root | --stage | --version | --workload | --listen | --wait-serving | --max-exposure)
 			[ $# -ge 2 ] || wrong "$1 needs a value"
 			case $1 in
+			--root) root=${2%/} ;;
 			--stage) stage=$2 ;;
 			--version) version=$2 ;;
 			--workload) workloads="$workloads $2" ;;
@@ -71,6 +75,10 @@ parse() {
 		*) wrong "unknown argument $1" ;;
 		esac
 	done
+	if [ -z "$stage" ]; then
+		stage=booted
+		[ -z "$root" ] || stage=baked
+	fi
 	case $stage in
 	booted | baked) ;;
 	*) wrong "--stage $stage: booted or baked" ;;
@@ -78,7 +86,12 @@ parse() {
 	case $exposure in
 	*[!0-9.]* | '') wrong "--max-exposure $exposure: not a number" ;;
 	esac
+	[ -z "$root" ] || [ "$stage" = baked ] || wrong "--root: a tree has not booted"
 	[ -z "$serving" ] || [ "$stage" = booted ] || wrong "--wait-serving: a baked image does not serve"
+}
+
+in_root() {
+	if [ -n "$root" ]; then chroot "$root" "$@"; else "$@"; fi
 }
 
 # check NAME COMMAND...: the command succeeds, or says why not.
@@ -95,6 +108,11 @@ check() {
 	fi
 }
 
+# running NAME COMMAND...: a check of what a tree cannot tell.
+running() {
+	if [ -n "$root" ]; then say "skip $1: this is a tree"; else check "$@"; fi
+}
+
 # nothing succeeds if its input is empty, and prints it if not.
 nothing() {
 	found=$(cat)
@@ -106,7 +124,7 @@ nothing() {
 
 package_is() {
 	# shellcheck disable=SC2016 # dpkg-query expands it
-	installed=$(dpkg-query -W -f '${db:Status-Abbrev}${Version}' fleet-agent) || return 1
+	installed=$(in_root dpkg-query -W -f '${db:Status-Abbrev}${Version}' fleet-agent) || return 1
 	case $installed in
 	"ii ${version:-${installed#ii }}") ;;
 	*) echo "it is '$installed', not 'ii $version'" && return 1 ;;
@@ -116,20 +134,20 @@ package_is() {
 # A configuration file that the image changed is no fault (c), nor is
 # documentation that dpkg was told to leave out.
 package_intact() {
-	dpkg -V fleet-agent | grep -vE '^[^ ]+ +c |^missing +/usr/share/(doc|man|locale)/' | nothing
+	in_root dpkg -V fleet-agent | grep -vE '^[^ ]+ +c |^missing +/usr/share/(doc|man|locale)/' | nothing
 }
 
 runs() {
-	out=$(fleet-agent version) || {
+	out=$(in_root fleet-agent version) || {
 		echo "$out"
 		return 1
 	}
 }
 
-config_valid() { runuser -u fleet-agent -- fleet-agent config validate; }
+config_valid() { in_root runuser -u fleet-agent -- fleet-agent config validate; }
 
 enabled() {
-	state=$(systemctl is-enabled "$1" 2>&1) || true
+	state=$(in_root systemctl is-enabled "$1" 2>&1) || true
 	[ "$state" = enabled ] || {
 		echo "$state"
 		false
@@ -138,10 +156,10 @@ enabled() {
 
 # polkit before 0.106 cannot tell units apart; the bridge takes its place there.
 may_drain() {
-	old=$(pkaction --version 2>/dev/null | sed -n 's/.* 0\.\([0-9]*\)$/\1/p') || old=
+	old=$(in_root pkaction --version 2>/dev/null | sed -n 's/.* 0\.\([0-9]*\)$/\1/p') || old=
 	if [ -n "$old" ] && [ "$old" -lt 106 ]; then
 		enabled fleet-bridge.socket
-	elif ! command -v pkaction >/dev/null; then
+	elif ! in_root sh -c 'command -v pkaction' >/dev/null; then
 		echo "polkit is not installed: the agent may not stop a unit"
 		return 1
 	fi
@@ -152,12 +170,16 @@ may_drain() {
 # see it unless it is named.
 units_verify() {
 	set -- fleet-agent.service fleet-agent.socket fleet-serving.target multi-user.target
-	if systemctl cat cloud-init.target >/dev/null 2>&1; then set -- "$@" cloud-init.target; fi
-	systemd-analyze verify --man=no "$@" 2>&1 | grep -E 'fleet-|ordering cycle|deleted to break' | nothing
+	if [ -e "$root/usr/lib/systemd/system/cloud-init.target" ] || [ -e "$root/lib/systemd/system/cloud-init.target" ]; then
+		set -- "$@" cloud-init.target
+	fi
+	in_root systemd-analyze verify --man=no "$@" 2>&1 | grep -E 'fleet-|ordering cycle|deleted to break' | nothing
 }
 
 exposed() {
-	score=$(systemd-analyze --no-pager security fleet-agent.service |
+	offline=''
+	[ -z "$root" ] || offline=--offline=yes
+	score=$(in_root systemd-analyze --no-pager security $offline fleet-agent.service |
 		sed -n 's/.*exposure level for [^:]*: \([0-9.]*\).*/\1/p')
 	[ -n "$score" ] || {
 		echo "systemd-analyze security gave no score"
@@ -169,13 +191,21 @@ exposed() {
 	}
 }
 
+# part_of UNIT: what it says, by systemd or, in a tree, by its drop-ins.
+part_of() {
+	if [ -z "$root" ]; then
+		systemctl show -p PartOf --value "$1"
+	else
+		cat "$root/etc/systemd/system/$1.d"/*.conf 2>/dev/null | sed -n 's/^PartOf=//p' | tr '\n' ' '
+	fi
+}
+
 adopted() {
-	parts=$(systemctl show -p PartOf --value "$1")
-	case " $parts " in
+	case " $(part_of "$1") " in
 	*' fleet-serving.target '*) ;;
 	*) echo "not part of fleet-serving.target: run adopt-workloads.sh $1" && return 1 ;;
 	esac
-	[ -L "/etc/systemd/system/fleet-serving.target.wants/$1" ] || {
+	[ -L "$root/etc/systemd/system/fleet-serving.target.wants/$1" ] || {
 		echo "fleet-serving.target does not start it: run adopt-workloads.sh $1"
 		false
 	}
@@ -194,25 +224,33 @@ closed() {
 	done | nothing
 }
 
-stamped() { grep -q '^FLEET_AGENT_VERSION=' /etc/fleet-agent/image-release; }
+stamped() { grep -q '^FLEET_AGENT_VERSION=' "$root/etc/fleet-agent/image-release"; }
 
 starts_services() {
-	! grep -qs install-fleet-agent /usr/sbin/policy-rc.d || {
+	! grep -qs install-fleet-agent "$root/usr/sbin/policy-rc.d" || {
 		echo "/usr/sbin/policy-rc.d of a killed installation is still there"
 		false
 	}
 }
 
 state_dir() {
-	dir=$(fleet-agent config show 2>/dev/null | sed -n 's/^state_dir: *//p')
+	dir=$(in_root fleet-agent config show 2>/dev/null | sed -n 's/^state_dir: *//p')
 	echo "${dir:-/var/lib/fleet-agent}"
+}
+
+# place PATH prints where it is, with the links on the way followed inside the
+# image: find does not enter a link.
+place() {
+	to=$(in_root readlink -f -- "$1") || to=$1
+	printf '%s\n' "$root$to"
 }
 
 # Files of these places from before this boot came with the image.
 of_this_boot() {
 	boot=$(date -d "$(TZ=UTC LC_ALL=C systemctl show -p UserspaceTimestamp --value)" +%s) || return 1
-	for place in "$@"; do
-		[ ! -e "$place" ] || find "$place" -type f ! -newermt "@$boot"
+	for path in "$@"; do
+		at=$(place "$path")
+		[ ! -e "$at" ] || find "$at" ! -type d ! -newermt "@$boot"
 	done | nothing
 }
 
@@ -252,12 +290,19 @@ inactive() {
 }
 
 no_files() {
-	for place in "$@"; do
-		[ ! -e "$place" ] || find "$place" -type f
+	for path in "$@"; do
+		at=$(place "$path")
+		[ ! -e "$at" ] || find "$at" ! -type d
+	done | sort -u | nothing
+}
+
+no_host_keys() {
+	for key in "$root"/etc/ssh/ssh_host_*_key; do
+		[ ! -e "$key" ] && [ ! -L "$key" ] || echo "${key#"$root"}"
 	done | nothing
 }
 
-blank() { nothing <"$1"; }
+blank() { nothing <"$root$1"; }
 
 parse "$@"
 as_root "$@"
@@ -271,11 +316,15 @@ for unit in fleet-agent.service fleet-agent.socket fleet-serving.target; do
 done
 check "the agent may stop and start the workloads" may_drain
 check "systemd accepts the units, without a cycle" units_verify
-check "exposure is at most $exposure" exposed
+if [ -n "$root" ] && ! in_root systemd-analyze --help | grep -q -e --offline; then
+	say "skip exposure is at most $exposure: this systemd tells it of a running system only"
+else
+	check "exposure is at most $exposure" exposed
+fi
 for unit in $workloads; do
 	check "$unit is adopted" adopted "$unit"
 done
-check "no port but${ports% } is open to the network" closed
+running "no port but${ports% } is open to the network" closed
 check "the image says what it was built from" stamped
 check "packages may start services again" starts_services
 
@@ -287,10 +336,10 @@ if [ "$stage" = booted ]; then
 	check "SSH host keys are this machine's own" of_this_boot /etc/ssh/ssh_host_*_key
 	check "machine-id is set" machine_id
 else
-	check "fleet-agent.service does not run" inactive fleet-agent.service
-	check "fleet-agent.socket does not listen" inactive fleet-agent.socket
-	check "no state of the agent" no_files "$(state_dir)" /run/fleet-agent
-	check "no SSH host keys" no_files /etc/ssh/ssh_host_*_key
+	running "fleet-agent.service does not run" inactive fleet-agent.service
+	running "fleet-agent.socket does not listen" inactive fleet-agent.socket
+	check "no state of the agent" no_files "$(state_dir)" /var/lib/fleet-agent /run/fleet-agent
+	check "no SSH host keys" no_host_keys
 	check "machine-id is empty" blank /etc/machine-id
 fi
 

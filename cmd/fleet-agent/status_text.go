@@ -222,6 +222,9 @@ func (p *page) summary(s *control.Status) {
 		up = plain("up " + p.age(s.Agent.StartedAt))
 	}
 	p.field("agent", plain(s.Agent.Version), plain(fmt.Sprintf("pid %d", s.Agent.PID)), up, p.probes(s))
+	if probed := p.probed(s.Probes); len(probed) > 0 {
+		p.field("probed", probed...)
+	}
 	if m := s.Maintenance; m != nil && s.State != control.StateMaintenance {
 		p.field("besides", plain("in maintenance until "+p.clockAndRelative(m.Until)), plain(m.Reason), labelled("by ", m.By))
 	}
@@ -236,6 +239,17 @@ func (p *page) probes(s *control.Status) cli.Cell {
 		return plain(s.Health.State + " and ready on " + s.Agent.ProbeAddress)
 	}
 	return plain(s.Health.State + ", not ready on " + s.Agent.ProbeAddress)
+}
+
+// probed says what was asked for, and when last; nothing before the first probe.
+func (p *page) probed(probes control.Probes) []cli.Cell {
+	var cells []cli.Cell
+	for _, one := range probes.Paths {
+		if one.Last != nil {
+			cells = append(cells, plain(one.Path+" "+p.relative(*one.Last)))
+		}
+	}
+	return cells
 }
 
 // countChecks counts checks by status, the bad ones in colour.

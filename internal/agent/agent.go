@@ -10,6 +10,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -24,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fleet-agent/fleet-agent/internal/config"
+	"github.com/fleet-agent/fleet-agent/internal/control"
 	"github.com/fleet-agent/fleet-agent/internal/drain"
 	"github.com/fleet-agent/fleet-agent/internal/health"
 	"github.com/fleet-agent/fleet-agent/internal/imds"
@@ -147,7 +149,7 @@ func New(cfg Config) (*Agent, error) {
 // unit checks and drain steps share.
 func (a *Agent) newHealth() error {
 	a.manager = systemd.NewManager(systemd.ManagerConfig{Address: a.cfg.BusAddress, Bridge: systemd.BridgeSocket, Logger: a.logger})
-	a.answers = health.NewAnswers(health.AnswersConfig{Live: a.live.alive})
+	a.answers = health.NewAnswers(health.AnswersConfig{Live: a.live.alive, Uncounted: control.DoctorUserAgent})
 	cfg, sources, err := healthConfig(a.conf.Load(), probeUnits{a.manager}, nil)
 	if err != nil {
 		return err
@@ -158,7 +160,7 @@ func (a *Agent) newHealth() error {
 	if a.monitor, err = health.New(cfg); err != nil {
 		return err
 	}
-	return a.registry.Register(a.monitor)
+	return errors.Join(a.registry.Register(a.monitor), a.registry.Register(a.answers))
 }
 
 // newEvents makes the metadata client and the poller.

@@ -69,7 +69,7 @@ func (w *busWatch) warnings() []string {
 	case err != nil && !w.booted():
 		return nil
 	}
-	if text := w.lockWarning(); text != "" {
+	if text := w.lockWarning(err == nil); text != "" {
 		return []string{text}
 	}
 	return nil
@@ -101,12 +101,17 @@ func (w *busWatch) booted() bool {
 }
 
 // lockWarning says why a shutdown that nobody announces would cut a drain short.
-func (w *busWatch) lockWarning() string {
+// With a bus on which only logind is missing, as systemd 255 and later leave it
+// when dbus was restarted, there is a remedy.
+func (w *busWatch) lockWarning(hasBus bool) string {
 	const consequence = "a shutdown that nobody announces does not wait for a drain"
 	switch s := w.a.inhibitor.Status(); s.State {
 	case systemd.InhibitorRefused:
 		return fmt.Sprintf("logind refuses the delay lock: %v; %s", s.Err, consequence)
 	case systemd.InhibitorUnreachable:
+		if hasBus {
+			return fmt.Sprintf("logind is not reachable: %v; %s; systemctl restart systemd-logind mends it", s.Err, consequence)
+		}
 		return fmt.Sprintf("logind is not reachable: %v; %s", s.Err, consequence)
 	case systemd.InhibitorHolding, systemd.InhibitorShuttingDown:
 	}

@@ -268,7 +268,7 @@ func TestLogindRestarts(t *testing.T) {
 	t.Parallel()
 	w := onBus(t, targetStep(time.Minute), nil)
 	w.bus.Logind.Leave()
-	w.warned("logind is not reachable", "does not wait for a drain")
+	w.warned("logind is not reachable", "does not wait for a drain", "systemctl restart systemd-logind mends it")
 	require.Equal(t, control.StateServing, w.status().State)
 	require.Len(t, w.bus.Logind.Locks(), 1)
 	w.bus.Logind.Return()

@@ -43,6 +43,7 @@ func (o *controlOps) Status() control.Status {
 		Maintenance: a.maintenanceStatus(),
 		IMDS:        a.imdsStatus(),
 		Node:        a.node(),
+		Probes:      a.probesStatus(),
 		Agent: control.Agent{
 			Version: a.cfg.Version, PID: os.Getpid(), StartedAt: a.started,
 			ConfigFiles: append([]string{}, a.conf.Load().Files()...), ProbeAddress: *a.probeAddr.Load(),
@@ -218,6 +219,7 @@ func (a *Agent) warnings() []string {
 	}
 	list = append(list, a.bus.warnings()...)
 	list = append(list, a.sockets.warnings()...)
+	list = append(list, probeWarnings(a.answers.Requests(), a.started, time.Now())...)
 	for _, name := range a.live.stalled() {
 		list = append(list, "the agent's "+name+" loop stands still")
 	}

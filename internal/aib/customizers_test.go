@@ -4,11 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
 // packaged returns a machine on which the package can be installed, the package
@@ -53,6 +56,7 @@ func TestInstall(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(m.root, "usr/sbin/policy-rc.d"))
 	require.Contains(t, calls, "systemctl --quiet enable fleet-agent.service fleet-agent.socket fleet-serving.target\n")
 	require.NotRegexp(t, `systemctl.* (re)?start`, calls)
+	require.Contains(t, calls, "runuser -u fleet-agent -- fleet-agent config validate --config /etc/fleet-agent/config.yaml.new\n", "before it is there")
 	require.Contains(t, calls, "runuser -u fleet-agent -- fleet-agent config validate\n", "as the agent's own user")
 	require.Equal(t, "drain:\n  settle: 5s\n", m.read(t, "etc/fleet-agent/config.yaml"))
 	require.Equal(t, "FLEET_AGENT_VERSION=1.4.0-1\nFLEET_AGENT_SHA256="+sum+"\n"+
@@ -126,15 +130,44 @@ func TestInstallFails(t *testing.T) {
 	}
 }
 
+// TestInstallLeavesNoRejectedConfig: the image keeps the configuration that it had.
+func TestInstallLeavesNoRejectedConfig(t *testing.T) {
+	for name, before := range map[string]string{"none": "", "one": "drain: {settle: 1s}\n"} {
+		t.Run(name, func(t *testing.T) {
+			m, deb, sum := packaged(t)
+			m.file(t, "etc/fleet-agent/conf.d/app.yaml", "checks: []\n", 0o644)
+			if before != "" {
+				m.file(t, "etc/fleet-agent/config.yaml", before, 0o644)
+			}
+			m.command(t, "fleet-agent", `! grep -qs odd "$ROOT/etc/fleet-agent/config.yaml" "$ROOT$4"`)
+			config := filepath.Join(t.TempDir(), "config.yaml")
+			require.NoError(t, os.WriteFile(config, []byte("odd: true\n"), 0o600))
+			r := m.run(t, "install-fleet-agent.sh", "--root", m.root, "--deb", deb, "--sha256", sum, "--config", config)
+			require.Equal(t, 1, r.code)
+			require.Contains(t, r.stderr, "install-fleet-agent: error: the configuration is not valid (see above)\n")
+			if before != "" {
+				require.Equal(t, before, m.read(t, "etc/fleet-agent/config.yaml"))
+				require.NoError(t, os.Remove(filepath.Join(m.root, "etc/fleet-agent/config.yaml")))
+			}
+			require.NoError(t, os.RemoveAll(filepath.Join(m.root, "etc/fleet-agent/conf.d")))
+			left, err := os.ReadDir(filepath.Join(m.root, "etc/fleet-agent"))
+			require.NoError(t, err)
+			require.Empty(t, left)
+		})
+	}
+}
+
 // TestInstallAfterAKill: a run that was killed left its policy-rc.d in place and
 // the image's own beside it.
 func TestInstallAfterAKill(t *testing.T) {
 	m, deb, sum := packaged(t)
 	m.file(t, "usr/sbin/policy-rc.d", "#!/bin/sh\n# Written by install-fleet-agent: nothing is started on a build VM.\nexit 101\n", 0o755)
 	m.file(t, "usr/sbin/policy-rc.d.install-fleet-agent", "#!/bin/sh\nexit 104\n", 0o755)
+	m.file(t, "etc/fleet-agent/config.yaml.new", "odd: true\n", 0o644)
 	m.ok(t, "install-fleet-agent.sh", "--root", m.root, "--deb", deb, "--sha256", sum)
 	require.Equal(t, "#!/bin/sh\nexit 104\n", m.read(t, "usr/sbin/policy-rc.d"))
 	require.NoFileExists(t, filepath.Join(m.root, "usr/sbin/policy-rc.d.install-fleet-agent"))
+	require.NoFileExists(t, filepath.Join(m.root, "etc/fleet-agent/config.yaml.new"))
 }
 
 func TestAdopt(t *testing.T) {
@@ -277,7 +310,7 @@ func TestGeneralize(t *testing.T) {
 			require.Empty(t, m.read(t, "var/log/syslog"))
 			require.DirExists(t, filepath.Join(m.root, stateDir))
 			require.DirExists(t, filepath.Join(m.root, "var/log/journal"), "or the journal of the clones is lost at every boot")
-			require.Contains(t, m.read(t, "etc/cloud/clean.d/50-fleet-agent"), "find "+stateDir+" -mindepth 1 -delete\n")
+			require.Contains(t, m.read(t, "etc/cloud/clean.d/50-fleet-agent"), "find -H "+stateDir+" -mindepth 1 -delete\n")
 			require.Contains(t, m.calls(t), "cloud-init clean --logs\n")
 
 			before := m.tree(t)
@@ -303,4 +336,207 @@ func TestGeneralizeRefuses(t *testing.T) {
 			require.Equal(t, before, m.tree(t))
 		})
 	}
+}
+
+// link puts a link in the place of a directory, which moves to where it leads.
+func (m *machine) link(t *testing.T, path, to string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(filepath.Join(m.root, filepath.Dir(to)), 0o755))
+	require.NoError(t, os.Rename(filepath.Join(m.root, path), filepath.Join(m.root, to)))
+	require.NoError(t, os.Symlink(to, filepath.Join(m.root, path)))
+}
+
+// TestGeneralizeFollowsLinks: what is said to be removed is, wherever a link leads
+// inside the image, and nothing of the machine that the image is mounted on.
+func TestGeneralizeFollowsLinks(t *testing.T) {
+	for _, stateDir := range []string{"/var/lib/fleet-agent", "/srv/agent/state"} {
+		t.Run(stateDir, func(t *testing.T) {
+			m := lived(t, stateDir)
+			m.link(t, stateDir, "/srv/disk/state")
+			m.link(t, "/run/fleet-agent", "/run/other")
+			m.link(t, "/var/log/journal", "/srv/disk/journal")
+			m.ok(t, "generalize.sh", "--root", m.root)
+			require.Empty(t, below(t, m, "srv/disk/state"))
+			require.Empty(t, below(t, m, "run/other"))
+			require.Empty(t, below(t, m, "srv/disk/journal"))
+
+			// So does what cloud-init clean runs on a node.
+			m.file(t, "srv/disk/state/journal", "text", 0o600)
+			hook := strings.ReplaceAll(m.read(t, "etc/cloud/clean.d/50-fleet-agent"), stateDir, m.root+"/link")
+			require.NoError(t, os.Symlink(m.root+"/srv/disk/state", m.root+"/link"))
+			out, err := exec.CommandContext(t.Context(), "sh", "-c", hook).CombinedOutput()
+			require.NoError(t, err, "%s", out)
+			require.Empty(t, below(t, m, "srv/disk/state"))
+		})
+	}
+	t.Run("all logs", func(t *testing.T) {
+		m := lived(t, "/var/lib/fleet-agent")
+		m.link(t, "/var/log", "/srv/log")
+		m.ok(t, "generalize.sh", "--root", m.root)
+		require.Equal(t, []string{"nginx/access.log", "syslog"}, below(t, m, "srv/log"))
+		require.Empty(t, m.read(t, "srv/log/syslog"))
+	})
+	for _, to := range []string{"/etc", "/home/packer", "/data", "/srv", "/"} {
+		t.Run("not to "+to, func(t *testing.T) {
+			m := newMachine(t)
+			m.file(t, "var/lib/.keep", "", 0o644)
+			m.file(t, filepath.Join(to, "file"), "precious\n", 0o644)
+			require.NoError(t, os.Symlink(to, filepath.Join(m.root, "var/lib/fleet-agent")))
+			r := m.run(t, "generalize.sh", "--root", m.root)
+			require.Equal(t, 1, r.code)
+			require.Contains(t, r.stderr, "generalize: error: /var/lib/fleet-agent is a link to "+to+", which is not below")
+			require.NotContains(t, r.stdout, "removed")
+			require.Equal(t, "precious\n", m.read(t, filepath.Join(to, "file")))
+		})
+	}
+}
+
+// below lists the files and links below a directory of the tree.
+func below(t *testing.T, m *machine, dir string) []string {
+	t.Helper()
+	var list []string
+	prefix := filepath.Join("/", dir) + "/"
+	for _, path := range m.files(t) {
+		if rest, ok := strings.CutPrefix(path, prefix); ok {
+			list = append(list, rest)
+		}
+	}
+	return list
+}
+
+// TestAtDeprovisioning lets the script put itself in the place of Image Builder's
+// command, in directories of its own in which another user has laid links: the copy
+// that root is going to run lies where nobody else can write.
+func TestAtDeprovisioning(t *testing.T) {
+	testkit.Root(t)
+	const setUp = `set -e
+mount -t tmpfs -o mode=1777 t /tmp
+mount -t tmpfs -o mode=1777 t /var/tmp
+mount -t tmpfs -o mode=755 t /var/lib
+echo precious >/var/lib/precious
+for name in fleet-agent-generalize.sh fleet-agent-generalize.sh.new; do ln -s /var/lib/precious /var/tmp/$name; done
+mkdir /tmp/folder
+ln -s /tmp/folder /tmp/DeprovisioningScript.sh
+dash -e "$0" --at-deprovisioning
+dash -e "$0" --at-deprovisioning
+cat /var/lib/precious
+cmp "$0" "$(sed -n 's/^sudo -n sh \(.*\) --waagent$/\1/p' /tmp/DeprovisioningScript.sh)"
+find /var/lib /tmp -mindepth 1 -printf '%p %y %m %u\n' | sort
+`
+	testkit.Tool(t, "dash", "dash")
+	cmd := exec.CommandContext(t.Context(), testkit.Tool(t, "unshare", "util-linux"), "--mount", "sh", "-c", setUp,
+		filepath.Join(repo(t), "aib/customizers/generalize.sh"))
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	const done = "generalize: done: runs when Image Builder deprovisions the build VM\n"
+	require.Equal(t, done+done+`precious
+/tmp/DeprovisioningScript.sh f 755 root
+/tmp/folder d 755 root
+/var/lib/fleet-agent-generalize.sh f 700 root
+/var/lib/precious f 644 root
+`, string(out))
+}
+
+// baked returns a tree that validate.sh finds fit.
+func baked(t *testing.T) *machine {
+	t.Helper()
+	m := newMachine(t)
+	m.command(t, "dpkg-query", `printf 'ii 1.4.0-1'`)
+	m.command(t, "dpkg", `echo "??5?????? c /etc/fleet-agent/config.yaml"`)
+	m.command(t, "fleet-agent", `[ "$*" != "config show" ] || echo "state_dir: /srv/state"`)
+	m.command(t, "runuser", `shift 3; exec "$@"`)
+	m.command(t, "systemctl", `[ "$1" = is-enabled ] && echo enabled`)
+	m.command(t, "pkaction", `echo "pkaction version 122"`)
+	m.command(t, "sh", `shift; exec /bin/sh -c "$@"`)
+	m.command(t, "systemd-analyze", `case "$*" in
+--help) echo "     --offline=BOOL" ;;
+*security*) case "$*" in *--offline=yes*) echo "→ Overall exposure level for fleet-agent.service: 1.4 OK" ;; esac ;;
+esac`)
+	m.file(t, "etc/fleet-agent/image-release", "FLEET_AGENT_VERSION=1.4.0-1\n", 0o644)
+	m.file(t, "etc/machine-id", "", 0o644)
+	m.file(t, "srv/disk/state/.keep", "", 0o644)
+	require.NoError(t, os.Remove(filepath.Join(m.root, "srv/disk/state/.keep")))
+	require.NoError(t, os.Symlink("/srv/disk/state", filepath.Join(m.root, "srv/state")))
+	m.file(t, "etc/systemd/system/nginx.service.d/50-fleet.conf", "[Unit]\nPartOf=fleet-serving.target\n", 0o644)
+	m.file(t, "etc/systemd/system/fleet-serving.target.wants/.keep", "", 0o644)
+	require.NoError(t, os.Symlink("/usr/lib/systemd/system/nginx.service", filepath.Join(m.root, "etc/systemd/system/fleet-serving.target.wants/nginx.service")))
+	return m
+}
+
+// TestValidateTree checks a mounted image, by the image's own programs.
+func TestValidateTree(t *testing.T) {
+	m := baked(t)
+	before := m.tree(t)
+	r := m.ok(t, "validate.sh", "--root", m.root, "--version", "1.4.0-1", "--workload", "nginx.service")
+	require.Contains(t, r.stdout, "validate: ok   exposure is at most 1.5\n")
+	require.Contains(t, r.stdout, "validate: ok   no state of the agent\n")
+	require.Contains(t, r.stdout, "validate: skip fleet-agent.service does not run: this is a tree\n")
+	require.NotContains(t, r.stdout, "FAIL")
+	require.Equal(t, before, m.tree(t))
+	require.NotRegexp(t, `systemctl (show|is-active|cat)`, m.calls(t), "that would be of the machine that it is mounted on")
+
+	for name, tt := range map[string]struct {
+		spoil func(t *testing.T, m *machine)
+		want  string
+	}{
+		"state behind a link": {
+			func(t *testing.T, m *machine) { t.Helper(); m.file(t, "srv/disk/state/journal", "", 0o600) }, "FAIL no state of the agent: ROOT/srv/disk/state/journal\n",
+		},
+		"state in the default place": {
+			func(t *testing.T, m *machine) { t.Helper(); m.file(t, "var/lib/fleet-agent/journal", "", 0o600) }, "FAIL no state of the agent: ROOT/var/lib/fleet-agent/journal\n",
+		},
+		"a link in the state": {
+			func(t *testing.T, m *machine) {
+				t.Helper()
+				require.NoError(t, os.Symlink("/srv/journal", filepath.Join(m.root, "srv/disk/state/journal")))
+			}, "FAIL no state of the agent: ROOT/srv/disk/state/journal\n",
+		},
+		"host keys": {
+			func(t *testing.T, m *machine) { t.Helper(); m.file(t, "etc/ssh/ssh_host_rsa_key", "", 0o600) }, "FAIL no SSH host keys: /etc/ssh/ssh_host_rsa_key\n",
+		},
+		"machine-id": {
+			func(t *testing.T, m *machine) { t.Helper(); m.file(t, "etc/machine-id", "0123\n", 0o644) }, "FAIL machine-id is empty: 0123\n",
+		},
+		"another version": {
+			func(t *testing.T, m *machine) { t.Helper(); m.command(t, "dpkg-query", `printf 'ii 1.3.0-1'`) }, "it is 'ii 1.3.0-1', not 'ii 1.4.0-1'\n",
+		},
+		"not adopted": {
+			func(t *testing.T, m *machine) {
+				t.Helper()
+				m.file(t, "etc/systemd/system/nginx.service.d/50-fleet.conf", "[Unit]\n", 0o644)
+			}, "FAIL nginx.service is adopted: not part of fleet-serving.target",
+		},
+		"not linked": {
+			func(t *testing.T, m *machine) {
+				t.Helper()
+				require.NoError(t, os.Remove(filepath.Join(m.root, "etc/systemd/system/fleet-serving.target.wants/nginx.service")))
+			}, "FAIL nginx.service is adopted: fleet-serving.target does not start it",
+		},
+		"policy-rc.d": {
+			func(t *testing.T, m *machine) {
+				t.Helper()
+				m.file(t, "usr/sbin/policy-rc.d", "# Written by install-fleet-agent\n", 0o755)
+			}, "FAIL packages may start services again",
+		},
+		"polkit is missing": {
+			func(t *testing.T, m *machine) {
+				t.Helper()
+				m.command(t, "pkaction", `exit 127`)
+				m.command(t, "sh", `exit 127`)
+			}, "FAIL the agent may stop and start the workloads: polkit is not installed",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := baked(t)
+			tt.spoil(t, m)
+			r := m.run(t, "validate.sh", "--root", m.root, "--version", "1.4.0-1", "--workload", "nginx.service")
+			require.Equal(t, 1, r.code)
+			require.Contains(t, r.stdout, strings.ReplaceAll(tt.want, "ROOT", m.root))
+			require.Equal(t, 1, strings.Count(r.stdout, "FAIL"), r.stdout)
+		})
+	}
+
+	old := baked(t)
+	old.command(t, "systemd-analyze", ``) // before 250
+	require.Contains(t, old.ok(t, "validate.sh", "--root", old.root).stdout, "validate: skip exposure is at most 1.5")
 }

@@ -67,16 +67,29 @@ func newMachine(t *testing.T) *machine {
 	m.command(t, "id", `echo 0`)
 	m.command(t, "chroot", `ROOT=$1; export ROOT; shift; name=${1##*/}; shift; exec "$name" "$@"`)
 	m.command(t, "chown", ``)
+	m.command(t, "readlink", readlink)
 	m.command(t, "systemctl", ``)
 	return m
 }
+
+// readlink is readlink -f of a path in the tree, which links do not lead out of.
+const readlink = `real() {
+	case $1 in / | '') return ;; esac
+	dir=$(real "$(dirname "$1")")
+	path=$dir/$(basename "$1")
+	link=$(/usr/bin/readlink "$ROOT$path") || { echo "$path"; return; }
+	case $link in /*) real "$link" ;; *) real "$dir/$link" ;; esac
+}
+[ "$1 $2" = "-f --" ] || exit 2
+to=$(real "$3")
+echo "${to:-/}"`
 
 // command makes a command that logs its arguments, but for those that every run
 // needs, and then does what body says.
 func (m *machine) command(t *testing.T, name, body string) {
 	t.Helper()
 	text := "#!/bin/sh\n"
-	if name != "id" && name != "chroot" {
+	if name != "id" && name != "chroot" && name != "readlink" {
 		text += fmt.Sprintf("echo \"%s $*\" >>'%s'\n", name, m.log)
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(m.bin, name), []byte(text+body+"\n"), 0o755))
@@ -257,6 +270,7 @@ func TestUsage(t *testing.T) {
 		{"generalize.sh", "--root", "--root needs a value"},
 		{"generalize.sh", "--root /x --waagent", "--waagent works on this machine, not on a tree"},
 		{"generalize.sh", "--at-deprovisioning --waagent", "--at-deprovisioning stands alone"},
+		{"validate.sh", "--root /x --stage booted", "--root: a tree has not booted"},
 		{"validate.sh", "--stage built", "--stage built: booted or baked"},
 		{"validate.sh", "--max-exposure low", "--max-exposure low: not a number"},
 		{"validate.sh", "--stage baked --wait-serving 9s", "--wait-serving: a baked image does not serve"},

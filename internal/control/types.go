@@ -29,6 +29,10 @@ import "time"
 // It changes only when a key is removed or changes its meaning.
 const Version = 1
 
+// DoctorUserAgent is the User-Agent with which doctor asks for the answer that
+// the health extension gets: the agent does not count it as a probe.
+const DoctorUserAgent = "fleet-agent-doctor"
+
 // SocketName is the name of the control socket in the agent's run directory.
 const SocketName = "control.sock"
 
@@ -64,6 +68,7 @@ type Status struct {
 	IMDS        IMDS         `json:"imds"`
 	Node        Node         `json:"node"`
 	Agent       Agent        `json:"agent"`
+	Probes      Probes       `json:"probes"`
 
 	// Transitions are the last changes of State, newest first.
 	Transitions []Transition `json:"transitions"`
@@ -203,6 +208,26 @@ type Agent struct {
 	ConfigFiles    []string  `json:"config_files"`
 	ProbeAddress   string    `json:"probe_address"`
 	MetricsAddress string    `json:"metrics_address,omitempty"`
+}
+
+// Probes says whether anybody asks for the node's health, since the agent
+// started. What doctor asks is not counted.
+type Probes struct {
+	// Last is when /healthz or /readyz was last asked for; absent: never.
+	Last *time.Time `json:"last,omitempty"`
+	// Paths has /healthz, /readyz with its alias /ready, /livez, and "other" for
+	// every path that does not exist.
+	Paths []ProbePath `json:"paths"`
+	// NotFound is the last path that does not exist, as it was asked for and cut
+	// to 64 bytes: text from the network.
+	NotFound string `json:"not_found,omitempty"`
+}
+
+// ProbePath counts the requests for one path.
+type ProbePath struct {
+	Path     string     `json:"path"`
+	Requests uint64     `json:"requests"`
+	Last     *time.Time `json:"last,omitempty"`
 }
 
 // Transition is one change of State.

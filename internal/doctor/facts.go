@@ -33,6 +33,7 @@ const (
 // facts is what was read of the world. A field with an error beside it is zero
 // when that is set.
 type facts struct {
+	now     time.Time
 	root    string // in front of every path
 	user    int    // who looks
 	version string // of this binary
@@ -54,6 +55,7 @@ type facts struct {
 
 	extension extensionFacts
 	answer    answerFacts
+	localhost []netip.Addr // by /etc/hosts; none: it does not say
 
 	delays    []systemd.InhibitDelaySetting // of logind's files, the last one counts
 	delaysErr error
@@ -110,7 +112,7 @@ type clockFacts struct {
 
 // look reads the world. What can be slow is read at the same time.
 func look(ctx context.Context, cfg Config) *facts {
-	f := &facts{root: cmp.Or(cfg.Root, "/"), user: os.Geteuid(), version: cfg.Version, configPath: cfg.ConfigPath}
+	f := &facts{now: time.Now(), root: cmp.Or(cfg.Root, "/"), user: os.Geteuid(), version: cfg.Version, configPath: cfg.ConfigPath}
 	f.lookConfig(cfg)
 	socket := cmp.Or(cfg.Socket, f.in(filepath.Join(f.conf.RunDir, control.SocketName)))
 	f.status, f.statusErr = control.NewClient(socket).Status(ctx)
@@ -120,7 +122,8 @@ func look(ctx context.Context, cfg Config) *facts {
 	wg.Go(func() { f.lookMetadata(ctx) })
 	wg.Go(func() { f.bus = lookBus(ctx, cfg.BusAddress, f.asked()) })
 	wg.Go(func() {
-		f.extension = lookExtension(f.in(waagentDir))
+		f.extension = lookExtension(f.in(waagentDir), f.in("/proc"))
+		f.localhost = f.lookLocalhost()
 		f.answer = lookAnswer(ctx, f.probeURL())
 	})
 	wg.Wait()

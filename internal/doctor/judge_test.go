@@ -20,6 +20,9 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/systemd"
 )
 
+// moment is when the node is looked at.
+var moment = time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC)
+
 // healthy is a node with nothing to mend, as root sees it.
 func healthy() *facts {
 	conf := config.Default()
@@ -30,17 +33,19 @@ func healthy() *facts {
 	status.Agent = control.Agent{Version: "1.2.3", PID: 42, ProbeAddress: "127.0.0.1:8080"}
 	agent := &account{uid: 990, gid: 990}
 	return &facts{
-		root: "/nonexistent", user: 0, version: "1.2.3",
+		now: moment, root: "/nonexistent", user: 0, version: "1.2.3",
 		conf: conf, configPath: "/etc/fleet-agent/config.yaml",
 		plan:   planFacts{total: 70 * time.Second, fit: fits},
 		status: status, installed: true, enabled: true,
 		instance: imds.Instance{Name: "web_0", VMID: "id", ScaleSet: "web"},
 		extension: extensionFacts{
-			version: "2.0.29", file: "/var/lib/waagent/x/config/0.settings", state: "Healthy",
+			version: "2.0.29", handler: handlerEnabled, running: "2.0.29", file: "/var/lib/waagent/x/config/0.settings",
+			said:     extensionReport{status: "success", state: "Healthy", at: moment.Add(-5 * time.Second)},
 			settings: &extensionSettings{Protocol: "http", Port: 8080, RequestPath: "/healthz", GracePeriod: 600},
 		},
-		answer: answerFacts{url: "http://localhost:8080/healthz", status: 200, state: "Healthy"},
-		delays: []systemd.InhibitDelaySetting{{File: "/usr/lib/systemd/logind.conf.d/zz-fleet-agent.conf", Value: 2 * time.Minute}},
+		answer:    answerFacts{url: "http://localhost:8080/healthz", status: 200, state: "Healthy"},
+		localhost: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
+		delays:    []systemd.InhibitDelaySetting{{File: "/usr/lib/systemd/logind.conf.d/zz-fleet-agent.conf", Value: 2 * time.Minute}},
 		bus: busFacts{
 			delay: 2 * time.Minute, holders: []string{"fleet-agent"},
 			target:  unitFacts{name: adopt.Target, load: "loaded", active: "active"},
@@ -91,6 +96,14 @@ func TestNothingToMend(t *testing.T) {
 func TestFindings(t *testing.T) {
 	settings := func(change func(*extensionSettings)) func(*facts) {
 		return func(f *facts) { change(f.extension.settings) }
+	}
+	old := func(change func(*facts)) func(*facts) {
+		return func(f *facts) {
+			f.extension.version, f.extension.running, f.extension.settings.GracePeriod = "1.0.7", "1.0.7", 0
+			if change != nil {
+				change(f)
+			}
+		}
 	}
 	gone := func(f *facts) {
 		f.status, f.statusErr = nil, &control.UnreachableError{Socket: "/run/fleet-agent/control.sock", Reason: "no such file", Err: fs.ErrNotExist}
@@ -147,32 +160,88 @@ func TestFindings(t *testing.T) {
 		"extension: refused":        {func(f *facts) { f.extension.settingsErr = errors.New("unknown field") }, "extension", Error, "refuses", "--settings"},
 		"extension: empty settings": {func(f *facts) { f.extension.settings = &extensionSettings{} }, "extension", Error, "no protocol", `"protocol":"http"`},
 		"extension: tcp":            {settings(func(s *extensionSettings) { s.Protocol, s.RequestPath = "tcp", "" }), "extension", Warning, "only connects", "--settings"},
-		"extension: tcp, path":      {settings(func(s *extensionSettings) { s.Protocol = "tcp" }), "extension", Error, "no requestPath", "--settings"},
-		"extension: odd protocol":   {settings(func(s *extensionSettings) { s.Protocol = "HTTP" }), "extension", Error, "no protocol HTTP", "--settings"},
 		"extension: port":           {settings(func(s *extensionSettings) { s.Port = 0 }), "extension", Error, "asks port 80, the agent answers on port 8080", `"port":8080`},
 		"extension: https":          {settings(func(s *extensionSettings) { s.Protocol = "https" }), "extension", Error, "asks by https, the agent answers by http", `"protocol":"http"`},
 		"extension: readyz":         {settings(func(s *extensionSettings) { s.RequestPath = "ready" }), "extension", Error, "for load balancers", `"requestPath":"/healthz"`},
-		"extension: no path":        {settings(func(s *extensionSettings) { s.RequestPath = "" }), "extension", Error, "requestPath is /,", "--settings"},
-		"extension: livez":          {settings(func(s *extensionSettings) { s.RequestPath = "/livez" }), "extension", Error, "requestPath is /livez", "--settings"},
-		"extension: query":          {settings(func(s *extensionSettings) { s.RequestPath = "/healthz?x=1" }), "extension", Error, "has a query (x=1)", "--settings"},
+		"extension: no path":        {settings(func(s *extensionSettings) { s.RequestPath = "" }), "extension", Error, `requestPath is "", where`, "--settings"},
+		"extension: livez":          {settings(func(s *extensionSettings) { s.RequestPath = "/livez" }), "extension", Error, `requestPath is "/livez", where`, "--settings"},
+		"extension: query":          {settings(func(s *extensionSettings) { s.RequestPath = "/healthz?x=1" }), "extension", Error, "asks for /healthz%3Fx=1", "--settings"},
+		"extension: fragment":       {settings(func(s *extensionSettings) { s.RequestPath = "healthz#x" }), "extension", Error, "asks for /healthz%23x", "--settings"},
+		"extension: escape":         {settings(func(s *extensionSettings) { s.RequestPath = "/%68ealthz" }), "extension", Error, "asks for /%2568ealthz", "--settings"},
 		"extension: knife edge":     {settings(func(s *extensionSettings) { s.GracePeriod = 0 }), "extension", Warning, "gracePeriod is left out", `"gracePeriod":600`},
 		"extension: short grace": {
 			func(f *facts) { f.conf.Health.StartGrace = config.Duration(10 * time.Minute) }, "extension", Warning,
 			"gracePeriod is 10m0s, but a start may take 10m10s", `"gracePeriod":615`,
 		},
-		"extension: range":     {settings(func(s *extensionSettings) { s.IntervalInSeconds = 61 }), "extension", Error, "out of range", "--settings"},
-		"extension: product":   {settings(func(s *extensionSettings) { s.IntervalInSeconds, s.NumberOfProbes = 60, 5 }), "extension", Error, "out of range", "--settings"},
-		"extension: version 1": {func(f *facts) { f.extension.version = "1.0.7"; f.extension.settings.GracePeriod = 0 }, "extension", Note, "version 1", "--version 2.0"},
-		"extension: version 1 is refused": {
-			func(f *facts) { f.extension.version = "1.0.7" }, "extension", Error, "knows no gracePeriod", "--version 2.0",
+		"extension: version 1": {old(nil), "extension", Note, "version 1 of the extension has no grace period", "--version 2.0"},
+		"extension: version 1, livez": {
+			old(func(f *facts) { f.extension.settings.RequestPath = "/livez" }), "extension", Error, `"/livez", which says whether the agent itself works`, "--settings",
+		},
+		"extension: version 1, other path": {
+			old(func(f *facts) { f.extension.settings.RequestPath = "/x" }), "extension", Error, `"/x", where`, "--settings",
+		},
+		"extension: version 1, no URL": {
+			old(func(f *facts) { f.extension.settings.RequestPath = "/%zz" }), "extension", Error, "can make no URL", "--settings",
+		},
+		"extension: version 1, 202": {
+			old(func(f *facts) { f.answer.status, f.answer.state = 202, "Unhealthy" }), "extension", Warning, "answers 202, which is Unhealthy", "status",
+		},
+		"extension: version 1, 204": {
+			old(func(f *facts) { f.answer.status, f.answer.state = 204, "" }), "extension", Warning, "answers 204, which is Unhealthy", "status",
+		},
+		"extension: version 1, starting": {
+			old(func(f *facts) { f.answer.status, f.answer.state, f.status.Health.State = 503, "", "starting" }), "extension", Note, "while the node starts", "",
+		},
+
+		"extension: refused by itself": {
+			func(f *facts) {
+				f.extension.settings, f.extension.settingsErr = nil, errors.New("what doctor expects")
+				f.extension.running, f.extension.said = "", extensionReport{status: "error", message: "Enable failed: port \x1b[2J"}
+			}, "extension", Error, `it says "Enable failed: port \x1b[2J"`, "--settings",
+		},
+		"extension: stopped": {
+			func(f *facts) {
+				f.extension.running, f.extension.said = "", extensionReport{status: "error", message: "Enable failed: " + terminated, at: moment}
+			}, "extension", Error, "the extension does not run, its last report is of 2026-03-05T14:00:00Z", "restart walinuxagent",
+		},
+		"extension: gone for a week": {
+			func(f *facts) { f.extension.running, f.extension.said.at = "", moment.AddDate(0, 0, -7) },
+			"extension", Error, "does not run, its last report is of 2026-02-26T14:00:00Z", "handler.log",
+		},
+		"extension: never": {
+			func(f *facts) { f.extension.running, f.extension.said = "", extensionReport{} }, "extension", Error, "does not run, it has reported nothing yet", "handler.log",
+		},
+		"extension: hangs": {
+			func(f *facts) { f.extension.said.at = moment.Add(-71 * time.Second) }, "extension", Error, "has reported nothing for 1m11s", "handler.log",
+		},
+		"extension: processes hidden, hangs": {
+			func(f *facts) {
+				f.extension.running, f.extension.runningErr = "", fs.ErrPermission
+				f.extension.said.at = moment.Add(-time.Hour)
+			}, "extension", Error, "has reported nothing for 1h0m0s", "handler.log",
+		},
+		"extension: another version runs": {
+			func(f *facts) { f.extension.running = "2.0.28" }, "extension", Warning, "version 2.0.28 of the extension runs, version 2.0.29 is in force", "walinuxagent",
+		},
+		"extension: upgrade failed": {
+			func(f *facts) { f.extension.running, f.extension.handler = "", handlerFailedUpgrade }, "extension", Error, "version 2.0.29 of the extension as FailedUpgrade", "waagent.log",
 		},
 		"extension: localhost": {
-			func(f *facts) { f.status.Agent.ProbeAddress = "10.0.0.4:8080" }, "extension", Error, "answers on 10.0.0.4 only", "config show",
+			func(f *facts) { f.status.Agent.ProbeAddress = "10.0.0.4:8080" }, "extension", Error, "answers on 10.0.0.4 only, the extension asks localhost, which is 127.0.0.1 in /etc/hosts", "config show",
 		},
-		"extension: says Unknown": {func(f *facts) { f.extension.state = "Unknown" }, "extension", Warning, "says Unknown", "handler.log"},
+		"extension: only IPv6 reaches the agent": {
+			func(f *facts) { f.status.Agent.ProbeAddress = "[::1]:8080" }, "extension", Error, "answers on ::1 only", "config show",
+		},
+		"extension: only IPv6 reaches localhost": {
+			func(f *facts) { f.localhost = []netip.Addr{netip.IPv6Loopback()} }, "extension", Error, "answers on 127.0.0.1 only", "config show",
+		},
+		"extension: another loopback address": {
+			func(f *facts) { f.status.Agent.ProbeAddress = "127.0.0.2:8080" }, "extension", Error, "answers on 127.0.0.2 only", "config show",
+		},
+		"extension: says Unknown": {func(f *facts) { f.extension.said.state = "Unknown" }, "extension", Warning, "says Unknown", "handler.log"},
 		"extension: no answer":    {func(f *facts) { f.answer = answerFacts{url: "u", err: syscall.ECONNREFUSED} }, "extension", Error, "nobody answers at u", "status"},
 		"extension: no agent":     {func(f *facts) { gone(f); f.answer = answerFacts{url: "u", err: syscall.ECONNREFUSED} }, "extension", Note, "nobody answers at u", "status"},
-		"extension: unhealthy":    {func(f *facts) { f.answer.status, f.answer.state = 202, "Unhealthy" }, "extension", Warning, "answers 202 Unhealthy", "status"},
+		"extension: unhealthy":    {func(f *facts) { f.answer.status, f.answer.state = 202, "Unhealthy" }, "extension", Warning, "answers 202, which is Unhealthy", "status"},
 		"extension: no state":     {func(f *facts) { f.answer.status, f.answer.state = 503, "" }, "extension", Error, "answers 503 and no state", "status"},
 		"extension: starting": {
 			func(f *facts) { f.answer.status, f.answer.state, f.status.Health.State = 503, "", "starting" }, "extension", Note, "while the node starts", "",
@@ -341,17 +410,25 @@ func TestQuiet(t *testing.T) {
 		"a plan without units needs no rights": {func(f *facts) {
 			f.conf.Drain.Plan, f.bus.asked, f.polkitRule.err = []config.Step{{Name: "wait", Sleep: 1}}, false, fs.ErrNotExist
 		}, "rights"},
-		"the bridge does for the target":  {func(f *facts) { f.bus.denied, f.bridge = []string{adopt.Target}, true }, "rights"},
-		"the rule does, unasked":          {func(f *facts) { f.bus.asked = false }, "rights"},
-		"no limit is enough":              {func(f *facts) { f.bus.delay, f.delays[0].Value = systemd.Infinite, systemd.Infinite }, "shutdown"},
-		"no agent, no lock":               {func(f *facts) { f.status, f.statusErr, f.bus.holders = nil, fs.ErrNotExist, nil }, "shutdown"},
-		"inhibitors hidden":               {func(f *facts) { f.bus.holders, f.bus.holdErr = nil, errors.New("denied") }, "shutdown"},
-		"metrics off":                     {func(f *facts) { f.conf.Listen.Metrics = ""; f.listening = f.listening[:1] }, "listeners"},
-		"every address is localhost, too": {func(f *facts) { f.status.Agent.ProbeAddress = "0.0.0.0:8080" }, "extension"},
-		"a file system without inodes":    {func(f *facts) { f.disk.freeInodes, f.disk.totalInodes = 0, 0 }, "disk"},
-		"an agent of one's own":           {func(f *facts) { f.agentID, f.user, f.admins = &account{1000, 1000}, 1000, false; f.files[0].uid = 1000 }, "permissions"},
-		"https on both sides":             {func(f *facts) { f.conf.Listen.TLS.CertFile = "/c"; f.extension.settings.Protocol = "https" }, "extension"},
-		"slashes around the path":         {func(f *facts) { f.extension.settings.RequestPath = "healthz/" }, "extension"},
+		"the bridge does for the target":     {func(f *facts) { f.bus.denied, f.bridge = []string{adopt.Target}, true }, "rights"},
+		"the rule does, unasked":             {func(f *facts) { f.bus.asked = false }, "rights"},
+		"no limit is enough":                 {func(f *facts) { f.bus.delay, f.delays[0].Value = systemd.Infinite, systemd.Infinite }, "shutdown"},
+		"no agent, no lock":                  {func(f *facts) { f.status, f.statusErr, f.bus.holders = nil, fs.ErrNotExist, nil }, "shutdown"},
+		"inhibitors hidden":                  {func(f *facts) { f.bus.holders, f.bus.holdErr = nil, errors.New("denied") }, "shutdown"},
+		"metrics off":                        {func(f *facts) { f.conf.Listen.Metrics = ""; f.listening = f.listening[:1] }, "listeners"},
+		"every address is localhost, too":    {func(f *facts) { f.status.Agent.ProbeAddress = "0.0.0.0:8080" }, "extension"},
+		"a file system without inodes":       {func(f *facts) { f.disk.freeInodes, f.disk.totalInodes = 0, 0 }, "disk"},
+		"an agent of one's own":              {func(f *facts) { f.agentID, f.user, f.admins = &account{1000, 1000}, 1000, false; f.files[0].uid = 1000 }, "permissions"},
+		"https on both sides":                {func(f *facts) { f.conf.Listen.TLS.CertFile = "/c"; f.extension.settings.Protocol = "https" }, "extension"},
+		"a slow probe":                       {func(f *facts) { f.extension.said.at = moment.Add(-69 * time.Second) }, "extension"},
+		"a report of a clock that was ahead": {func(f *facts) { f.extension.said.at = moment.Add(time.Hour) }, "extension"},
+		"IPv6 and IPv4, either will do": {func(f *facts) {
+			f.localhost = append(f.localhost, netip.IPv6Loopback())
+			f.status.Agent.ProbeAddress = "[::1]:8080"
+		}, "extension"},
+		"every address of IPv6 is IPv4, too": {func(f *facts) { f.status.Agent.ProbeAddress = "[::]:8080" }, "extension"},
+		"a name server knows localhost":      {func(f *facts) { f.localhost = nil }, "extension"},
+		"slashes around the path":            {func(f *facts) { f.extension.settings.RequestPath = "healthz/" }, "extension"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := healthy()
@@ -363,6 +440,16 @@ func TestQuiet(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A query does no harm with version 1, which has other things said of it.
+func TestQueryOfVersion1(t *testing.T) {
+	f := healthy()
+	f.extension.version, f.extension.running = "1.0.7", "1.0.7"
+	f.extension.settings = &extensionSettings{Protocol: "http", Port: 8080, RequestPath: "healthz?verbose"}
+	var r findings
+	judgePath(f, &r, "")
+	require.Empty(t, r.list)
 }
 
 func TestAccountReads(t *testing.T) {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -37,6 +37,14 @@ func writeTree(t *testing.T, dir string, files map[string]string) {
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 	}
+}
+
+// runs makes a process that runs a program, in the tree of a machine.
+func runs(t *testing.T, root string, pid int, program string) {
+	t.Helper()
+	dir := filepath.Join(root, "proc", strconv.Itoa(pid))
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	require.NoError(t, os.Symlink(program, filepath.Join(dir, "exe")))
 }
 
 // shortDir is a directory whose path is short enough for a socket.
@@ -71,18 +79,23 @@ func TestExamineWholeNode(t *testing.T) {
 			"listen: {probe: '" + address + "', metrics: ''}\nimds: {endpoint: '" + service.URL + "'}\n" +
 			"checks: [{name: web, tcp: {address: '127.0.0.1:80'}}]\n",
 		"etc/group": "root:x:0:\nfleet-admin:x:991:\n",
-		"usr/lib/systemd/system/fleet-agent.service":                      "[Service]\n",
-		"etc/systemd/system/multi-user.target.wants/fleet-agent.service":  "",
-		"usr/lib/systemd/system/web.service":                              "[Service]\nTimeoutStopSec=20s\n",
-		"usr/lib/systemd/logind.conf.d/zz-fleet-agent.conf":               "[Login]\nInhibitDelayMaxSec=120\n",
-		"usr/share/polkit-1/rules.d/50-fleet-agent.rules":                 "",
-		"var/lib/fleet-agent/journal":                                     "",
-		"proc/pressure/cpu":                                               "some avg10=0.00 avg60=1.50 avg300=0.00 total=1\n",
-		"proc/pressure/memory":                                            "some avg10=0.00 avg60=0.00 avg300=0.00 total=1\nfull avg10=0 avg60=99.0 avg300=0 total=0\n",
-		"proc/pressure/io":                                                "some avg10=0.00 avg60=2.00 avg300=0.00 total=1\n",
-		"proc/net/tcp":                                                    listening(t, address),
-		"var/lib/waagent/" + extensionPrefix + "2.0.29/config/1.settings": `{"runtimeSettings":[{"handlerSettings":{"publicSettings":{"protocol":"http","port":` + port + `,"requestPath":"/healthz","gracePeriod":600}}}]}`,
+		"usr/lib/systemd/system/fleet-agent.service":                        "[Service]\n",
+		"etc/systemd/system/multi-user.target.wants/fleet-agent.service":    "",
+		"usr/lib/systemd/system/web.service":                                "[Service]\nTimeoutStopSec=20s\n",
+		"usr/lib/systemd/logind.conf.d/zz-fleet-agent.conf":                 "[Login]\nInhibitDelayMaxSec=120\n",
+		"usr/share/polkit-1/rules.d/50-fleet-agent.rules":                   "",
+		"var/lib/fleet-agent/journal":                                       "",
+		"proc/pressure/cpu":                                                 "some avg10=0.00 avg60=1.50 avg300=0.00 total=1\n",
+		"proc/pressure/memory":                                              "some avg10=0.00 avg60=0.00 avg300=0.00 total=1\nfull avg10=0 avg60=99.0 avg300=0 total=0\n",
+		"proc/pressure/io":                                                  "some avg10=0.00 avg60=2.00 avg300=0.00 total=1\n",
+		"proc/net/tcp":                                                      listening(t, address),
+		"var/lib/waagent/" + extensionPrefix + "2.0.29/config/1.settings":   `{"runtimeSettings":[{"handlerSettings":{"publicSettings":{"protocol":"http","port":` + port + `,"requestPath":"/healthz","gracePeriod":600}}}]}`,
+		"var/lib/waagent/" + extensionPrefix + "2.0.29/config/HandlerState": "Enabled",
+		"var/lib/waagent/" + extensionPrefix + "2.0.29/status/1.status": `[{"timestampUTC":"` + time.Now().UTC().Format(time.RFC3339) + `","status":{"status":"success","substatus":[
+			{"name":"ApplicationHealthState","status":"success","formattedMessage":{"message":"Healthy"}}]}}]`,
+		"etc/hosts": "127.0.0.1 localhost\n",
 	})
+	runs(t, root, 77, "/var/lib/waagent/"+extensionPrefix+"2.0.29/bin/applicationhealth-extension")
 	w, err := adopt.New(adopt.Config{Root: root, RunDir: "/run/fleet-agent"})
 	require.NoError(t, err)
 	_, err = w.Adopt("web", adopt.Settings{}, false)
@@ -116,7 +129,7 @@ func TestExamineWholeNode(t *testing.T) {
 	require.Equal(t, "1 adopted, and each fits into the drain plan", found["workloads"].Found)
 	require.Equal(t, "an unannounced shutdown waits up to 2m0s, the drain takes up to 1m10s", found["shutdown"].Found)
 	require.Equal(t, "waiting in the last minute: cpu 2%, memory 0%, io 2%", found["pressure"].Found)
-	require.Equal(t, "http://localhost:"+port+"/healthz answers 200 Healthy", found["extension"].Found)
+	require.Equal(t, "http://localhost:"+port+"/healthz answers 200, which is Healthy", found["extension"].Found)
 
 	data, err := json.Marshal(report)
 	require.NoError(t, err)
@@ -298,6 +311,9 @@ func TestMetadata(t *testing.T) {
 
 func TestAnswer(t *testing.T) {
 	answer := func(w http.ResponseWriter, r *http.Request) {
+		if r.UserAgent() != control.DoctorUserAgent {
+			t.Errorf("asked as %q: the agent would count that as a probe", r.UserAgent())
+		}
 		switch r.URL.Path {
 		case "/healthy":
 			_, _ = w.Write([]byte(`{"ApplicationHealthState":"Healthy"}`))
@@ -340,77 +356,14 @@ func TestProbeURL(t *testing.T) {
 	f.status = &control.Status{Agent: control.Agent{ProbeAddress: "[::]:8443"}}
 	require.Equal(t, "https://localhost:8443/healthz", f.probeURL())
 	f.extension.settings = &extensionSettings{Protocol: "https", RequestPath: "readyz"}
-	require.Equal(t, "https://localhost:443/readyz", f.probeURL())
+	require.Equal(t, "https://localhost/readyz", f.probeURL())
+	f.extension.settings = &extensionSettings{Protocol: "http", Port: 8080, RequestPath: "/healthz?a#b%c"}
+	require.Equal(t, "http://localhost:8080/healthz%3Fa%23b%25c", f.probeURL())
+	f.extension.version = "1.0.7"
+	require.Equal(t, "http://localhost:8080/healthz?a#b%c", f.probeURL())
+	f.extension.version = ""
 	f.extension.settings = &extensionSettings{Protocol: "tcp", Port: 99}
 	require.Equal(t, "https://localhost:8443/healthz", f.probeURL())
-}
-
-func TestExtension(t *testing.T) {
-	settings := func(public string) string {
-		return `{"runtimeSettings":[{"handlerSettings":{"protectedSettings":"","publicSettings":` + public + `}}]}`
-	}
-	const status = `[{"version":1,"timestampUTC":"2026-11-22T22:00:30Z","status":{"operation":"enable","status":"success","substatus":[
-		{"name":"AppHealthStatus","status":"error","formattedMessage":{"lang":"en","message":"Application found to be unhealthy"}},
-		{"name":"ApplicationHealthState","status":"error","formattedMessage":{"lang":"en","message":"Unknown"}}]}}]`
-
-	t.Run("the newest of everything", func(t *testing.T) {
-		dir := t.TempDir()
-		writeTree(t, dir, map[string]string{
-			extensionPrefix + "2.0.9/config/7.settings":    settings(`{"protocol":"tcp"}`),
-			extensionPrefix + "2.0.10/config/9.settings":   settings(`{"protocol":"tcp"}`),
-			extensionPrefix + "2.0.10/config/10.settings":  settings(`{"protocol":"https","port":443,"requestPath":"/healthz","intervalInSeconds":10,"numberOfProbes":3,"gracePeriod":60,"vmWatchSettings":{"enabled":true}}`),
-			extensionPrefix + "2.0.10/config/HandlerState": "Enabled",
-			extensionPrefix + "2.0.10/status/10.status":    status,
-			"Microsoft.Azure.Other-9.9/config/1.settings":  "x",
-			"waagent.log": "x",
-		})
-		e := lookExtension(dir)
-		require.NoError(t, errors.Join(e.err, e.settingsErr))
-		require.Equal(t, "2.0.10", e.version)
-		require.True(t, e.rich())
-		require.Equal(t, "https", e.settings.Protocol)
-		require.Equal(t, 10, e.settings.interval())
-		require.Equal(t, 3, e.settings.probes())
-		require.Equal(t, "Unknown", e.state)
-		require.Equal(t, time.Date(2026, 11, 22, 22, 0, 30, 0, time.UTC), e.at)
-	})
-	t.Run("nothing", func(t *testing.T) {
-		require.Equal(t, extensionFacts{}, lookExtension(filepath.Join(t.TempDir(), "absent")))
-		require.Equal(t, extensionFacts{}, lookExtension(t.TempDir()))
-	})
-	t.Run("no settings yet", func(t *testing.T) {
-		dir := t.TempDir()
-		require.NoError(t, os.MkdirAll(filepath.Join(dir, extensionPrefix+"1.0.7"), 0o755))
-		e := lookExtension(dir)
-		require.ErrorIs(t, e.err, fs.ErrNotExist)
-		require.False(t, e.rich())
-	})
-	for public, want := range map[string]string{
-		`{}`:                                   "",
-		`null`:                                 "",
-		`{"port":"80"}`:                        "cannot unmarshal string",
-		`{"protocol":"http","timeout":5}`:      `unknown field "timeout"`,
-		`[]`:                                   "cannot unmarshal array",
-		`{"protocol":"http","port":80}`:        "",
-		`{"gracePeriod":99999999999999999999}`: "cannot unmarshal number",
-	} {
-		t.Run(public, func(t *testing.T) {
-			s, err := parseSettings([]byte(settings(public)))
-			if want == "" {
-				require.NoError(t, err)
-				require.NotNil(t, s)
-				return
-			}
-			require.ErrorContains(t, err, want)
-		})
-	}
-	for _, text := range []string{"", "[]", "{", `[{"status":null}]`} {
-		state, _ := parseExtensionStatus([]byte(text))
-		require.Empty(t, state, text)
-	}
-	s, err := parseSettings([]byte(`{"runtimeSettings":[]}`))
-	require.NoError(t, err)
-	require.Equal(t, &extensionSettings{}, s)
 }
 
 func TestListeners(t *testing.T) {
@@ -503,7 +456,7 @@ func FuzzSettings(f *testing.F) {
 	f.Add([]byte(`{"runtimeSettings":[{"handlerSettings":{"publicSettings":{"protocol":"http","port":8080}}}]}`))
 	f.Add([]byte(`{"runtimeSettings":[{}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		s, err := parseSettings(text)
+		s, err := parseSettings(text, len(text)%2 == 0)
 		if (s == nil) == (err == nil) {
 			t.Fatalf("%v and %v", s, err)
 		}

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/control"
 	"github.com/fleet-agent/fleet-agent/internal/imds"
 )
 
@@ -41,7 +42,7 @@ type answerFacts struct {
 // them, as they should say.
 func (f *facts) probeURL() string {
 	if s := f.extension.settings; s != nil && (s.Protocol == "http" || s.Protocol == "https") {
-		return s.Protocol + "://localhost:" + strconv.Itoa(s.port()) + "/" + strings.TrimLeft(s.RequestPath, "/")
+		return f.extension.url()
 	}
 	_, port, _ := net.SplitHostPort(f.probeAddress())
 	return f.scheme() + "://localhost:" + port + "/healthz"
@@ -79,6 +80,7 @@ func lookAnswer(ctx context.Context, url string) answerFacts {
 		a.err = err
 		return a
 	}
+	req.Header.Set("User-Agent", control.DoctorUserAgent)
 	resp, err := client.Do(req)
 	if err != nil {
 		a.err = err

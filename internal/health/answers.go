@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // CustomMetrics is what the answers tell a rolling upgrade about this instance
@@ -50,19 +51,26 @@ type AnswersConfig struct {
 	// every request of /livez, from many goroutines, and must be cheap; nil
 	// means always.
 	Live func() bool
+	// Uncounted is the User-Agent whose requests are answered and not counted:
+	// looking whether the node is probed is no probe. Empty: all count.
+	Uncounted string
 }
 
 // Answers is the HTTP side: it serves what the newest Report was rendered to.
 // It outlives configurations and Monitors. Before the first report it answers
 // that the node is starting.
+//
+// It is a prometheus.Collector of the requests that it answers.
 type Answers struct {
-	live  func() bool
-	pages atomic.Pointer[pages]
+	live      func() bool
+	uncounted string
+	pages     atomic.Pointer[pages]
+	requests  requestCounts
 }
 
 // NewAnswers returns Answers that say starting.
 func NewAnswers(cfg AnswersConfig) *Answers {
-	a := &Answers{live: cfg.Live}
+	a := &Answers{live: cfg.Live, uncounted: cfg.Uncounted, requests: requestCounts{epoch: time.Now()}}
 	if a.live == nil {
 		a.live = func() bool { return true }
 	}
@@ -96,7 +104,7 @@ var (
 	typeText = []string{"text/plain; charset=utf-8"}
 	pageLive = newPage(http.StatusOK, typeJSON, `{"Live":true}`+"\n")
 	pageDead = newPage(http.StatusServiceUnavailable, typeJSON, `{"Live":false}`+"\n")
-	pageNone = newPage(http.StatusNotFound, typeText, "not found: ask for /healthz, /readyz or /livez\n")
+	pageNone = newPage(http.StatusNotFound, typeJSON, `{"Error":"not found","Paths":["/healthz","/readyz","/livez"]}`+"\n")
 	pageVerb = newPage(http.StatusMethodNotAllowed, typeText, "method not allowed: use GET or HEAD\n")
 	getHead  = []string{"GET, HEAD"}
 )
@@ -127,38 +135,41 @@ func (p *page) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 //
 // Slashes before and after the name do not matter, since a redirect to the
 // right path would count as a failed probe. With the query verbose the answer
-// has a line for each check.
+// has a line for each check. Any other path is a 404 that names these.
 func (a *Answers) Handler() http.Handler { return http.HandlerFunc(a.serve) }
 
 func (a *Answers) serve(w http.ResponseWriter, r *http.Request) {
-	p := a.answer(r)
-	if p != &pageNone && r.Method != http.MethodGet && r.Method != http.MethodHead {
+	ask, p := a.answer(r)
+	if ask != askOther && r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header()["Allow"] = getHead
 		p = &pageVerb
+	}
+	if by := r.Header["User-Agent"]; a.uncounted == "" || len(by) != 1 || by[0] != a.uncounted {
+		a.requests.count(ask, p.code, r)
 	}
 	p.ServeHTTP(w, r)
 }
 
-func (a *Answers) answer(r *http.Request) *page {
+func (a *Answers) answer(r *http.Request) (ask int, p *page) {
 	now := a.pages.Load()
 	var e *endpoint
 	switch strings.Trim(r.URL.Path, "/") {
 	case "healthz":
-		e = &now.health
+		ask, e = askHealth, &now.health
 	case "readyz", "ready":
-		e = &now.ready
+		ask, e = askReady, &now.ready
 	case "livez":
 		if a.live() {
-			return &pageLive
+			return askLive, &pageLive
 		}
-		return &pageDead
+		return askLive, &pageDead
 	default:
-		return &pageNone
+		return askOther, &pageNone
 	}
 	if r.URL.RawQuery != "" && r.URL.Query().Has("verbose") {
-		return &e.verbose
+		return ask, &e.verbose
 	}
-	return &e.plain
+	return ask, &e.plain
 }
 
 // render prepares every answer for a report.
