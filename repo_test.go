@@ -26,10 +26,11 @@ const module = "github.com/fleet-agent/fleet-agent"
 // reasons are in ARCHITECTURE.md.
 var mayImport = map[string][]string{
 	"internal/graph":    {},
+	"internal/safetext": {},
 	"internal/imds":     {},
-	"internal/systemd":  {},
+	"internal/systemd":  {"internal/safetext"},
 	"internal/control":  {},
-	"internal/cli":      {},
+	"internal/cli":      {"internal/safetext"},
 	"internal/safefile": {},
 	"internal/logqueue": {},
 	"internal/child":    {},
@@ -39,9 +40,9 @@ var mayImport = map[string][]string{
 
 	"internal/config": {"internal/graph", "internal/safefile"},
 	"internal/health": {"internal/graph"},
-	"internal/drain":  {"internal/child", "internal/graph", "internal/safefile"},
+	"internal/drain":  {"internal/child", "internal/graph", "internal/safefile", "internal/safetext"},
 
-	"internal/scheduledevents": {"internal/imds"},
+	"internal/scheduledevents": {"internal/imds", "internal/safetext"},
 
 	"internal/adopt":     {"internal/systemd"},
 	"internal/doctor":    {"internal/adopt", "internal/config", "internal/control", "internal/imds", "internal/systemd"},
@@ -52,7 +53,8 @@ var mayImport = map[string][]string{
 
 	"internal/agent": {
 		"internal/config", "internal/control", "internal/drain", "internal/graph", "internal/health",
-		"internal/health/probe", "internal/imds", "internal/safefile", "internal/scheduledevents", "internal/systemd",
+		"internal/health/probe", "internal/imds", "internal/safefile", "internal/safetext", "internal/scheduledevents",
+		"internal/systemd",
 	},
 
 	"internal/sim/imds": {},

@@ -8,10 +8,10 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf16"
 
 	"golang.org/x/term"
+
+	"github.com/fleet-agent/fleet-agent/internal/safetext"
 )
 
 // defaultColumns is the width of text for a reader whose width is unknown.
@@ -102,10 +102,8 @@ func (o *Output) encode(v any, indent string) error {
 func escapeHidden(text string) string {
 	var b strings.Builder
 	for _, r := range text {
-		if r >= 0x7f && unicode.In(r, unicode.Cc, unicode.Cf) {
-			for _, unit := range utf16.Encode([]rune{r}) {
-				fmt.Fprintf(&b, `\u%04x`, unit)
-			}
+		if r >= 0x7f && safetext.Hidden(r) {
+			b.WriteString(safetext.Escape(r))
 			continue
 		}
 		b.WriteRune(r)

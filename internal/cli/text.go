@@ -5,15 +5,15 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/fleet-agent/fleet-agent/internal/safetext"
 )
 
 // Clean returns text in one line that does nothing to a terminal: line breaks
 // and control characters become spaces, runs of which become one.
 func Clean(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool {
-		// Cf has the marks that reorder text, with which a message could
-		// pretend to be another.
-		return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == utf8.RuneError
+		return unicode.IsSpace(r) || safetext.Hidden(r) || r == utf8.RuneError
 	}), " ")
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/safetext"
 )
 
 // CauseKind says who wants the node drained.
@@ -97,7 +99,8 @@ func withBrief(ctx context.Context, b Brief) context.Context {
 }
 
 // environment returns what steps tell the programs that they run: the cause as
-// FLEET_* variables, always all four, the unknown ones empty.
+// FLEET_* variables, always all four, the unknown ones empty. What Azure chose is
+// made safe: a NUL would keep the program from being started at all.
 func environment(b Brief) []string {
 	deadline := ""
 	if !b.Deadline.IsZero() {
@@ -105,8 +108,8 @@ func environment(b Brief) []string {
 	}
 	return []string{
 		"FLEET_CAUSE=" + string(b.Cause.Kind),
-		"FLEET_EVENT_ID=" + b.Cause.EventID,
-		"FLEET_EVENT_TYPE=" + b.Cause.EventType,
+		"FLEET_EVENT_ID=" + safetext.Line(b.Cause.EventID, safetext.MaxID),
+		"FLEET_EVENT_TYPE=" + safetext.Line(b.Cause.EventType, safetext.MaxWord),
 		"FLEET_DEADLINE=" + deadline,
 	}
 }

@@ -26,6 +26,8 @@ func keep(entries []Entry, state *fold) []Entry {
 			matters = last[replaces(e)] == i && (state.events[e.EventID] != nil || state.previous[e.EventID] != nil)
 		case BootSeen:
 			matters = last[replaces(e)] == i && state.bootSeen
+		case NameSeen:
+			matters = last[replaces(e)] == i && state.name != ""
 		case MaintenanceOn, VMSeen:
 			matters = last[replaces(e)] == i
 		case MaintenanceOff: // without the entry that it ends, there is nothing to end
@@ -41,7 +43,7 @@ func keep(entries []Entry, state *fold) []Entry {
 // replaces none.
 func replaces(e Entry) string {
 	switch e.Kind {
-	case VMSeen, BootSeen:
+	case VMSeen, NameSeen, BootSeen:
 		return string(e.Kind)
 	case MaintenanceOn, MaintenanceOff:
 		return "maintenance"

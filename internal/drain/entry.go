@@ -32,6 +32,7 @@ const (
 
 	BootSeen       EntryKind = "boot-seen"       // this boot's first document was looked at
 	VMSeen         EntryKind = "vm-seen"         // [vm]
+	NameSeen       EntryKind = "name-seen"       // [name]
 	MaintenanceOn  EntryKind = "maintenance-on"  // [until by reason]
 	MaintenanceOff EntryKind = "maintenance-off" // [by reason]
 )
@@ -44,6 +45,7 @@ type Entry struct {
 	Kind EntryKind `json:"kind"`
 
 	VM        string        `json:"vm,omitempty"`
+	Name      string        `json:"name,omitempty"`
 	DrainID   string        `json:"drain_id,omitempty"`
 	Cause     *Cause        `json:"cause,omitempty"`
 	NotBefore *time.Time    `json:"not_before,omitempty"`

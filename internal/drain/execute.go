@@ -15,6 +15,8 @@ const (
 	// patience is how long a step that should end at once may take, before it
 	// is abandoned.
 	patience = 500 * time.Millisecond
+	// lookEvery is how often the clocks are looked at while nothing happens.
+	lookEvery = time.Second
 )
 
 // A stopper is a step for which stopping is work that belongs into its limit:
@@ -117,16 +119,36 @@ func (r *Runner) settleDown(ctx context.Context, f *flight) bool {
 		if !until.After(now) {
 			return true
 		}
-		timer := time.NewTimer(until.Sub(now))
+		if r.pause(ctx, f, until) {
+			return ctx.Err() == nil
+		}
+	}
+	return false
+}
+
+// pause waits until t. It returns earlier, with false, when the deadline moves or ctx
+// ends.
+func (r *Runner) pause(ctx context.Context, f *flight, t time.Time) bool {
+	for left := time.Until(t); left > 0; left = time.Until(t) {
+		timer := time.NewTimer(min(left, lookEvery))
 		select {
 		case <-timer.C:
-			return ctx.Err() == nil
+			r.look(f) // which nudges
+			continue
 		case <-f.nudge:
 		case <-ctx.Done():
 		}
 		timer.Stop()
+		return false
 	}
-	return false
+	return true
+}
+
+// look looks at the clocks.
+func (r *Runner) look(f *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.look(time.Now())
 }
 
 // runSteps runs the steps that have not ended. It returns when all have, which it
@@ -146,11 +168,12 @@ func (r *Runner) runSteps(ctx context.Context, f *flight) bool {
 		if !running && (ctx.Err() != nil || f.allFinal()) {
 			return f.allFinal()
 		}
-		timer := time.NewTimer(time.Until(wake))
+		timer := time.NewTimer(min(time.Until(wake), lookEvery))
 		select {
 		case end := <-ends:
 			r.stepEnded(ctx, f, end)
 		case <-timer.C:
+			r.look(f) // which nudges
 		case <-f.nudge:
 			r.tighten(f)
 		case <-gone:

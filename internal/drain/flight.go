@@ -24,7 +24,7 @@ type flight struct {
 	startedAt, endedAt time.Time
 	notBefore          time.Time
 	deadline           time.Time     // the earliest that was asked for, as the wall clock says
-	end                time.Time     // the same on the monotonic clock: what is acted on
+	end                time.Time     // the same on the monotonic clock, or earlier: what is acted on, see look
 	settle             time.Duration // what is left of the wait
 	settling           bool
 	steps              []stepState  // as plan.steps
@@ -139,10 +139,7 @@ func (f *flight) joined(req Request) bool {
 	changed := add(&f.causes, req.Cause)
 	if req.Urgent && !f.urgent {
 		f.urgent, changed = true, true
-		select {
-		case f.nudge <- struct{}{}:
-		default:
-		}
+		f.nudged()
 	}
 	if t := earlier(f.notBefore, req.NotBefore); !t.Equal(f.notBefore) {
 		f.notBefore, changed = t, true
@@ -150,10 +147,7 @@ func (f *flight) joined(req Request) bool {
 	if t := earlier(f.deadline, req.Deadline); !t.Equal(f.deadline) {
 		f.deadline, changed = t, true
 		f.end = earlier(f.end, anchor(time.Now(), t))
-		select {
-		case f.nudge <- struct{}{}:
-		default:
-		}
+		f.nudged()
 	}
 	return changed
 }
@@ -162,9 +156,28 @@ func (f *flight) joined(req Request) bool {
 // and timers took of a plan that did fit.
 const lateness = 100 * time.Millisecond
 
+// look takes the deadline from the clock that leaves less time: the one on the wall
+// may have been set, and the monotonic one stands still while the machine is
+// suspended. It only moves earlier.
+func (f *flight) look(now time.Time) {
+	before := f.end
+	if f.end = earlier(f.end, anchor(now, f.deadline)); before.Sub(f.end) > lateness {
+		f.nudged()
+	}
+}
+
+// nudged tells who runs the flight that there is less time.
+func (f *flight) nudged() {
+	select {
+	case f.nudge <- struct{}{}:
+	default:
+	}
+}
+
 // refit fits what is left of the plan into what is left of the time. A step that
 // runs may be cut short, but not below its minimum unless the deadline is.
 func (f *flight) refit(now time.Time, settle time.Duration) fitting {
+	f.look(now)
 	available := forever
 	if !f.end.IsZero() {
 		available = max(0, f.end.Sub(now))

@@ -274,7 +274,8 @@ func TestRebootMakesADrainHistory(t *testing.T) {
 			t.Parallel()
 			files := newMemFiles()
 			j := openMem(t, files, "b1")
-			mustAppend(t, j, Entry{Kind: BootSeen}, Entry{Kind: VMSeen, VM: "VM1"})
+			mustAppend(t, j, Entry{Kind: BootSeen}, Entry{Kind: VMSeen, VM: "VM1"}, Entry{Kind: NameSeen, Name: "web_1"})
+			require.Equal(t, "web_1", j.State().Name)
 			mustAppend(t, j, wholeDrain("d1", preempt)[:tc.entries]...)
 			before := j.State().Events
 
@@ -282,6 +283,7 @@ func TestRebootMakesADrainHistory(t *testing.T) {
 			s := j.State()
 			require.Nil(t, s.Drain)
 			require.False(t, s.BootSeen)
+			require.Empty(t, s.Name, "a clone or a move may have given it another")
 			require.Empty(t, s.Events)
 			require.Equal(t, "VM1", s.VM)
 			want := before["E1"]
@@ -427,7 +429,7 @@ func TestCompactionKeepsTheState(t *testing.T) {
 			case 9:
 				e = Entry{Kind: []EntryKind{AckIntended, Acked, AckFailed, EventDismissed}[rng.IntN(4)], EventID: fmt.Sprint("E", rng.IntN(40))}
 			case 10:
-				e = Entry{Kind: []EntryKind{BootSeen, VMSeen}[rng.IntN(2)], VM: fmt.Sprint("vm", rng.IntN(2))}
+				e = Entry{Kind: []EntryKind{BootSeen, VMSeen, NameSeen}[rng.IntN(3)], VM: fmt.Sprint("vm", rng.IntN(2)), Name: fmt.Sprint("web_", rng.IntN(2))}
 			case 11:
 				e = Entry{Kind: []EntryKind{MaintenanceOn, MaintenanceOff}[rng.IntN(2)]}
 			}

@@ -312,6 +312,46 @@ func TestASecondCauseCanOnlyTightenTheDeadline(t *testing.T) {
 	}
 }
 
+// TestTheClockIsSetInTheMiddle: the deadline is the earlier of what the wall clock
+// and the monotonic one say, while traffic settles and while a step runs.
+func TestTheClockIsSetInTheMiddle(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		at    time.Duration // when the clock is set
+		ahead time.Duration // by how much
+		ends  time.Duration // when the drain has ended
+	}{
+		"ahead, while settling":    {2 * second, 40 * second, 18 * second},
+		"ahead, in a step":         {15 * second, 30 * second, 28 * second},
+		"far ahead, in a step":     {15 * second, time.Hour, 16 * second},
+		"back, while settling":     {2 * second, -time.Hour, 58 * second},
+		"back, in a step":          {15 * second, -time.Hour, 58 * second},
+		"a little back, in a step": {15 * second, -5 * second, 58 * second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				p := newWorld(t).start(10*second, func(p *process) []StepConfig {
+					return []StepConfig{p.taking("a", 10*time.Minute, limits(second, 10*time.Minute))}
+				})
+				start := time.Now()
+				var drain sync.WaitGroup
+				drain.Go(func() {
+					_, err := p.runner.Drain(p.ctx, request(60*second))
+					require.NoError(t, err)
+				})
+				time.Sleep(tc.at)
+				// A wall clock that is set ahead reaches the deadline sooner.
+				p.runner.mu.Lock()
+				p.runner.flight.deadline = p.runner.flight.deadline.Add(-tc.ahead)
+				p.runner.mu.Unlock()
+				drain.Wait()
+				require.InDelta(t, tc.ends.Seconds(), time.Since(start).Seconds(), 1.6)
+			})
+		})
+	}
+}
+
 // TestADeadlineBelowTheMinimum: the step that runs has all of what is left, and the
 // next ones nothing.
 func TestADeadlineBelowTheMinimum(t *testing.T) {

@@ -39,6 +39,8 @@ func (s StepStatus) final() bool { return s != "" && s != StepPending && s != St
 type State struct {
 	// VM is the vmId under which the journal was kept; empty when not known.
 	VM string
+	// Name is what this VM was last called in this boot; empty when not known.
+	Name string
 	// BootSeen says whether this boot's first document was looked at.
 	BootSeen bool
 	// Drain is the drain in effect, ended or not; nil when the node is free to
@@ -135,7 +137,7 @@ const (
 // state; an entry that makes no sense changes nothing.
 type fold struct {
 	boot        string
-	vm          string
+	vm, name    string
 	bootSeen    bool
 	drain       *Record // in effect
 	records     []*Record
@@ -195,6 +197,8 @@ func (f *fold) apply(e Entry) {
 		f.bootSeen = true
 	case VMSeen:
 		f.vm = e.VM
+	case NameSeen:
+		f.name = e.Name
 	case MaintenanceOn:
 		f.maintenance = &Maintenance{Since: e.Time, Until: value(e.Until), By: e.By, Reason: e.Reason}
 	case MaintenanceOff:
@@ -215,7 +219,7 @@ func (f *fold) enter(boot string) {
 		newer := f.events[id].EventState
 		f.previous.update(id, func(s *EventState) { s.merge(newer) })
 	}
-	f.boot, f.drain, f.events, f.bootSeen = boot, nil, eventMap{}, false
+	f.boot, f.name, f.drain, f.events, f.bootSeen = boot, "", nil, eventMap{}, false
 }
 
 func (f *fold) drainStarted(e Entry) {
@@ -298,7 +302,7 @@ func (r *Record) step(e Entry) {
 // state returns a copy, as of now.
 func (f *fold) state(now time.Time) State {
 	s := State{
-		VM: f.vm, BootSeen: f.bootSeen,
+		VM: f.vm, Name: f.name, BootSeen: f.bootSeen,
 		Events: f.events.states(), PreviousEvents: f.previous.states(),
 	}
 	if f.drain != nil {

@@ -58,6 +58,17 @@ func TestExecStep(t *testing.T) {
 	}
 }
 
+// TestExecStepIsToldSafely: an id with a NUL keeps no step from running, and no
+// program is handed what a terminal obeys.
+func TestExecStepIsToldSafely(t *testing.T) {
+	t.Parallel()
+	ctx := withBrief(t.Context(), Brief{Cause: Cause{
+		Kind: ScheduledEvent, EventID: "a\x00b\x1b[2J\nc", EventType: strings.Repeat("x", 1<<20),
+	}})
+	script := `test "$FLEET_EVENT_ID" = 'a\u0000b\u001b[2J\u000ac' && test ${#FLEET_EVENT_TYPE} -eq 128`
+	require.NoError(t, shell(t, script).Run(ctx))
+}
+
 func TestExecStepRefuses(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -520,7 +531,7 @@ func TestHookStep(t *testing.T) {
 	require.NoError(t, s.Run(ctx))
 	data, err := os.ReadFile(envFile)
 	require.NoError(t, err)
-	require.Equal(t, "FLEET_CAUSE=\"scheduled-event\"\nFLEET_EVENT_ID=\"E \\\"LD_PRELOAD=x \\$(y) \\`z\\` \\\\\"\nFLEET_EVENT_TYPE=\"\"\nFLEET_DEADLINE=\"\"\n", string(data))
+	require.Equal(t, "FLEET_CAUSE=\"scheduled-event\"\nFLEET_EVENT_ID=\"E\\\\u000a\\\"LD_PRELOAD=x \\$(y) \\`z\\` \\\\\"\nFLEET_EVENT_TYPE=\"\"\nFLEET_DEADLINE=\"\"\n", string(data))
 
 	synctest.Test(t, func(t *testing.T) {
 		units := &fakeUnits{stopFor: map[string]time.Duration{unit: time.Hour}}

@@ -153,29 +153,47 @@ func (c *Client) SetEndpoint(endpoint string) error {
 // Endpoint returns the scheme and address in use.
 func (c *Client) Endpoint() string { return c.endpoint.Load().String() }
 
+// An Answer is a document, and when it was given.
+type Answer struct {
+	Body []byte
+	// Date is what the service's clock said, in whole seconds; zero when the
+	// answer has no date, or none that reads.
+	Date time.Time
+	// Received is when the answer began to arrive.
+	Received time.Time
+}
+
+// Ahead returns how far the service's clock is ahead of this VM's, negative when
+// it is behind: up to a second, and what the answer took to arrive, too little. It
+// reports false when the answer has no date.
+func (a Answer) Ahead() (time.Duration, bool) {
+	return a.Date.Sub(a.Received.Round(0)), !a.Date.IsZero() // the wall clock's
+}
+
 // Get returns the JSON document at path. Every error that is the service's
 // doing is an *Error; a context that was cancelled is returned as such. Get
 // makes one request and never retries: how long to wait, and for what, is the
 // caller's to know.
-func (c *Client) Get(ctx context.Context, path, apiVersion string) ([]byte, error) {
+func (c *Client) Get(ctx context.Context, path, apiVersion string) (Answer, error) {
 	return c.do(ctx, http.MethodGet, path, url.Values{"api-version": {apiVersion}}, nil)
 }
 
 // Post sends a JSON body to path and returns what comes back, which may be
 // empty. It makes one request and never retries.
 func (c *Client) Post(ctx context.Context, path, apiVersion string, body []byte) ([]byte, error) {
-	return c.do(ctx, http.MethodPost, path, url.Values{"api-version": {apiVersion}}, body)
+	answer, err := c.do(ctx, http.MethodPost, path, url.Values{"api-version": {apiVersion}}, body)
+	return answer.Body, err
 }
 
 // do makes one request, as soon as the guard lets it.
-func (c *Client) do(ctx context.Context, method, path string, query url.Values, body []byte) ([]byte, error) {
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, body []byte) (Answer, error) {
 	op := operationOf(method, path)
 	if err := c.guard.admit(ctx, op); err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = &Error{Class: ClassTimeout, Err: fmt.Errorf("hold back the request to stay under the rate limit: %w", err)}
 			c.metrics.observe(op, err, 0)
 		}
-		return nil, err
+		return Answer{}, err
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -185,26 +203,26 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	start := time.Now()
 	answer, err := c.send(ctx, method, path, query, body)
 	if err == nil && method == http.MethodGet {
-		err = validate(answer)
+		err = validate(answer.Body)
 	}
 	elapsed := time.Since(start)
 	if errors.Is(err, context.Canceled) {
-		return nil, err // our own doing: it says nothing about the service
+		return Answer{}, err // our own doing: it says nothing about the service
 	}
 	c.metrics.observe(op, err, elapsed)
 	c.log.Debug("imds request", "operation", string(op), "result", string(Classify(err)), "elapsed", elapsed)
 	if err != nil {
-		return nil, err
+		return Answer{}, err
 	}
 	return answer, nil
 }
 
-func (c *Client) send(ctx context.Context, method, path string, query url.Values, body []byte) ([]byte, error) {
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, body []byte) (Answer, error) {
 	u := *c.endpoint.Load()
 	u.Path, u.RawQuery = path, query.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("build request: %w", err)
+		return Answer{}, fmt.Errorf("build request: %w", err)
 	}
 	req.Header.Set("Metadata", "true")
 	req.Header.Set("User-Agent", "fleet-agent")
@@ -213,22 +231,27 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, transportError(err)
+		return Answer{}, transportError(err)
 	}
 	defer resp.Body.Close()
+	got := Answer{Received: time.Now()}
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		got.Date = date
+	}
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if resp.StatusCode != http.StatusOK {
-		return nil, statusError(resp, answer) // the status says more than a body cut short
+		return got, statusError(resp, answer) // the status says more than a body cut short
 	}
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, &Error{Class: ClassInvalid, Status: resp.StatusCode, Err: errors.New("the connection ended in the middle of the answer")}
+		return got, &Error{Class: ClassInvalid, Status: resp.StatusCode, Err: errors.New("the connection ended in the middle of the answer")}
 	case err != nil:
-		return nil, transportError(err)
+		return got, transportError(err)
 	case len(answer) > maxBody:
-		return nil, &Error{Class: ClassInvalid, Status: resp.StatusCode, Err: fmt.Errorf("the answer is longer than %d bytes", maxBody)}
+		return got, &Error{Class: ClassInvalid, Status: resp.StatusCode, Err: fmt.Errorf("the answer is longer than %d bytes", maxBody)}
 	}
-	return answer, nil
+	got.Body = answer
+	return got, nil
 }
 
 // validate refuses a 200 that carries no document. The service has been seen to

@@ -59,7 +59,7 @@ func TestWire(t *testing.T) {
 
 	got, err := client.Get(t.Context(), eventsPath, version)
 	require.NoError(t, err)
-	require.JSONEq(t, `{"ok":true}`, string(got))
+	require.JSONEq(t, `{"ok":true}`, string(got.Body))
 	r := <-requests
 	require.Equal(t, http.MethodGet, r.Method)
 	require.Equal(t, eventsPath+"?api-version="+version, r.RequestURI)
@@ -369,4 +369,30 @@ type closer struct {
 func (c *closer) Close() error {
 	c.closed = true
 	return nil
+}
+
+// TestAnswerTellsTheTime: an answer's date says how far this VM's clock is off.
+func TestAnswerTellsTheTime(t *testing.T) {
+	for date, want := range map[string]struct {
+		ahead time.Duration
+		dated bool
+	}{
+		time.Now().Add(5 * time.Minute).UTC().Format(http.TimeFormat):  {5 * time.Minute, true},
+		time.Now().Add(-5 * time.Minute).UTC().Format(http.TimeFormat): {-5 * time.Minute, true},
+		"":     {},
+		"soon": {},
+	} {
+		client := newClient(t, imds.Config{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+			resp := answer(200, `{}`)
+			resp.Header.Set("Date", date)
+			return resp, nil
+		})})
+		got, err := client.Get(t.Context(), eventsPath, version)
+		require.NoError(t, err)
+		ahead, dated := got.Ahead()
+		require.Equal(t, want.dated, dated, date)
+		if dated {
+			require.InDelta(t, want.ahead.Seconds(), ahead.Seconds(), 30, date)
+		}
+	}
 }

@@ -48,7 +48,7 @@ var instanceVersions = []url.Values{
 // ErrPartial and must not be kept; what there is of it is returned beside the
 // error.
 func (c *Client) Instance(ctx context.Context) (Instance, error) {
-	var answer []byte
+	var answer Answer
 	var err error
 	for _, query := range instanceVersions {
 		answer, err = c.do(ctx, http.MethodGet, "/metadata/instance", query, nil)
@@ -58,7 +58,7 @@ func (c *Client) Instance(ctx context.Context) (Instance, error) {
 	}
 	var instance Instance
 	if err == nil {
-		instance, err = parseInstance(answer)
+		instance, err = parseInstance(answer.Body)
 	}
 	if err != nil {
 		return instance, fmt.Errorf("read instance metadata: %w", err)
@@ -105,10 +105,13 @@ type imageReference struct {
 
 func parseInstance(answer []byte) (Instance, error) {
 	var doc instanceDocument
-	if err := json.Unmarshal(answer, &doc); err != nil {
+	err := json.Unmarshal(answer, &doc)
+	compute := &doc.Compute
+	// A value of another type than it should have is left out, the rest is read:
+	// only what identifies the VM must be there.
+	if _, odd := errors.AsType[*json.UnmarshalTypeError](err); err != nil && (!odd || compute.Name == "" || compute.VMID == "") {
 		return Instance{}, &Error{Class: ClassInvalid, Status: http.StatusOK, Err: err}
 	}
-	compute := &doc.Compute
 	instance := Instance{
 		Name:           compute.Name,
 		VMID:           compute.VMID,

@@ -77,6 +77,20 @@ func TestInstanceImage(t *testing.T) {
 	}
 }
 
+// TestInstanceToleratesOddValues: what does not say who the VM is may be anything.
+func TestInstanceToleratesOddValues(t *testing.T) {
+	for _, odd := range []string{
+		`"zone":1`, `"zone":{"a":[]}`, `"storageProfile":"none"`, `"storageProfile":{"imageReference":[]}`, `"priority":null`, `"osProfile":true`,
+	} {
+		client := newClient(t, imds.Config{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+			return answer(200, `{"compute":{`+odd+`,"name":"web_0","vmId":"i","vmScaleSetName":"web"}}`), nil
+		})})
+		got, err := client.Instance(t.Context())
+		require.NoError(t, err, odd)
+		require.Equal(t, imds.Instance{Name: "web_0", VMID: "i", ScaleSet: "web"}, got, odd)
+	}
+}
+
 // TestInstanceRefuses holds that nothing but a whole answer is the VM's
 // identity, and that one question is asked, not several.
 func TestInstanceRefuses(t *testing.T) {
@@ -95,6 +109,7 @@ func TestInstanceRefuses(t *testing.T) {
 		"no name":                 {200, `{"compute":{"name":"","vmId":"id"}}`, imds.ClassInvalid, true, "compute.name is empty"},
 		"no vmId":                 {200, `{"compute":{"name":"web_0","vmId":""}}`, imds.ClassInvalid, true, "compute.vmId is empty"},
 		"no compute":              {200, `{"network":{}}`, imds.ClassInvalid, true, "compute.name is empty"},
+		"name of another type":    {200, `{"compute":{"name":7,"vmId":"id"}}`, imds.ClassInvalid, false, "answer 200 OK"},
 		"compute of another kind": {200, `{"compute":[]}`, imds.ClassInvalid, false, "answer 200 OK"},
 	}
 	for name, test := range tests {

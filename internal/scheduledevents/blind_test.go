@@ -46,9 +46,8 @@ func TestBlind(t *testing.T) {
 		"empty body":    {fixed(200, ""), imds.ClassEmpty, "an empty body", 60, time.Second},
 		"not JSON":      {fixed(200, "<html>"), imds.ClassInvalid, "not JSON", 60, time.Second},
 		"cut short":     {fixed(200, documented[:100]), imds.ClassInvalid, "not JSON", 60, time.Second},
-		"empty object":  {fixed(200, "{}"), imds.ClassInvalid, "partial: no DocumentIncarnation", 60, time.Second},
+		"empty object":  {fixed(200, "{}"), imds.ClassInvalid, "partial: no Events", 60, time.Second},
 		"no events key": {fixed(200, `{"DocumentIncarnation":9}`), imds.ClassInvalid, "partial: no Events", 60, time.Second},
-		"partial event": {fixed(200, `{"DocumentIncarnation":9,"Events":[{"EventId":"a"}]}`), imds.ClassInvalid, "events[0] is partial", 60, time.Second},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -103,15 +102,28 @@ func TestBlind(t *testing.T) {
 // TestBlindFromTheStart: an agent that never saw a document is not one without
 // events.
 func TestBlindFromTheStart(t *testing.T) {
-	for name, fault := range map[string]http.RoundTripper{"403": fixed(403, ""), "silence": silence} {
+	for name, c := range map[string]struct {
+		fault http.RoundTripper
+		after time.Duration
+	}{
+		"403":     {fixed(403, ""), 8 * time.Second},
+		"refused": {fixed(500, ""), 8 * time.Second},
+		"silence": {silence, 131 * time.Second},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &service{fault: fault}
+				s := &service{fault: c.fault}
 				s.publish(event("a", Scheduled))
 				w := start(t, s, nil)
 				require.Equal(t, StateStarting, w.Status().State)
 				require.Equal(t, w.start, w.Status().LastAttempt)
-				w.sleep(8 * time.Second)
+				if c.after > firstTimeout {
+					w.sleep(2 * time.Minute)
+					require.Equal(t, StateStarting, w.Status().State, "the first answer may take two minutes")
+					w.sleep(c.after - 2*time.Minute)
+				} else {
+					w.sleep(c.after)
+				}
 				require.Equal(t, StateBlind, w.Status().State)
 				require.Zero(t, w.Status().LastSuccess)
 				require.Empty(t, w.seen)
@@ -167,18 +179,19 @@ func TestClassChangeWhileBlind(t *testing.T) {
 }
 
 // TestSlowFirstCall: the first call on a VM takes two minutes. It is waited
-// for, it is the only patient one, the agent says meanwhile that it is blind,
+// for, it is the only patient one, the agent says meanwhile that it is starting,
 // and its watchdog is fed.
 func TestSlowFirstCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &service{latency: 2 * time.Minute}
 		s.publish(event("a", Scheduled))
 		w := start(t, s, nil)
-		w.sleep(8 * time.Second)
-		require.Equal(t, StateBlind, w.Status().State)
-		require.Equal(t, imds.ClassTimeout, w.Status().Class)
-		require.ErrorContains(t, w.Status().Err, "the first answer on a VM may take two minutes")
-		w.sleep(113 * time.Second)
+		for range 119 {
+			w.sleep(time.Second)
+			require.Equal(t, StateStarting, w.Status().State)
+			require.Zero(t, gauge(t, w.registry, "fleet_agent_imds_blind"))
+		}
+		w.sleep(2 * time.Second)
 		require.Equal(t, StateOK, w.Status().State)
 		require.Equal(t, [][]string{{"a Scheduled"}}, w.ids())
 		require.Equal(t, 2*time.Minute, w.seen[0].at.Sub(w.start))

@@ -1,12 +1,12 @@
 package scheduledevents
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/safetext"
 )
 
 // The types of events that Azure documents. A newer api-version may send
@@ -26,15 +26,23 @@ const (
 	Started   = "Started"   // happens now
 )
 
-// SourceUser is the Source of an event that somebody asked for.
-const SourceUser = "User"
-
-var (
-	knownTypes    = []string{Freeze, Reboot, Redeploy, Preempt, Terminate}
-	knownStatuses = []string{Scheduled, Started}
+// The sources of events that Azure documents.
+const (
+	SourceUser     = "User" // somebody asked for it
+	SourcePlatform = "Platform"
 )
 
-// Event is one thing that Azure is about to do, or does, to one or more VMs.
+// knownTypes are in the order of what they leave of a VM: of two that are told of
+// one event, the later is believed.
+var (
+	knownTypes    = []string{Freeze, Reboot, Redeploy, Terminate, Preempt}
+	knownStatuses = []string{Scheduled, Started}
+	knownSources  = []string{SourcePlatform, SourceUser}
+)
+
+// Event is one thing that Azure is about to do, or does, to one or more VMs. What
+// of it does not read is zero; Unread says whether that matters. Of the texts, ID
+// and Resources are as they came, to be compared; the others are safe to show.
 type Event struct {
 	// ID stays the same from Scheduled to Started.
 	ID string
@@ -43,168 +51,182 @@ type Event struct {
 	Type, Status string
 	ResourceType string
 	// Resources names every VM that the event is for, in Azure's order: the
-	// first may be elected to ack.
+	// first may be elected to ack. A name that does not read is empty, and
+	// counts as another VM's.
 	Resources []string
-	// NotBefore is the earliest start, in UTC; zero when Azure gives none, as
-	// for a started event.
-	NotBefore time.Time
-	// UnreadNotBefore is what Azure wrote when it is in no known format of
-	// time; NotBefore is zero then.
-	UnreadNotBefore string
-	Description     string
+	// NotBefore is the earliest start, in UTC and by this VM's clock; zero when
+	// Azure gives none, as for a started event, or none that reads: then it may
+	// be now.
+	NotBefore   time.Time
+	Description string
 	// Source is Platform or User; empty under old api-versions.
 	Source string
 	// DurationSeconds is the expected interruption: 0 none, -1 unknown; nil
-	// under old api-versions.
+	// under old api-versions, or when it does not read.
 	DurationSeconds *int
 }
 
-// Document is one whole answer of the service: an event that is not in it does
-// not exist (any more). It is shared and must not be changed.
+// Unread says in a phrase what of the event does not read although it decides
+// what is done; empty: everything does.
+func (e *Event) Unread() string {
+	switch {
+	case e.ID == "":
+		return "its EventId does not read"
+	case e.Type == "":
+		return "its EventType does not read"
+	case e.Status == "":
+		return "its EventStatus does not read"
+	case e.Resources == nil:
+		return "its Resources do not read"
+	}
+	return ""
+}
+
+// concerns reports whether the event may be for the VM named self: it names it, or
+// nobody that one could read.
+func (e *Event) concerns(self string) bool {
+	return containsFold(e.Resources, self) || !slices.ContainsFunc(e.Resources, func(name string) bool { return name != "" })
+}
+
+// Document is what one answer of the service says. That an event stands takes an
+// element that reads; that one does not stand takes a whole document: see Absent.
+// It is shared and must not be changed.
 type Document struct {
 	// Incarnation changes with the events. Azure starts it again from the
-	// beginning now and then, so it orders nothing.
+	// beginning now and then, so it orders nothing; 0 when it does not read.
 	Incarnation int64
-	Events      []Event
+	// Events are the events that stand, each once: every element whose EventId
+	// reads.
+	Events []Event
+	// Strays are what else there is: elements without an EventId that reads, as
+	// far as they do.
+	Strays []Event
+	// Oddities say what does not read, in a phrase each that is safe to show; at
+	// most a few, in alphabetical order.
+	Oddities []string
+	// Partial says that more may stand than Events: there are strays, or a key
+	// occurs twice.
+	Partial bool
 }
 
-// wireDocument and wireEvent are the answer as JSON. Pointers tell what is
-// absent from what is empty. encoding/json matches keys in any letter case and
-// skips unknown ones.
-type wireDocument struct {
-	DocumentIncarnation *json.Number
-	Events              *[]wireEvent
+// Absent reports whether the document says that an event does not exist (any
+// more). It never does while a part of the document does not read: what is not
+// understood may be that event.
+func (d *Document) Absent(id string) bool {
+	return !d.Partial && !slices.ContainsFunc(d.Events, func(e Event) bool { return e.ID == id })
 }
 
-type wireEvent struct {
-	EventID           string `json:"EventId"`
-	EventType         string
-	EventStatus       string
-	ResourceType      string
-	Resources         *[]string
-	NotBefore         string
-	Description       string
-	EventSource       string
-	DurationInSeconds *json.Number
-}
-
-// Parse reads an answer of the service. What Azure varies is tolerated: unknown
-// keys, types and statuses, two formats of time, a wrong weekday. What would
-// make an event disappear is not: an answer without the key Events, or with an
-// event that lacks its id, type, status or resources, is an error as a whole,
-// since half a document must not be taken for "the other half is over".
-func Parse(data []byte) (Document, error) {
-	var wire wireDocument
-	if err := json.Unmarshal(data, &wire); err != nil {
-		return Document{}, fmt.Errorf("read events document: %w", err)
-	}
-	if wire.DocumentIncarnation == nil {
-		return Document{}, errors.New("events document is partial: no DocumentIncarnation")
-	}
-	if wire.Events == nil {
-		return Document{}, errors.New("events document is partial: no Events")
-	}
-	incarnation, err := wire.DocumentIncarnation.Int64()
-	if err != nil {
-		return Document{}, fmt.Errorf("read DocumentIncarnation: %w", err)
-	}
-	doc := Document{Incarnation: incarnation, Events: make([]Event, 0, len(*wire.Events))}
-	seen := make(map[string]int, len(*wire.Events))
-	for i := range *wire.Events {
-		event, err := (*wire.Events)[i].event()
-		if err != nil {
-			return Document{}, fmt.Errorf("events[%d] is partial: %w", i, err)
-		}
-		if first, ok := seen[event.ID]; ok {
-			if !equal(doc.Events[first], event) {
-				return Document{}, fmt.Errorf("events[%d] contradicts another event with the same EventId %q", i, event.ID)
+// Blind returns why the VM named self may miss an event of its own although it has
+// this document; nil: it does not. What reads is to be acted on all the same.
+func (d *Document) Blind(self string) error {
+	for _, list := range [][]Event{d.Events, d.Strays} {
+		for i := range list {
+			if why := list[i].Unread(); why != "" && list[i].concerns(self) {
+				return errors.New(list[i].label() + ": " + why)
 			}
-			continue
 		}
-		seen[event.ID] = len(doc.Events)
-		doc.Events = append(doc.Events, event)
 	}
-	return doc, nil
+	return nil
 }
 
-// maxEventID bounds an EventId, which is a GUID of 36 bytes: it is journaled and
-// compared whole.
-const maxEventID = 256
+// label names an event in a message.
+func (e *Event) label() string {
+	switch id := safetext.Line(e.ID, safetext.MaxID); {
+	case e.ID == "" && e.Type == "":
+		return "an event that may be for this VM"
+	case e.ID == "":
+		return "an event of type " + e.Type
+	default:
+		return fmt.Sprintf("event %s", id)
+	}
+}
 
-func (w *wireEvent) event() (Event, error) {
+// merged is what two elements with the same EventId say together: the graver
+// type, Started over Scheduled, the earlier NotBefore, every VM that either names,
+// and of the rest what is certain.
+func merged(a, b Event) Event {
+	a.Type = graver(a.Type, b.Type, knownTypes)
+	a.Status = graver(a.Status, b.Status, knownStatuses)
+	a.NotBefore = earlier(a.NotBefore, b.NotBefore)
+	a.Resources = union(a.Resources, b.Resources)
+	if a.Source != b.Source {
+		a.Source = ""
+	}
 	switch {
-	case strings.TrimSpace(w.EventID) == "":
-		return Event{}, errors.New("no EventId")
-	case len(w.EventID) > maxEventID:
-		return Event{}, fmt.Errorf("an EventId of %d bytes, more than %d", len(w.EventID), maxEventID)
-	case strings.TrimSpace(w.EventType) == "":
-		return Event{}, errors.New("no EventType")
-	case strings.TrimSpace(w.EventStatus) == "":
-		return Event{}, errors.New("no EventStatus")
-	case w.Resources == nil:
-		return Event{}, errors.New("no Resources")
+	case unknownDuration(a.DurationSeconds):
+	case unknownDuration(b.DurationSeconds) || *b.DurationSeconds > *a.DurationSeconds:
+		a.DurationSeconds = b.DurationSeconds
 	}
-	event := Event{
-		ID:           w.EventID,
-		Type:         canonical(w.EventType, knownTypes),
-		Status:       canonical(w.EventStatus, knownStatuses),
-		ResourceType: w.ResourceType,
-		Resources:    *w.Resources,
-		Description:  w.Description,
-		Source:       w.EventSource,
+	if a.ResourceType == "" {
+		a.ResourceType = b.ResourceType
 	}
-	if text := strings.TrimSpace(w.NotBefore); text != "" {
-		var ok bool
-		if event.NotBefore, ok = parseTime(text); !ok {
-			event.UnreadNotBefore = text
-		}
+	if a.Description == "" {
+		a.Description = b.Description
 	}
-	if w.DurationInSeconds != nil {
-		seconds, err := w.DurationInSeconds.Int64()
-		if err != nil {
-			return Event{}, fmt.Errorf("read DurationInSeconds: %w", err)
-		}
-		event.DurationSeconds = new(int(seconds))
-	}
-	return event, nil
+	return a
 }
 
-// canonical returns the known word that name is, or name itself.
-func canonical(name string, known []string) string {
-	name = strings.TrimSpace(name)
-	for _, word := range known {
-		if strings.EqualFold(word, name) {
-			return word
+// graver returns the one of two words that comes later in a list; one that is not
+// in it comes before all, and an empty one before that.
+func graver(a, b string, known []string) string {
+	if ia, ib := slices.Index(known, a), slices.Index(known, b); ib > ia || a == "" {
+		return b
+	}
+	return a
+}
+
+// earlier returns the earlier of two times, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}
+
+// union keeps the order. It is nil only if both lists are.
+func union(a, b []string) []string {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	seen := make(map[string]bool, len(a)+len(b))
+	all := make([]string, 0, len(a)+len(b))
+	for _, name := range slices.Concat(a, b) {
+		if !seen[name] {
+			seen[name] = true
+			all = append(all, name)
 		}
 	}
-	return name
+	return all
 }
 
-// timeLayouts: Azure documents the first, its mock server and some versions
-// write RFC 3339. GMT is literal, since time.Parse gives the names of other
-// zones an offset of zero. The weekday is not checked against the date, which
-// is as well: Azure's own sample has a wrong one.
-var timeLayouts = []string{
-	"Mon, 2 Jan 2006 15:04:05 GMT",
-	time.RFC3339,
-	"Mon, 2 Jan 2006 15:04:05 UTC",
-	"Mon, 2 Jan 2006 15:04:05 -0700",
-	"2006-01-02T15:04:05",
-}
+func unknownDuration(seconds *int) bool { return seconds == nil || *seconds < 0 }
 
-func parseTime(text string) (time.Time, bool) {
-	for _, layout := range timeLayouts {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t.UTC(), true
+// ahead is the document by the clock of a VM that is so far behind Azure's: what
+// is announced comes earlier. A clock that is ahead changes nothing: then there
+// would be more time than there is.
+func (d *Document) ahead(skew time.Duration) {
+	if skew <= 0 {
+		return
+	}
+	first := time.Unix(0, 0).UTC() // a clock that is further off is no clock
+	for i := range d.Events {
+		if at := &d.Events[i].NotBefore; at.After(first) {
+			*at = at.Add(-skew)
+			if at.Before(first) {
+				*at = first
+			}
 		}
 	}
-	return time.Time{}, false
 }
 
-// sameEvents says whether two documents tell the same, whatever the order of
-// their events and their incarnation.
-func sameEvents(a, b Document) bool {
-	if len(a.Events) != len(b.Events) {
+// same says whether two documents tell the same, whatever the order of their
+// events and their incarnation.
+func same(a, b *Document) bool {
+	if len(a.Events) != len(b.Events) || a.Partial != b.Partial ||
+		!slices.Equal(a.Oddities, b.Oddities) || !slices.EqualFunc(a.Strays, b.Strays, equal) {
 		return false
 	}
 	byID := make(map[string]Event, len(a.Events))
@@ -222,8 +244,8 @@ func sameEvents(a, b Document) bool {
 
 func equal(a, b Event) bool {
 	return a.ID == b.ID && a.Type == b.Type && a.Status == b.Status &&
-		a.ResourceType == b.ResourceType && slices.Equal(a.Resources, b.Resources) &&
-		a.NotBefore.Equal(b.NotBefore) && a.UnreadNotBefore == b.UnreadNotBefore &&
+		a.ResourceType == b.ResourceType && slices.Equal(a.Resources, b.Resources) && (a.Resources == nil) == (b.Resources == nil) &&
+		a.NotBefore.Equal(b.NotBefore) &&
 		a.Description == b.Description && a.Source == b.Source &&
 		equalDuration(a.DurationSeconds, b.DurationSeconds)
 }

@@ -37,7 +37,7 @@ func newMetrics() *metrics {
 		}, []string{"type", "status"}),
 		blind: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "fleet_agent_imds_blind",
-			Help: "1 while the scheduled events are not known because the metadata service gives no valid document.",
+			Help: "1 while events of this VM may be missed: no valid document, one that does not read, or the VM's name is not known.",
 		}),
 		lastSuccess: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "fleet_agent_scheduled_events_last_success_timestamp_seconds",

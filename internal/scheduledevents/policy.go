@@ -56,8 +56,9 @@ type Rule struct {
 
 // Policy decides about events. The zero value knows no type and does nothing.
 type Policy struct {
-	// Rules is by event type, in any letter case. A type without a rule is
-	// unknown: its events are shown and otherwise ignored.
+	// Rules is by event type, in any letter case, whether or not it is one of
+	// the constants. A type without a rule is unknown: its events are shown and
+	// otherwise ignored.
 	Rules map[string]Rule
 	// SharedAck is SharedAckNever when empty.
 	SharedAck SharedAck
@@ -71,6 +72,10 @@ type Decision struct {
 	// Known says whether there is a rule for the event's type and its status
 	// is one that Azure documents.
 	Known bool
+	// Unsure says that it cannot be told what the event asks for: it does not
+	// read, or has a status that Azure does not document. What is in effect
+	// because of it stays.
+	Unsure bool
 	// Action is empty unless the event is Mine and Known.
 	Action Action
 	// Reason says in a phrase why the action is what it is.
@@ -108,10 +113,14 @@ func (p Policy) Decide(e Event, self string) Decision {
 	}
 	d.Mine = self != "" && containsFold(e.Resources, self)
 	rule, known := p.rule(e.Type)
-	d.Known = known && slices.Contains(knownStatuses, e.Status)
+	unread, status := e.Unread(), slices.Contains(knownStatuses, e.Status)
+	d.Known = known && status && unread == ""
+	d.Unsure = !status || unread != ""
 	switch {
 	case self == "":
 		d.Reason = "this VM's name is not known yet"
+	case unread != "" && e.concerns(self):
+		d.Reason = unread
 	case !d.Mine:
 		d.Reason = "names other VMs only"
 	case !known:
@@ -140,7 +149,7 @@ func (p Policy) rule(eventType string) (Rule, bool) {
 		return rule, true
 	}
 	for name, rule := range p.Rules {
-		if strings.EqualFold(name, eventType) {
+		if lower(name) == lower(eventType) {
 			return rule, true
 		}
 	}
@@ -177,7 +186,7 @@ func (r Rule) ack(e Event, action Action) (AckPolicy, string) {
 	}
 	reason := "policy: " + string(policy)
 	if policy == AckUserInitiated {
-		if !strings.EqualFold(e.Source, SourceUser) {
+		if lower(e.Source) != lower(SourceUser) {
 			return AckNever, "policy: user-initiated, and nobody asked for this event"
 		}
 		policy, reason = AckAfterDrain, "user-initiated: after-drain"

@@ -104,7 +104,7 @@ func TestUnknown(t *testing.T) {
 	event.Status = "Completed"
 	d = policy.Decide(event, self)
 	require.Equal(t, Decision{
-		Mine: true, Ack: AckNever, MaxRetrySleep: time.Second,
+		Mine: true, Unsure: true, Ack: AckNever, MaxRetrySleep: time.Second,
 		Reason: `unknown status "Completed"`, AckReason: `unknown status "Completed"`,
 	}, d)
 

@@ -4,20 +4,26 @@
 // A Poller asks the metadata service once a second and hands on each document
 // that differs from the one before. The document is level-triggered: it is the
 // whole truth, events are told apart by their content, and an event that is no
-// longer in it is over. For that reason nothing but a valid document is ever
-// handed on: an error, an empty body or a document with a part missing is not
-// "no events". A Poller that has no valid document says that it is blind:
+// longer in it is over. Presence and absence take different proofs. What reads in
+// a document stands, whatever is odd beside it; that an event is over is said by a
+// document only that reads as a whole, never by an error, an empty body or silence
+// (Document.Absent).
 //
-//	            a valid document
-//	starting ─────────────────────▶ ok
-//	    │                          │  ▲
-//	    │  three failed polls in   │  │  a valid document
-//	    │  a row, or none valid    ▼  │
-//	    └───────────────────────▶ blind
-//	       for interval + timeout
+// A Poller that cannot tell this VM's events says that it is blind:
 //
-// One lost poll is no news. The first valid document after blindness is handed
-// on like any other: what changed meanwhile is acted on in that very poll.
+//	            a document, and the VM's name
+//	starting ────────────────────────────────▶ ok
+//	    │                                     │  ▲
+//	    │  three failed polls in a row        │  │  a document that
+//	    │  no document for interval + timeout │  │  reads, and the
+//	    │  an element that does not read,     │  │  VM's name
+//	    │    and may be for this VM           │  │
+//	    │  no name after two minutes          ▼  │
+//	    └──────────────────────────────────▶ blind
+//
+// One lost poll is no news. The first answer on a VM may take two minutes: until
+// then silence is starting, not blindness. The first document after blindness is
+// handed on like any other: what changed meanwhile is acted on in that very poll.
 //
 // A Policy decides what to do about one event: whether it is this VM's, the
 // action, when to begin, and whether an ack may be sent. It is a pure function.
@@ -52,10 +58,15 @@ const (
 	DefaultAPIVersion = "2020-07-01"
 
 	path = "/metadata/scheduledevents"
-	// firstTimeout bounds the first poll: Azure switches scheduled events on
-	// for a VM when they are first asked for, and takes up to two minutes to
-	// answer.
+	// firstTimeout bounds the first poll, and how long silence is no blindness:
+	// Azure switches scheduled events on for a VM when they are first asked for,
+	// and takes up to two minutes to answer.
 	firstTimeout = 130 * time.Second
+	// skewRise and skewFall are by how much the service's clock must be further
+	// ahead, or less, than it was to be believed: its times are whole seconds,
+	// and an answer may be on its way for a while.
+	skewRise = 100 * time.Millisecond
+	skewFall = 2 * time.Second
 	// blindAfter is how many failed polls in a row make the agent blind.
 	blindAfter = 3
 	// maxHold bounds how long a Retry-After is obeyed: longer would lose a
@@ -90,12 +101,18 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// State says whether the events are known.
+// ClassNameless is the Class of a Status that is blind because nobody has said what
+// this VM is called: no event can be told to be its own. No request has it.
+const ClassNameless imds.Class = "no-name"
+
+var errNameless = errors.New("the metadata service has not said what this VM is called, so no event can be told to be its own")
+
+// State says whether this VM's events are known.
 type State string
 
 // The states.
 const (
-	StateStarting State = "starting" // no answer yet
+	StateStarting State = "starting" // no answer yet, or no name
 	StateOK       State = "ok"
 	StateBlind    State = "blind"
 )
@@ -113,6 +130,11 @@ type Status struct {
 	LastSuccess time.Time
 	// LastAttempt is when the last poll began; zero before the first.
 	LastAttempt time.Time
+	// Oddities are those of the last document.
+	Oddities []string
+	// Skew is how far Azure's clock is ahead of this VM's, less a second at
+	// most; negative: behind. 0 while no answer had a date.
+	Skew time.Duration
 }
 
 // Poller watches the scheduled events of a VM.
@@ -122,9 +144,11 @@ type Poller struct {
 	log     *slog.Logger
 	metrics *metrics
 	applied chan struct{} // holds a token when settings changed
+	named   chan struct{} // holds a token when the name changed
 
 	// mu guards everything that follows.
 	mu       sync.Mutex
+	name     string // of this VM; empty: not known
 	settings settings
 	status   Status
 	changed  chan struct{}
@@ -150,6 +174,7 @@ func New(cfg Config) (*Poller, error) {
 		log:      cfg.Logger,
 		metrics:  newMetrics(),
 		applied:  make(chan struct{}, 1),
+		named:    make(chan struct{}, 1),
 		settings: settings,
 		status:   Status{State: StateStarting, Class: imds.ClassOK},
 		changed:  make(chan struct{}),
@@ -202,6 +227,17 @@ func (p *Poller) Apply(cfg Config) error {
 	return nil
 }
 
+// SetName tells what this VM is called: without a name, no event is its own.
+func (p *Poller) SetName(name string) {
+	p.mu.Lock()
+	p.name = name
+	p.mu.Unlock()
+	select {
+	case p.named <- struct{}{}:
+	default:
+	}
+}
+
 // Status returns how fresh the knowledge is.
 func (p *Poller) Status() Status {
 	p.mu.Lock()
@@ -244,16 +280,16 @@ func (p *Poller) Ack(ctx context.Context, eventID string) error {
 	return nil
 }
 
-// poll asks once and reads the whole document.
-func (p *Poller) poll(ctx context.Context, version string) (Document, error) {
-	body, err := p.client.Get(ctx, path, version)
+// poll asks once and reads the document.
+func (p *Poller) poll(ctx context.Context, version string) (Document, imds.Answer, error) {
+	got, err := p.client.Get(ctx, path, version)
 	if err != nil {
-		return Document{}, fmt.Errorf("poll scheduled events: %w", err)
+		return Document{}, got, fmt.Errorf("poll scheduled events: %w", err)
 	}
-	doc, err := Parse(body)
+	doc, err := Parse(got.Body)
 	if err != nil {
 		err = &imds.Error{Class: imds.ClassInvalid, Status: http.StatusOK, Err: err}
-		return Document{}, fmt.Errorf("poll scheduled events: %w", err)
+		return Document{}, got, fmt.Errorf("poll scheduled events: %w", err)
 	}
-	return doc, nil
+	return doc, got, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,8 +25,11 @@ type run struct {
 	hold     time.Time // no poll before this
 	failures int       // in a row
 	lastErr  error     // of the last of these
+	began    time.Time // the start
 	validAt  time.Time // the last valid document, or the start
 	last     *Document // handed on
+	skew     time.Duration
+	dated    bool // skew is known
 }
 
 // flight is one poll under way.
@@ -39,11 +43,12 @@ type flight struct {
 type answer struct {
 	flight *flight
 	doc    Document
+	got    imds.Answer
 	err    error
 }
 
 // Run polls until ctx ends and then returns nil. It calls onChange with the
-// first valid document and with every one whose events differ from the one
+// first valid document and with every one that tells something else than the one
 // before, in their order, from its own goroutine: polling stands still until
 // onChange returns. An event is handed on within one interval and the duration
 // of one request from its publication.
@@ -60,8 +65,9 @@ func (p *Poller) Run(ctx context.Context, onChange func(ctx context.Context, doc
 		settings: p.current(),
 		answers:  make(chan answer),
 		patient:  true,
-		validAt:  time.Now(),
+		began:    time.Now(),
 	}
+	r.validAt = r.began
 	ctx, cancel := context.WithCancel(ctx)
 	defer r.polls.Wait()
 	defer cancel()
@@ -85,7 +91,9 @@ func (p *Poller) Run(ctx context.Context, onChange func(ctx context.Context, doc
 		case <-ticks.C:
 			due = true
 		case <-pulses.C:
-			r.lookForSilence()
+			r.look()
+		case <-p.named:
+			r.look()
 		case a := <-r.answers:
 			r.take(ctx, a)
 		case <-p.applied:
@@ -127,9 +135,9 @@ func (r *run) poll(ctx context.Context, now time.Time) {
 	version := r.settings.apiVersion
 	r.polls.Go(func() {
 		defer cancel()
-		doc, err := r.p.poll(flightCtx, version)
+		doc, got, err := r.p.poll(flightCtx, version)
 		select {
-		case r.answers <- answer{f, doc, err}:
+		case r.answers <- answer{f, doc, got, err}:
 		case <-ctx.Done():
 		}
 	})
@@ -155,19 +163,28 @@ func (r *run) take(ctx context.Context, a answer) {
 		f.cancel()
 	}
 	r.flights, r.patient, r.failures, r.lastErr, r.validAt = nil, false, 0, nil, time.Now()
-	r.p.seeing(r.validAt)
-	if r.last != nil && sameEvents(*r.last, a.doc) {
+	r.compareClocks(a.got)
+	a.doc.ahead(r.skew)
+	r.p.answered(r.validAt, r.skew, a.doc.Oddities)
+	before := r.last
+	r.last = &a.doc
+	r.look()
+	if before != nil && same(before, r.last) {
 		return
 	}
-	for _, event := range a.doc.Events {
-		if event.UnreadNotBefore != "" {
-			r.p.log.Warn("scheduled event has a time in an unknown format",
-				"event_id", event.ID, "event_type", event.Type, "not_before", event.UnreadNotBefore)
-		}
-	}
-	r.last = &a.doc
 	r.p.metrics.setEvents(a.doc)
 	r.onChange(ctx, a.doc)
+}
+
+// compareClocks follows the service's clock, but not its fractions of a second.
+func (r *run) compareClocks(got imds.Answer) {
+	ahead, ok := got.Ahead()
+	if !ok {
+		return
+	}
+	if change := ahead - r.skew; !r.dated || change > skewRise || change < -skewFall {
+		r.skew, r.dated = ahead, true
+	}
 }
 
 // fail deals with a poll that brought no valid document.
@@ -180,26 +197,36 @@ func (r *run) fail(f *flight, err error, class imds.Class) {
 	if e, ok := errors.AsType[*imds.Error](err); ok && e.RetryAfter > 0 {
 		r.hold = time.Now().Add(min(e.RetryAfter, maxHold))
 	}
-	if r.failures >= blindAfter || r.p.Status().State == StateBlind {
-		r.p.blind(err)
-	}
+	r.look()
 }
 
-// lookForSilence finds out that polls hang: nothing fails, but nothing is known
-// either.
-func (r *run) lookForSilence() {
-	silence := time.Since(r.validAt)
-	if silence <= r.settings.interval+r.settings.timeout || r.p.Status().State == StateBlind {
-		return
-	}
-	err := r.lastErr
-	if err == nil {
-		err = fmt.Errorf("poll scheduled events: %w", &imds.Error{
-			Class: imds.ClassTimeout,
-			Err:   fmt.Errorf("still waiting after %s; the first answer on a VM may take two minutes", silence.Round(time.Second)),
+// look finds out whether this VM's events are known, and says so when it changes.
+func (r *run) look() {
+	r.p.become(r.sight(r.p.currentName(), time.Since(r.began), time.Since(r.validAt)))
+}
+
+// sight says whether the VM with that name knows its events, and if it does not,
+// why. Polls have been made for age; silence is how long there was no document.
+func (r *run) sight(name string, age, silence time.Duration) (State, imds.Class, error) {
+	early := age < firstTimeout
+	switch {
+	case r.last == nil && early && (r.lastErr == nil || imds.Classify(r.lastErr) == imds.ClassTimeout):
+		return StateStarting, imds.ClassOK, nil
+	case r.failures >= blindAfter, r.lastErr != nil && silence > r.settings.interval+r.settings.timeout:
+		return StateBlind, imds.Classify(r.lastErr), r.lastErr
+	case silence > r.settings.interval+r.settings.timeout:
+		return StateBlind, imds.ClassTimeout, fmt.Errorf("poll scheduled events: %w", &imds.Error{
+			Class: imds.ClassTimeout, Err: fmt.Errorf("still waiting after %s", silence.Round(time.Second)),
 		})
+	case r.last == nil, name == "" && early:
+		return StateStarting, imds.ClassOK, nil
+	case name == "":
+		return StateBlind, ClassNameless, errNameless
 	}
-	r.p.blind(err)
+	if err := r.last.Blind(name); err != nil {
+		return StateBlind, imds.ClassInvalid, fmt.Errorf("read scheduled events: %w", err)
+	}
+	return StateOK, imds.ClassOK, nil
 }
 
 func (p *Poller) current() settings {
@@ -208,50 +235,57 @@ func (p *Poller) current() settings {
 	return p.settings
 }
 
+func (p *Poller) currentName() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.name
+}
+
 func (p *Poller) attempted(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.status.LastAttempt = now
 }
 
-// blind records that the events are not known, and why.
-func (p *Poller) blind(err error) {
-	class := imds.Classify(err)
+// answered records a valid document. What of it does not read is logged once.
+func (p *Poller) answered(now time.Time, skew time.Duration, oddities []string) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	before := p.status
-	p.status.Err = err
-	if before.State == StateBlind && before.Class == class {
-		return
+	news := !slices.Equal(p.status.Oddities, oddities)
+	p.status.LastSuccess, p.status.Skew, p.status.Oddities = now, skew, oddities
+	p.mu.Unlock()
+	p.metrics.lastSuccess.Set(float64(now.UnixMilli()) / 1000)
+	if news && len(oddities) > 0 {
+		p.log.Warn("scheduled events do not read", "what", strings.Join(oddities, "; "))
 	}
-	p.status.State, p.status.Class = StateBlind, class
-	if before.State != StateBlind {
-		p.status.BlindSince = time.Now()
-	}
-	p.metrics.blind.Set(1)
-	p.log.Warn("imds blind", "class", string(class), "err", err)
-	p.announceLocked()
 }
 
-// seeing records a valid document.
-func (p *Poller) seeing(now time.Time) {
+// become records whether the events are known, and tells of a change.
+func (p *Poller) become(state State, class imds.Class, err error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	before := p.status
-	p.status.State, p.status.Class, p.status.Err = StateOK, imds.ClassOK, nil
-	p.status.BlindSince, p.status.LastSuccess = time.Time{}, now
-	p.metrics.blind.Set(0)
-	p.metrics.lastSuccess.Set(float64(now.UnixMilli()) / 1000)
-	if before.State == StateOK {
+	p.status.State, p.status.Class, p.status.Err = state, class, err
+	if before.State == state && before.Class == class {
+		p.mu.Unlock()
 		return
 	}
+	now := time.Now()
+	switch {
+	case state != StateBlind:
+		p.status.BlindSince = time.Time{}
+	case before.State != StateBlind:
+		p.status.BlindSince = now
+	}
+	close(p.changed)
+	p.changed = make(chan struct{})
+	p.mu.Unlock()
+
+	if state == StateBlind {
+		p.metrics.blind.Set(1)
+		p.log.Warn("imds blind", "class", string(class), "err", err)
+		return
+	}
+	p.metrics.blind.Set(0)
 	if before.State == StateBlind {
 		p.log.Info("imds recovered", "class", string(before.Class), "blind_for", now.Sub(before.BlindSince))
 	}
-	p.announceLocked()
-}
-
-func (p *Poller) announceLocked() {
-	close(p.changed)
-	p.changed = make(chan struct{})
 }

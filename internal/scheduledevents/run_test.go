@@ -229,18 +229,123 @@ func TestStuckChangeStopsTheBeat(t *testing.T) {
 	})
 }
 
-// TestUnreadNotBeforeIsLogged once, not at every poll.
-func TestUnreadNotBeforeIsLogged(t *testing.T) {
+// TestOdditiesAreLogged once, not at every poll, and shown as long as they last.
+func TestOdditiesAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &service{}
-		odd := event("a", Started)
-		odd.UnreadNotBefore = "next week"
-		s.publish(odd)
+		s.set(fixed(200, `{"Events":[{"EventId":"a","EventType":"Reboot","EventStatus":"Scheduled","Resources":["web_7"],"NotBefore":"next week"}]}`))
 		w := start(t, s, nil)
 		w.sleep(10 * time.Second)
-		require.Equal(t, 1, strings.Count(w.logs.String(), "scheduled event has a time in an unknown format"))
-		require.Contains(t, w.logs.String(), `not_before="next week"`)
+		require.Equal(t, 1, strings.Count(w.logs.String(), "scheduled events do not read"), w.logs)
+		require.Equal(t, []string{`event a: its NotBefore does not read, and is taken for now: "next week"`}, w.Status().Oddities)
+		require.Equal(t, StateOK, w.Status().State)
+		s.set(nil)
+		w.sleep(2 * time.Second)
+		require.Empty(t, w.Status().Oddities)
+		require.Equal(t, [][]string{{"a Scheduled"}, {}}, w.ids())
 	})
+}
+
+// TestOddDocumentIsHandedOn: what reads is acted on in that very poll, and the
+// agent says that it may miss something.
+func TestOddDocumentIsHandedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{}
+		w := start(t, s, nil)
+		w.sleep(3 * time.Second)
+		s.set(fixed(200, document("null", "{"+ours+"}")))
+		w.sleep(time.Second)
+		require.Equal(t, [][]string{{}, {"A Scheduled"}}, w.ids())
+		status := w.Status()
+		require.Equal(t, StateBlind, status.State)
+		require.Equal(t, imds.ClassInvalid, status.Class)
+		require.ErrorContains(t, status.Err, "an event that may be for this VM: its EventId does not read")
+		require.Equal(t, time.Now(), status.LastSuccess)
+		require.InDelta(t, 1, gauge(t, w.registry, "fleet_agent_imds_blind"), 0)
+
+		s.set(fixed(200, document(`{"EventType":"Reboot","EventStatus":"Started","Resources":["web_1"]}`)))
+		w.sleep(time.Second)
+		require.Equal(t, StateOK, w.Status().State, "it is another's")
+		require.False(t, w.seen[2].doc.Absent("A"))
+		w.sleep(time.Minute)
+		require.Len(t, w.seen, 3)
+	})
+}
+
+// TestNameless: without a name no event is this VM's own, however well the
+// service answers. The first two minutes are for finding out.
+func TestNameless(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{}
+		s.publish(event("a", Scheduled))
+		w := start(t, s, func(*Config) {})
+		w.SetName("")
+		w.sleep(time.Second)
+		require.Equal(t, StateStarting, w.Status().State)
+		require.Len(t, w.seen, 1, "its events are shown")
+		w.sleep(2 * time.Minute)
+		require.Equal(t, StateStarting, w.Status().State)
+		w.sleep(10 * time.Second)
+		status := w.Status()
+		require.Equal(t, StateBlind, status.State)
+		require.Equal(t, ClassNameless, status.Class)
+		require.ErrorContains(t, status.Err, "has not said what this VM is called")
+		require.InDelta(t, 1, gauge(t, w.registry, "fleet_agent_imds_blind"), 0)
+		require.Len(t, s.polls, 132)
+
+		changed := w.Changed()
+		w.SetName(self)
+		w.sleep(0)
+		<-changed
+		require.Equal(t, StateOK, w.Status().State, "without another poll")
+		require.Zero(t, gauge(t, w.registry, "fleet_agent_imds_blind"))
+	})
+}
+
+// TestClockBehind: NotBefore is handed on by this VM's clock, as the service's
+// date tells it, and not anew with each fraction of a second.
+func TestClockBehind(t *testing.T) {
+	for name, test := range map[string]struct {
+		ahead time.Duration // Azure's clock
+		moves bool
+	}{
+		"five minutes behind": {5 * time.Minute, true},
+		"three seconds":       {3 * time.Second, true},
+		"right":               {0, false},
+		"ahead":               {-5 * time.Minute, false},
+		"no clock at all":     {100 * 365 * 24 * time.Hour, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &service{latency: 30 * time.Millisecond}
+				at := time.Now().Add(test.ahead + 30*time.Second).UTC().Truncate(time.Second)
+				e := event("a", Scheduled)
+				e.NotBefore = at
+				s.publish(e)
+				s.mu.Lock()
+				s.ahead, s.dated = test.ahead, true
+				s.mu.Unlock()
+				w := start(t, s, nil)
+				w.sleep(10*time.Minute + 130*time.Millisecond)
+				got := w.seen[0].doc.Events[0].NotBefore
+				if !test.moves {
+					require.Equal(t, at, got)
+					require.Len(t, w.seen, 1)
+				} else {
+					require.WithinRange(t, got, w.start.Add(29*time.Second), w.start.Add(32*time.Second))
+					require.LessOrEqual(t, len(w.seen), 12, "it follows the fractions of a second only upwards")
+				}
+				require.InDelta(t, test.ahead.Seconds(), w.Status().Skew.Seconds(), 1.2)
+
+				// The clock is set right: everything comes later again.
+				s.mu.Lock()
+				s.ahead = 0
+				s.mu.Unlock()
+				w.sleep(3 * time.Second)
+				require.Equal(t, at, w.seen[len(w.seen)-1].doc.Events[0].NotBefore)
+			})
+		})
+	}
 }
 
 // TestRandomHistories: events come, change, go and reappear while the service
@@ -277,10 +382,10 @@ func TestRandomHistories(t *testing.T) {
 				s.set(nil)
 				w.sleep(10 * time.Second)
 				for i, sighting := range w.seen {
-					require.True(t, slices.ContainsFunc(published, func(doc Document) bool { return sameEvents(doc, sighting.doc) }))
-					require.True(t, i == 0 || !sameEvents(w.seen[i-1].doc, sighting.doc))
+					require.True(t, slices.ContainsFunc(published, func(doc Document) bool { return same(&doc, &sighting.doc) }))
+					require.True(t, i == 0 || !same(&w.seen[i-1].doc, &sighting.doc))
 				}
-				require.True(t, sameEvents(s.doc, w.seen[len(w.seen)-1].doc))
+				require.True(t, same(&s.doc, &w.seen[len(w.seen)-1].doc))
 				require.LessOrEqual(t, busiestMinute(s.requests), 72)
 			})
 		})

@@ -24,6 +24,8 @@ type service struct {
 	doc     Document
 	body    string // of doc; empty: not published yet
 	latency time.Duration
+	ahead   time.Duration     // of its clock
+	dated   bool              // it says what its clock shows
 	fault   http.RoundTripper // answers instead of the document; nil: none
 
 	polls    []time.Time // when they arrived
@@ -66,7 +68,11 @@ func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 	if s.body == "" {
 		s.body = string(encode(s.doc))
 	}
-	return respond(200, s.body), nil
+	resp := respond(200, s.body)
+	if s.dated {
+		resp.Header.Set("Date", time.Now().Add(s.ahead).UTC().Format(http.TimeFormat))
+	}
+	return resp, nil
 }
 
 // publish replaces the events.
@@ -162,6 +168,7 @@ func start(t *testing.T, s *service, change func(*Config)) *watch {
 	}
 	w.Poller, err = New(cfg)
 	require.NoError(t, err)
+	w.SetName(self)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
+
+	"github.com/fleet-agent/fleet-agent/internal/safetext"
 )
 
 // lateAfter is how late a line is that says itself when it was logged: journald
@@ -16,12 +18,13 @@ import (
 const lateAfter = time.Second
 
 // LogHandler returns where the agent's log goes: to journald in its own protocol
-// when stderr leads there, as lines of text to stderr otherwise.
+// when stderr leads there, as lines of text to stderr otherwise. What comes from
+// outside is bounded and made safe on the way.
 func LogHandler(stderr io.Writer, level slog.Leveler) slog.Handler {
 	if connected, err := journal.StderrIsJournalStream(); err == nil && connected {
 		return &journalHandler{level: level, send: journal.Send}
 	}
-	return slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})
+	return slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level, ReplaceAttr: safetext.Attr})
 }
 
 // journalHandler gives journald every attribute as a field to search by, and
@@ -47,7 +50,7 @@ func (h *journalHandler) Handle(ctx context.Context, r slog.Record) error {
 	}
 	fields := make(map[string]string, r.NumAttrs())
 	r.Attrs(func(a slog.Attr) bool {
-		fields[journalField(a.Key)] = a.Value.Resolve().String()
+		fields[journalField(a.Key)] = safetext.Attr(nil, a).Value.String()
 		return true
 	})
 	var attributes bytes.Buffer
@@ -92,7 +95,7 @@ func attributesOnly(w io.Writer) slog.Handler {
 			if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == slog.MessageKey) {
 				return slog.Attr{}
 			}
-			return a
+			return safetext.Attr(groups, a)
 		},
 	})
 }

@@ -2,7 +2,9 @@ package systemd
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,4 +60,26 @@ func TestLateLineSaysWhen(t *testing.T) {
 		require.Equal(t, "step ended", got[0].message)
 		require.Equal(t, "step ended logged_at="+r.Time.Format("2006-01-02T15:04:05.000Z07:00"), got[1].message)
 	})
+}
+
+// TestLogLinesAreBounded: what comes from outside makes no line of a megabyte, and
+// no line that is two.
+func TestLogLinesAreBounded(t *testing.T) {
+	long, forged := strings.Repeat("x", 1<<20), "a\nb\u202ec"
+	var text bytes.Buffer
+	slog.New(LogHandler(&text, slog.LevelInfo)).Info("event", "long", long, "err", errors.New(long), "id", forged)
+	require.Less(t, text.Len(), 10<<10)
+	require.Equal(t, 1, strings.Count(text.String(), "\n"))
+
+	sent := 0
+	h := &journalHandler{level: slog.LevelInfo, send: func(message string, _ journal.Priority, fields map[string]string) error {
+		sent++
+		require.Less(t, len(message), 10<<10)
+		require.NotContains(t, message, "\n")
+		require.Less(t, len(fields["FLEET_LONG"]), 5<<10)
+		require.Equal(t, `a\u000ab\u202ec`, fields["FLEET_ID"])
+		return nil
+	}}
+	slog.New(h).With("long", long).Info("event", "err", errors.New(long), "id", forged)
+	require.Equal(t, 1, sent)
 }
