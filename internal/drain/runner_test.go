@@ -328,7 +328,9 @@ func TestDeadlinesOnlyMoveEarlier(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t)
-					plan := func(p *process) []StepConfig { return []StepConfig{p.taking("a", time.Hour, limits(second, 24*time.Hour))} }
+					plan := func(p *process) []StepConfig {
+						return []StepConfig{p.taking("a", time.Hour, limits(second, 24*time.Hour))}
+					}
 					p := w.start(0, plan)
 					earliest := time.Time{}
 					var calls sync.WaitGroup
@@ -376,7 +378,7 @@ func TestDeadlinesAreKeptByTheMonotonicClock(t *testing.T) {
 		require.True(t, f.end.Equal(f.deadline))
 	}
 	w := newWorld(t)
-	plan := func(p *process) []StepConfig {
+	plan := func(*process) []StepConfig {
 		return []StepConfig{{Name: "a", Kind: "exec", Step: stepFunc{run: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}}}
 	}
 	p := w.start(0, plan)

@@ -425,8 +425,8 @@ func TestALogThatHangsHoldsNothingUp(t *testing.T) {
 type blockingLog struct{ write func() }
 
 func (l blockingLog) Enabled(context.Context, slog.Level) bool { return true }
-func (l blockingLog) WithAttrs([]slog.Attr) slog.Handler        { return l }
-func (l blockingLog) WithGroup(string) slog.Handler             { return l }
+func (l blockingLog) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l blockingLog) WithGroup(string) slog.Handler            { return l }
 
 func (l blockingLog) Handle(context.Context, slog.Record) error {
 	l.write()
