@@ -190,8 +190,6 @@ func resumeOld(t *testing.T, w *world, story oldStory, then string, lines [][]by
 		require.NoError(t, w.sim.SetFault(simimds.Fault{Kind: simimds.FaultStatus, Status: http.StatusInternalServerError}))
 	}
 	w.start()
-	require.NoError(t, w.agent.journal.Degraded())
-	require.Zero(t, w.agent.journal.Skipped())
 
 	asks := announced && !before.dismissed && (then == eventStays || then == eventStarts)
 	holds := before.operator && !before.undraining && !before.undrained || !announced
@@ -212,6 +210,8 @@ func resumeOld(t *testing.T, w *world, story oldStory, then string, lines [][]by
 		require.Equal(t, http.StatusOK, w.code("/healthz"))
 	}
 
+	require.NoError(t, w.agent.journal.Degraded())
+	require.Zero(t, w.agent.journal.Skipped())
 	runs, undone := map[string]int{}, map[string]int{}
 	for _, s := range w.steps {
 		runs[s.name], _, undone[s.name] = s.counts()

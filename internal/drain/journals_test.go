@@ -70,7 +70,7 @@ func TestOldUnitsAreStartedAgain(t *testing.T) {
 		units, cordoned := &fakeUnits{}, false
 		r, err := New(Config{
 			Plan: plan, Journal: j, Units: units,
-			Cordon: func(_ context.Context, on bool) error { cordoned = on; return nil },
+			Cordon: func(_ context.Context, flag *Flag) error { cordoned = flag != nil; return nil },
 		})
 		require.NoError(t, err)
 		if j.State().Drain.Finished() {
