@@ -74,6 +74,10 @@ HISTORIES ?= 10000
 histories: ## Let the agent live through HISTORIES (10000) random lives of a node, from SEED (1) on
 	go test ./internal/agent -run '^TestHistories$$' -count 1 -timeout 30m -seed $(SEED) -histories $(HISTORIES)
 
+ONLY ?=
+mutants: ## Break each promise in a copy of the tree and see that a test notices (ONLY=regexp)
+	go run ./internal/mutants -only '$(ONLY)'
+
 bench: build ## Measure probe cost, size, start, memory, idle CPU and scale, and hold them to their bounds
 	go test -run '^$$' -bench . -benchtime 8s ./internal/health
 	go run ./internal/bench -bin $(BIN)
@@ -87,4 +91,4 @@ fuzz: ## Fuzz every parser for FUZZTIME each (20s)
 docs: ## Write the generated documentation again
 	go run ./internal/docs
 
-.PHONY: help build build-all demo test race histories coverage lint deb deb-check e2e e2e-vm bench fuzz docs
+.PHONY: help build build-all demo test race histories mutants coverage lint deb deb-check e2e e2e-vm bench fuzz docs

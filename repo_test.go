@@ -70,6 +70,7 @@ var mayImport = map[string][]string{
 	"internal/bench":        {},
 	"internal/bench/static": {},
 	"internal/demo":         {"internal/control", "internal/sim/imds"},
+	"internal/mutants":      {},
 	"internal/docs":         {"internal/agent", "internal/config"},
 	".":                     {},
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/config"
 	"github.com/fleet-agent/fleet-agent/internal/control"
+	"github.com/fleet-agent/fleet-agent/internal/drain"
 	simimds "github.com/fleet-agent/fleet-agent/internal/sim/imds"
 )
 
@@ -152,6 +154,99 @@ func TestAckWaitsForTheSecondTry(t *testing.T) {
 		w.pass(5 * time.Second)
 		require.Equal(t, 1, w.accepted(first))
 	})
+}
+
+// TestAckIsOfTheDrainInEffect: an event comes back under the id that it had, for this
+// machine alone now, after its drain was taken back. That drain is no reason to ack
+// it: the workloads run again.
+func TestAckIsOfTheDrainInEffect(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.serving()
+		event := simimds.EventSpec{ID: "E1", Type: simimds.Terminate, Resources: []string{self, other}, Notice: 10 * time.Minute, Hold: true}
+		w.sim.Publish(event)
+		w.awaitState(control.StateDrained, 30*time.Second)
+		require.NoError(t, w.sim.Complete("E1"))
+		w.awaitState(control.StateServing, 5*time.Second)
+		require.Empty(t, w.sim.Acks())
+
+		event.Resources = []string{self}
+		w.sim.Publish(event)
+		w.awaitCode("/readyz", http.StatusServiceUnavailable, 2*time.Second)
+		for w.status().State != control.StateDrained {
+			require.Empty(t, w.sim.Acks(), "not before the new drain has ended")
+			w.pass(10 * time.Millisecond)
+		}
+		w.pass(5 * time.Second)
+		require.Equal(t, 1, w.accepted("E1"))
+		_, ended, _ := w.steps[0].counts()
+		require.Equal(t, 2, ended)
+	})
+}
+
+// TestRebootThatStartsUnannounced: an event may be Started when it is first seen,
+// and only one that a boot can be the result of is taken for done.
+func TestRebootThatStartsUnannounced(t *testing.T) {
+	for _, kind := range []string{simimds.Reboot, simimds.Redeploy} {
+		for name, c := range map[string]struct {
+			up   time.Duration
+			want control.State
+		}{
+			"long after boot": {time.Hour, control.StateDrained},
+			"after a boot":    {5 * time.Minute, control.StateServing},
+		} {
+			t.Run(kind+" "+name, func(t *testing.T) {
+				inWorld(t, func(t *testing.T, w *world) {
+					w.up = c.up
+					w.sim.Publish(simimds.EventSpec{Type: kind, Resources: []string{self}, Started: true, Hold: true})
+					w.start()
+					w.pass(20 * time.Second)
+					require.Equal(t, c.want, w.status().State)
+					begun, _, _ := w.steps[0].counts()
+					require.Equal(t, c.want == control.StateDrained, begun == 1)
+					require.Empty(t, w.sim.Acks())
+				})
+			})
+		}
+	}
+}
+
+// TestAnAckInDoubtWaitsForADocument: the agent was killed before it heard what
+// became of an ack. The next agent does not ack again before it has seen a document
+// that is newer than its own start, and not at all when that shows that the ack had
+// arrived.
+func TestAnAckInDoubtWaitsForADocument(t *testing.T) {
+	for arrived, acks := range map[bool]int{true: 1, false: 2} {
+		t.Run(fmt.Sprintf("arrived %t", arrived), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.serving()
+				fault := simimds.Fault{Kind: simimds.FaultLost, Method: http.MethodPost, Count: 1}
+				if !arrived {
+					fault.Kind, fault.Status = simimds.FaultStatus, http.StatusInternalServerError
+				}
+				require.NoError(t, w.sim.SetFault(fault))
+				w.sim.Publish(simimds.EventSpec{ID: "E1", Type: simimds.Terminate, Resources: []string{self}, StartDelay: 700 * time.Millisecond, Hold: true})
+				posts := func() (n int) {
+					for _, r := range w.sim.Requests() {
+						if r.Method == http.MethodPost {
+							n++
+						}
+					}
+					return n
+				}
+				for posts() == 0 {
+					w.pass(time.Millisecond)
+				}
+				w.restart()
+				w.pass(500 * time.Millisecond)
+				require.Equal(t, 1, posts(), "what the first document says may be older than the ack")
+				w.pass(10 * time.Second)
+				require.Equal(t, acks, posts())
+				require.Equal(t, 1, w.accepted("E1"))
+				require.Equal(t, drain.Acked, w.agent.journal.State().Events["E1"].Ack)
+				require.Equal(t, control.StateDrained, w.status().State)
+			})
+		})
+	}
 }
 
 // TestStoppingDrainsNothing: SIGTERM ends the agent, not the node's work.

@@ -53,11 +53,12 @@ type world struct {
 
 // testStep is a step of known length that counts.
 type testStep struct {
-	name     string
-	takes    time.Duration
-	fails    bool
-	optional bool
-	min, max time.Duration // max 0: a minute
+	name      string
+	takes     time.Duration
+	fails     bool
+	optional  bool
+	min, max  time.Duration // max 0: a minute
+	run, undo func()        // called at the beginning of each; nil: nothing
 
 	mu                   sync.Mutex
 	begun, ended, undone int
@@ -65,6 +66,9 @@ type testStep struct {
 
 func (s *testStep) Run(ctx context.Context) error {
 	s.count(&s.begun)
+	if s.run != nil {
+		s.run()
+	}
 	if !sleep(ctx, s.takes) {
 		return context.Cause(ctx)
 	}
@@ -77,6 +81,9 @@ func (s *testStep) Run(ctx context.Context) error {
 
 func (s *testStep) Undo(context.Context) error {
 	s.count(&s.undone)
+	if s.undo != nil {
+		s.undo()
+	}
 	return nil
 }
 

@@ -283,6 +283,33 @@ func TestForgottenDrain(t *testing.T) {
 	}
 }
 
+// TestDrainLeavesAFlag, which keeps workloads from starting while they are stopped and
+// lets them start while the drain is taken back. The node is unready for all of it.
+func TestDrainLeavesAFlag(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		flag := filepath.Join(w.conf.RunDir, drainFlag)
+		var seen []string
+		see := func(what string, want bool) {
+			_, err := os.Stat(flag)
+			require.Equal(t, want, err == nil, "%s: the flag", what)
+			require.Equal(t, http.StatusServiceUnavailable, w.code("/readyz"), what)
+			seen = append(seen, what)
+		}
+		w.steps[0].run = func() { see("stop", true) }
+		w.steps[0].undo = func() { see("start", false) }
+		w.serving()
+		require.NoFileExists(t, flag)
+		w.drain()
+		w.pass(time.Second)
+		require.FileExists(t, flag, "while traffic settles")
+		w.awaitState(control.StateDrained, 30*time.Second)
+		require.FileExists(t, flag)
+		w.undrain()
+		w.awaitState(control.StateServing, 5*time.Second)
+		require.Equal(t, []string{"stop", "start"}, seen)
+	})
+}
+
 // TestHealthzInADrain: the drain stops what a check looks at, and /healthz does
 // not change because of it, over a restart of the agent too.
 func TestHealthzInADrain(t *testing.T) {

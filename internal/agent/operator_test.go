@@ -58,6 +58,9 @@ func TestUndrainWhileAnEventAsks(t *testing.T) {
 		w.awaitState(control.StateServing, 5*time.Second)
 		w.pass(time.Minute)
 		require.Equal(t, control.StateServing, w.status().State, "dismissed for good")
+		w.reboot()
+		w.pass(time.Minute)
+		require.Equal(t, control.StateServing, w.status().State, "and over a boot")
 		require.Empty(t, w.sim.Acks())
 	})
 }

@@ -352,6 +352,87 @@ func TestTheClockIsSetInTheMiddle(t *testing.T) {
 	}
 }
 
+// TestDeadlinesOnlyMoveEarlier: whatever joins, in whatever order, and over a restart
+// of the agent: what is acted on, what is shown and what is journaled is the earliest
+// deadline that was asked for.
+func TestDeadlinesOnlyMoveEarlier(t *testing.T) {
+	t.Parallel()
+	for name, asked := range map[string][]time.Duration{ // from the start; 0: none
+		"a later one":         {30 * second, 60 * second},
+		"none":                {30 * second, 0},
+		"down, up and down":   {60 * second, 20 * second, 40 * second, 15 * second, 0, 50 * second},
+		"none, late, earlier": {0, 300 * second, 25 * second, 0},
+	} {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restart %t", name, restart), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					plan := func(p *process) []StepConfig {
+						return []StepConfig{p.taking("a", time.Hour, limits(second, 24*time.Hour))}
+					}
+					p := w.start(0, plan)
+					earliest := time.Time{}
+					var calls sync.WaitGroup
+					for i, d := range asked {
+						req := Request{Cause: Cause{Kind: ScheduledEvent, EventID: fmt.Sprint("E", i)}}
+						if d > 0 {
+							req.NotBefore, req.Deadline = w.began.Add(d+second), w.began.Add(d)
+							if earliest.IsZero() || req.Deadline.Before(earliest) {
+								earliest = req.Deadline
+							}
+						}
+						calls.Go(func() { _, _ = p.runner.Drain(p.ctx, req) })
+						time.Sleep(second)
+						if restart {
+							p.stop()
+							calls.Wait()
+							p = w.start(0, plan)
+							calls.Go(func() { _, _, _ = p.runner.Resume(p.ctx) })
+							synctest.Wait()
+						}
+						shown, journaled := p.runner.Status(), p.journal.State().Drain
+						require.True(t, earliest.Equal(shown.Deadline), "after request %d: %s", i, shown.Deadline)
+						require.True(t, earliest.Equal(journaled.Deadline), "after request %d: %s", i, journaled.Deadline)
+						if !earliest.IsZero() {
+							require.True(t, earliest.Add(second).Equal(journaled.NotBefore))
+						}
+					}
+					calls.Wait()
+					require.Equal(t, ResultFailed, p.journal.History()[0].Result)
+					require.WithinDuration(t, earliest, time.Now(), patience, "and it is over then")
+				})
+			})
+		}
+	}
+}
+
+// TestDeadlinesAreKeptByTheMonotonicClock: a clock that is set while a drain is
+// under way moves no deadline later. Round(0) takes the reading of the monotonic
+// clock from a time, so a time that it changes has one.
+func TestDeadlinesAreKeptByTheMonotonicClock(t *testing.T) {
+	t.Parallel()
+	monotonic := func(t *testing.T, f *flight) {
+		t.Helper()
+		require.NotEqual(t, f.end.Round(0), f.end)
+		require.True(t, f.end.Equal(f.deadline))
+	}
+	w := newWorld(t)
+	plan := func(*process) []StepConfig {
+		return []StepConfig{{Name: "a", Kind: "exec", Step: stepFunc{run: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}}}
+	}
+	p := w.start(0, plan)
+	far := w.began.Round(0).Add(time.Hour) // as an event's: of the wall clock
+	f, _, _ := p.runner.request(p.ctx, Request{Cause: preempt, Deadline: far})
+	monotonic(t, f)
+	_, _, _ = p.runner.request(p.ctx, Request{Cause: Cause{Kind: Shutdown}, Deadline: far.Add(-time.Minute)})
+	require.Equal(t, far.Add(-time.Minute), f.deadline)
+	monotonic(t, f)
+	p.stop()
+	p = w.start(0, plan)
+	monotonic(t, p.runner.flight)
+}
+
 // TestADeadlineBelowTheMinimum: the step that runs has all of what is left, and the
 // next ones nothing.
 func TestADeadlineBelowTheMinimum(t *testing.T) {

@@ -1,8 +1,10 @@
 package health
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -358,6 +360,82 @@ func TestAProbeThatHangsOverTheEndOfADrain(t *testing.T) {
 		require.Equal(t, [2]int{202, 503}, n.codes())
 		close(release)
 	})
+}
+
+// TestStoppingSaysNothingAboutAProbe: a run that the end of the agent cuts short is
+// no failure, neither in the verdict and the report nor in a log or a counter.
+func TestStoppingSaysNothingAboutAProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := &target{}
+		c := check("a", slow)
+		c.FailAfter = 1
+		var log bytes.Buffer
+		n := launch(t, Config{Checks: []Check{c}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		after(4 * time.Second)
+		slow.slow(forever)
+		after(2 * time.Second) // the second run is under way since 5 s
+		require.Equal(t, 2, slow.count())
+		log.Reset()
+		require.NoError(t, n.stop())
+		require.Equal(t, Passing, n.status(t, "a"))
+		require.Equal(t, [2]int{200, 200}, n.codes())
+		e, ok := n.Explain("a")
+		require.True(t, ok)
+		require.Len(t, e.Results, 1)
+		require.Empty(t, log.String())
+	})
+}
+
+// TestALogThatHangsHoldsNothingUp: what is logged is logged when the monitor's lock
+// is free, so that a log which blocks (journald's disk does) keeps nobody from the
+// answers. In real time: virtual time stands still when a lock is waited for.
+func TestALogThatHangsHoldsNothingUp(t *testing.T) {
+	release, hangs := make(chan struct{}), make(chan struct{})
+	down := &target{err: errDown}
+	answers := NewAnswers(AnswersConfig{})
+	m, err := New(Config{
+		Checks: []Check{check("a", down)}, Answers: answers,
+		Logger: slog.New(blockingLog{func() {
+			select {
+			case hangs <- struct{}{}:
+			case <-release:
+			}
+			<-release
+		}}),
+	})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(ctx) }()
+	<-hangs
+	told := make(chan struct{})
+	go func() {
+		m.SetDraining(true)
+		m.SetMaintenance(true)
+		_ = m.Report()
+		close(told)
+	}()
+	select {
+	case <-told:
+		require.Equal(t, 503, get(answers.Handler(), "/readyz").Code)
+	case <-time.After(10 * time.Second):
+		t.Error("the monitor's lock is held while it logs")
+	}
+	close(release)
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+// blockingLog is a log handler that calls write for every line.
+type blockingLog struct{ write func() }
+
+func (l blockingLog) Enabled(context.Context, slog.Level) bool { return true }
+func (l blockingLog) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l blockingLog) WithGroup(string) slog.Handler            { return l }
+
+func (l blockingLog) Handle(context.Context, slog.Record) error {
+	l.write()
+	return nil
 }
 
 // TestHealthIsHeldInADrain: the drain stops what a check looks at. /healthz does

@@ -9,7 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -44,8 +47,6 @@ func newClient(t *testing.T, cfg imds.Config) *imds.Client {
 
 // TestWire holds what the metadata service insists on against a real server.
 func TestWire(t *testing.T) {
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1") // would refuse the connection
-	t.Setenv("http_proxy", "http://127.0.0.1:1")
 	requests := make(chan *http.Request, 1)
 	bodies := make(chan []byte, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -80,24 +81,48 @@ func TestWire(t *testing.T) {
 	require.Equal(t, first, r.RemoteAddr, "the connection is kept alive")
 }
 
-// TestNoProxyForOtherHosts holds that the environment cannot redirect requests:
-// net/http exempts loopback by itself, so this asks for another address.
-func TestNoProxyForOtherHosts(t *testing.T) {
-	var proxied atomic.Int64
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		proxied.Add(1)
+// TestNoProxy holds that the environment cannot redirect requests. Package net/http
+// reads the proxy variables once a process, so the request is made by a process
+// that was started with them; and it exempts loopback by itself, so the request is
+// for another address. The child's control, a client that does follow the
+// variables, shows that they are right.
+func TestNoProxy(t *testing.T) {
+	if os.Getenv(askEnv) != "" {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // the name does not exist, which a resolver may be slow to say
+		defer cancel()
+		_, err := newClient(t, imds.Config{Endpoint: "http://fleet-agent.invalid"}).Get(ctx, eventsPath, version)
+		require.Error(t, err)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://control.invalid/", http.NoBody)
+		require.NoError(t, err)
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		return
+	}
+	var mu sync.Mutex
+	var proxied []string
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		proxied = append(proxied, r.Host)
 		_, _ = io.WriteString(w, `{}`)
 	}))
 	defer proxy.Close()
-	t.Setenv("HTTP_PROXY", proxy.URL)
-	t.Setenv("http_proxy", proxy.URL)
-	client := newClient(t, imds.Config{Endpoint: "http://fleet-agent.invalid"})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // the name does not exist, which a resolver may be slow to say
-	defer cancel()
-	_, err := client.Get(ctx, eventsPath, version)
-	require.Error(t, err)
-	require.Zero(t, proxied.Load())
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestNoProxy$", "-test.v")
+	child.Env = append(os.Environ(), askEnv+"=1", "NO_PROXY=", "no_proxy=")
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"} {
+		child.Env = append(child.Env, name+"="+proxy.URL)
+	}
+	out, err := child.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "--- PASS: TestNoProxy")
+	mu.Lock()
+	defer mu.Unlock()
+	require.Equal(t, []string{"control.invalid"}, proxied)
 }
+
+// askEnv makes the test binary the child of TestNoProxy.
+const askEnv = "FLEET_TEST_ASK"
 
 func TestRedirectIsRefused(t *testing.T) {
 	var followed atomic.Int64

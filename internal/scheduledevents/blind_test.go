@@ -161,6 +161,21 @@ func TestOneLostPollIsNoNews(t *testing.T) {
 	})
 }
 
+// TestTheThirdLostPollIsNews: not the second, and not the fourth.
+func TestTheThirdLostPollIsNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{}
+		w := start(t, s, nil)
+		w.sleep(10*time.Second + 500*time.Millisecond)
+		s.set(fixed(500, ""))
+		w.sleep(2 * time.Second)
+		require.Equal(t, StateOK, w.Status().State)
+		w.sleep(500 * time.Millisecond)
+		require.Equal(t, StateBlind, w.Status().State)
+		require.Equal(t, w.start.Add(13*time.Second), w.Status().BlindSince, "with the poll, and not after")
+	})
+}
+
 // TestClassChangeWhileBlind: a new reason is news, the same again is not.
 func TestClassChangeWhileBlind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
