@@ -1,6 +1,7 @@
 package adopt
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -16,8 +17,21 @@ var (
 	otherTypes    = []string{".target", ".slice", ".scope", ".mount", ".automount", ".swap", ".device"}
 )
 
-// refuse is the error about a unit that must not be a workload.
-func refuse(unit, why string) error { return fmt.Errorf("refuse %s: %s", unit, why) }
+// A refusal is the error about a unit that must not be a workload.
+type refusal struct{ unit, why string }
+
+func (r refusal) Error() string { return "refuse " + r.unit + ": " + r.why }
+
+func refuse(unit, why string) error { return refusal{unit, why} }
+
+// reason is why a unit was refused, or else the error.
+func reason(err error) string {
+	var r refusal
+	if errors.As(err, &r) {
+		return r.why
+	}
+	return err.Error()
+}
 
 // never are the units that a drain must not stop, by how their names begin.
 var never = []struct{ prefix, why string }{

@@ -76,6 +76,24 @@ func (s Settings) render(flag string) string {
 	return headerLine + checksum(b.String()) + "\n" + b.String()
 }
 
+// renderTrigger is the drop-in of a trigger that was adopted with a service, or
+// alone when that is empty.
+func renderTrigger(flag, service string) string {
+	var b strings.Builder
+	b.WriteString("# To change it run fleet-agent adopt again; fleet-agent release removes it.\n")
+	if service != "" {
+		b.WriteString(withLine + service + ".\n")
+	}
+	b.WriteString("[Unit]\n" +
+		"# Stops and starts with the target. Never After= it: beside a service of the\n" +
+		"# target that is not ordered after it, a boot would have a cycle, and systemd\n" +
+		"# would not start this unit at all.\n" +
+		"PartOf=" + Target + "\n" +
+		"# Stays down while the node drains, whoever starts it.\n" +
+		conditionLine(flag))
+	return headerLine + checksum(b.String()) + "\n" + b.String()
+}
+
 func conditionLine(flag string) string { return "ConditionPathExists=!" + flag + "\n" }
 
 // genuine says whether a drop-in is as render made it.

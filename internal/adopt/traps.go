@@ -3,7 +3,9 @@ package adopt
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,7 +22,7 @@ func (w *Workloads) warnings(u *unit) []Warning {
 	var list []Warning
 	stop := u.stop()
 	switch {
-	case w.targetMax == 0:
+	case w.targetMax == 0 && u.with == "":
 		list = append(list, Warning{
 			Message: "no step of drain.plan stops " + Target + ", so a drain does not stop this unit",
 			Fix:     "fleet-agent config show --origin",
@@ -32,8 +34,44 @@ func (w *Workloads) warnings(u *unit) []Warning {
 			Fix: w.adoptWith(u, Settings{StopTimeout: w.targetMax}),
 		})
 	}
+	if starts := w.primary(u.starts()); path.Ext(u.name) == ".socket" && !w.tree.exists(dropInPath(starts)) {
+		list = append(list, Warning{
+			Message: "it starts " + starts + ", which is not adopted: a drain stops the one and not the other",
+			Fix:     w.command("adopt", starts),
+		})
+	}
 	if trap := traps[u.name]; trap != nil {
 		list = append(list, trap(w, u)...)
+	}
+	return list
+}
+
+// notes says what may surprise about a service and its triggers.
+func (w *Workloads) notes(u *unit, triggers []trigger) []Warning {
+	var list []Warning
+	for _, t := range triggers {
+		missed := "is made up for afterwards (Persistent=yes)"
+		if !t.on("Timer.Persistent") {
+			missed = "is left out, unless it has Persistent=yes"
+		}
+		switch {
+		case !t.used:
+			list = append(list, Warning{
+				Message: t.name + " is not enabled: a drain stops it if it runs, and nothing starts it again",
+			})
+		case path.Ext(t.name) == ".timer":
+			list = append(list, Warning{
+				Message: t.name + " is adopted with it: no run begins while the node drains, and one that was due then " + missed,
+			})
+		}
+	}
+	if u.last("Service.Type") == "oneshot" && !u.on("Service.RemainAfterExit") {
+		again := Warning{Message: u.name + " is a oneshot that does not stay active: each boot and each return to service runs it again"}
+		if i := slices.IndexFunc(triggers, func(t trigger) bool { return t.used && path.Ext(t.name) == ".timer" }); i >= 0 {
+			again.Message += "; to leave that to " + triggers[i].name + ", adopt that one alone"
+			again.Fix = w.command("release", u.name) + " && " + w.command("adopt", triggers[i].name)
+		}
+		list = append(list, again)
 	}
 	return list
 }
@@ -87,8 +125,16 @@ func (w *Workloads) adoptWith(u *unit, s Settings) string {
 	if name := cmp.Or(s.KillSignal, u.own.KillSignal); name != "" {
 		command += " --kill-signal " + name
 	}
-	if w.tree != "/" {
-		command += " --root " + string(w.tree)
+	return "sudo " + command + w.rootFlag()
+}
+
+func (w *Workloads) command(verb, unit string) string {
+	return "sudo fleet-agent " + verb + " " + unit + w.rootFlag()
+}
+
+func (w *Workloads) rootFlag() string {
+	if w.tree == "/" {
+		return ""
 	}
-	return "sudo " + command
+	return " --root " + string(w.tree)
 }

@@ -28,9 +28,18 @@ type unit struct {
 	name string
 	file string // that of the template, for an instance
 	// values are the settings by "Section.Key", in the order in which they
-	// are given; an empty value has taken back those before it.
+	// are given; an empty value has taken back those before it, except for
+	// the keys of additive.
 	values map[string][]string
 	own    Settings // those that it was adopted with
+	with   string   // the service that a trigger was adopted with
+}
+
+// additive are the settings that an empty value does not take back: systemd
+// passes it over (seen on 252).
+var additive = []string{
+	"Service.Sockets", "Socket.Service", "Socket.Accept", "Path.Unit", "Timer.Unit",
+	"Unit.Wants", "Unit.Requires", "Unit.BindsTo", "Unit.Upholds",
 }
 
 // ErrNoUnit says that there is no unit of that name.
@@ -153,6 +162,7 @@ func (w *Workloads) dropIns(u *unit) error {
 		}
 		u.parse(text)
 		if files[n] == dropInPath(u.name) {
+			u.with = adoptedWith(text)
 			dropIn := &unit{values: make(map[string][]string)}
 			dropIn.parse(text)
 			u.own.StopTimeout, _ = systemd.ParseTimeSpan(dropIn.last("Service.TimeoutStopSec"))
@@ -180,10 +190,11 @@ func (u *unit) parse(text string) {
 		if key == "Service.TimeoutSec" {
 			key = "Service.TimeoutStopSec"
 		}
-		if value == "" {
-			delete(u.values, key)
-		} else {
+		switch {
+		case value != "":
 			u.values[key] = append(u.values[key], value)
+		case !slices.Contains(additive, key):
+			delete(u.values, key)
 		}
 	}
 }
@@ -194,6 +205,20 @@ func (u *unit) last(key string) string {
 		return v[len(v)-1]
 	}
 	return ""
+}
+
+// on is the last boolean of a setting (systemd.syntax(7)); what is none is passed
+// over.
+func (u *unit) on(key string) bool {
+	for _, value := range slices.Backward(u.values[key]) {
+		switch strings.ToLower(value) {
+		case "1", "yes", "y", "true", "t", "on":
+			return true
+		case "0", "no", "n", "false", "f", "off":
+			return false
+		}
+	}
+	return false
 }
 
 // stop says how the unit stops.
