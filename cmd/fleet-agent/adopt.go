@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,12 +26,16 @@ const (
 	systemdRuns = "/run/systemd/system"
 	// systemctlTimeout bounds a daemon-reload, and the start of a workload.
 	systemctlTimeout = 2 * time.Minute
+	// showTimeout bounds a look at a unit.
+	showTimeout = 5 * time.Second
 )
 
 // adoption is the answer to `fleet-agent adopt UNIT` and `release UNIT`.
 type adoption struct {
 	Version int    `json:"version"`
 	Unit    string `json:"unit"`
+	// Triggers are the sockets, paths and timers that go with it.
+	Triggers []string `json:"triggers,omitempty"`
 	// Action is adopted, released or unchanged.
 	Action  string         `json:"action"`
 	Changes []adopt.Change `json:"changes"`
@@ -40,6 +45,9 @@ type adoption struct {
 	Systemd  string          `json:"systemd"`
 	Started  bool            `json:"started,omitempty"` // by --now
 	Warnings []adopt.Warning `json:"warnings"`
+	Notes    []adopt.Warning `json:"notes,omitempty"` // what a drain means for it
+
+	starts []string // by --now, in this order
 }
 
 // stopJSON is how a unit stops.
@@ -56,9 +64,21 @@ type workloadList struct {
 
 type workloadJSON struct {
 	Unit  string `json:"unit"`
-	State string `json:"state"` // adopted, edited, outdated, no-link, no-drop-in or no-unit
+	With  string `json:"with,omitempty"` // the service that a socket, path or timer was adopted with
+	State string `json:"state"`          // one of the states of package adopt
+	// Missing are what starts the unit and is not adopted, for no-trigger.
+	Missing []string `json:"missing,omitempty"`
+	Fix     string   `json:"fix,omitempty"` // a command
 	stopJSON
 	Warnings []adopt.Warning `json:"warnings"`
+}
+
+// with says what a socket, path or timer stops with.
+func (w *workloadJSON) with() string {
+	if w.With == "" {
+		return ""
+	}
+	return "with " + w.With
 }
 
 func newAdoptCommand(g *globals) *cobra.Command {
@@ -73,6 +93,13 @@ service. A drop-in makes it a part of fleet-serving.target and keeps it down
 while the node drains; a link lets it start with the target. What the unit is
 enabled for otherwise stays. The same command again changes nothing; with other
 flags it replaces the drop-in.
+
+A service brings the sockets, paths and timers that start it. Else the first
+connection of a drain would start it against its condition until the socket
+fails, and nothing would listen after the drain. One that is not enabled stops
+with the target and is not started by it. A service is refused when one of them
+also belongs to another service (Service=, Sockets=), or starts a service for
+each connection (Accept=yes).
 
 You want it once for each workload, best in the build of the image: --root works
 on the tree of an image, and nothing there needs systemd to run.
@@ -118,8 +145,9 @@ Exit codes: those of fleet-agent --help`,
 				return g.explainAdoption("adopt", args[0], err)
 			}
 			answer := adoption{
-				Version: control.Version, Unit: res.Unit, Action: "adopted", Changes: res.Changes,
-				stopJSON: newStopJSON(res.Stop), Warnings: append([]adopt.Warning{}, res.Warnings...),
+				Version: control.Version, Unit: res.Unit, Triggers: res.Triggers, Action: "adopted", Changes: res.Changes,
+				stopJSON: newStopJSON(res.Stop), Warnings: append([]adopt.Warning{}, res.Warnings...), Notes: res.Notes,
+				starts: res.Starts,
 			}
 			return g.finishAdoption(cmd.Context(), answer, res.Changed(), root, now)
 		},
@@ -144,7 +172,8 @@ func newReleaseCommand(g *globals) *cobra.Command {
 		Use:   "release UNIT",
 		Short: "take back an adopt",
 		Long: `Take back what adopt did to a unit, and nothing else: its drop-in and its link
-are removed. The unit goes on running, and no drain stops it any more.
+are removed, and those of the sockets, paths and timers that were adopted with
+it. What runs goes on running, and no drain stops it any more.
 
 Exit codes: those of fleet-agent --help`,
 		Example: `  sudo fleet-agent release nginx.service
@@ -160,7 +189,7 @@ Exit codes: those of fleet-agent --help`,
 				return g.explainAdoption("release", args[0], err)
 			}
 			answer := adoption{
-				Version: control.Version, Unit: res.Unit, Action: "released",
+				Version: control.Version, Unit: res.Unit, Triggers: res.Triggers, Action: "released",
 				Changes: append([]adopt.Change{}, res.Changes...), Warnings: []adopt.Warning{},
 			}
 			return g.finishAdoption(cmd.Context(), answer, res.Changed(), root, false)
@@ -192,7 +221,26 @@ func (g *globals) workloads(root string) (*adopt.Workloads, error) {
 	if err != nil {
 		return nil, err
 	}
-	return adopt.New(adopt.Config{Root: root, RunDir: cfg.RunDir, TargetMax: targetMax(cfg)})
+	units := adopt.Config{Root: root, RunDir: cfg.RunDir, TargetMax: targetMax(cfg)}
+	if runsHere(root) {
+		units.Running = running
+	}
+	return adopt.New(units)
+}
+
+// runsHere says whether systemd runs on the units below root.
+func runsHere(root string) bool {
+	_, err := os.Stat(systemdRuns)
+	return root == "" && err == nil
+}
+
+// running says whether systemd has a unit up, or has seen it fail.
+func running(unit string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), showTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "systemctl", "show", "--value", "-p", "ActiveState", "--", unit).Output()
+	state := strings.TrimSpace(string(out))
+	return err == nil && state != "" && state != "inactive"
 }
 
 // targetMax is how long the plan lets the target of the workloads stop; 0 when
@@ -208,8 +256,7 @@ func targetMax(cfg *config.Config) time.Duration {
 
 // finishAdoption tells systemd what has changed, and the operator what was done.
 func (g *globals) finishAdoption(ctx context.Context, answer adoption, changed bool, root string, now bool) error {
-	_, err := os.Stat(systemdRuns)
-	runs := root == "" && err == nil
+	runs := runsHere(root)
 	switch {
 	case now && !runs:
 		return cli.Hint(errors.New("start "+answer.Unit+": systemd does not run here"), "leave --now out: it starts at the next boot")
@@ -224,15 +271,17 @@ func (g *globals) finishAdoption(ctx context.Context, answer adoption, changed b
 		answer.Systemd = "reloaded"
 	}
 	if now {
-		if err := systemctl(ctx, "start", "--", answer.Unit); err != nil {
-			return cli.Hint(fmt.Errorf("%s is adopted, but did not start: %w", answer.Unit, err), "systemctl status %s", answer.Unit)
+		for _, unit := range answer.starts {
+			if err := systemctl(ctx, "start", "--", unit); err != nil {
+				return cli.Hint(fmt.Errorf("%s is adopted, but %s did not start: %w", answer.Unit, unit, err), "systemctl status %s", unit)
+			}
 		}
 		answer.Started = true
 	}
 	if g.format == formatJSON {
 		return g.out.JSON(answer)
 	}
-	_, err = g.adoptionPage(&answer).WriteTo(g.out.Out)
+	_, err := g.adoptionPage(&answer).WriteTo(g.out.Out)
 	return err
 }
 
@@ -282,9 +331,10 @@ func (s stopJSON) howItStops() string {
 
 func (g *globals) adoptionPage(a *adoption) *page {
 	p := g.newPage(time.Now())
+	with := labelled("with ", strings.Join(a.Triggers, ", "))
 	switch {
 	case a.Action == "released":
-		p.Flow(p.leading(0, markGood), 2, painted(cli.Bold, a.Unit), painted(cli.Green, "released"), plain("a drain leaves it running"))
+		p.Flow(p.leading(0, markGood), 2, painted(cli.Bold, a.Unit), painted(cli.Green, "released"), with, plain("a drain leaves it running"))
 	case a.Action == "unchanged" && len(a.Changes) == 0:
 		p.Flow(p.leading(0, markGood), 2, painted(cli.Bold, a.Unit), plain("is not adopted: nothing to do"))
 		return p
@@ -293,7 +343,7 @@ func (g *globals) adoptionPage(a *adoption) *page {
 		if a.Action == "unchanged" {
 			verb = "adopted before, nothing to change"
 		}
-		p.Flow(p.leading(0, markGood), 2, painted(cli.Bold, a.Unit), painted(cli.Green, verb), labelled("stops by ", a.howItStops()))
+		p.Flow(p.leading(0, markGood), 2, painted(cli.Bold, a.Unit), painted(cli.Green, verb), with, labelled("stops by ", a.howItStops()))
 	}
 	for _, c := range a.Changes {
 		if c.Action == "unchanged" {
@@ -308,21 +358,25 @@ func (g *globals) adoptionPage(a *adoption) *page {
 		p.Text(2, cli.Dim, "takes effect at the next boot", 2)
 	}
 	if a.Started {
-		p.Flow(cli.Cell{Text: "  started  ", Color: cli.Dim}, 11, plain(a.Unit))
+		p.Flow(cli.Cell{Text: "  started  ", Color: cli.Dim}, 11, plain(strings.Join(a.starts, ", ")))
 	}
-	p.adoptWarnings(a.Warnings)
+	p.adoptWarnings(markWarning, a.Warnings)
+	p.adoptWarnings(markNote, a.Notes)
 	if a.Action != "released" && a.Systemd != "not-running" {
 		p.nextCommand(g.self+" plan --event Preempt --notice 30s", "whether it stops in time")
 	}
 	return p
 }
 
-// adoptWarnings lists what will go wrong, each with the command that mends it on
-// a line of its own, to be copied.
-func (p *page) adoptWarnings(warnings []adopt.Warning) {
+// markNote is in front of what is good to know.
+var markNote = mark{"·", ".", cli.Cyan}
+
+// adoptWarnings lists what will go wrong, or is good to know, each with the
+// command that changes it on a line of its own, to be copied.
+func (p *page) adoptWarnings(m mark, warnings []adopt.Warning) {
 	for _, w := range warnings {
 		p.Blank()
-		p.Flow(p.leading(0, markWarning), 2, plain(w.Message))
+		p.Flow(p.leading(0, m), 2, plain(w.Message))
 		p.command(2, w.Fix)
 	}
 }
@@ -344,18 +398,22 @@ func (p *page) nextCommand(command, why string) {
 }
 
 // workloadState says what is wrong with a workload, and the mark for it.
-func workloadState(state string) (mark, string) {
-	switch state {
+func workloadState(w *adopt.Workload) (mark, string) {
+	switch w.State {
 	case adopt.StateAdopted:
 		return markGood, ""
 	case adopt.StateEdited:
 		return markWarning, "the drop-in was edited by hand"
 	case adopt.StateOutdated:
 		return markWarning, "the drop-in is for another run_dir: adopt it again"
+	case adopt.StateOlder:
+		return markWarning, "the drop-in is of an older version: adopt it again"
 	case adopt.StateNoLink:
 		return markBad, "would not start again after a drain: adopt it again"
 	case adopt.StateNoDropIn:
 		return markBad, "would not stop in a drain: adopt it, or remove the link"
+	case adopt.StateNoTrigger:
+		return markBad, "what starts it is not adopted"
 	default:
 		return markBad, "the unit is not installed any more: release it"
 	}
@@ -369,7 +427,8 @@ func (g *globals) listWorkloads(w *adopt.Workloads) error {
 	answer := workloadList{Version: control.Version, Workloads: []workloadJSON{}}
 	for _, one := range list {
 		answer.Workloads = append(answer.Workloads, workloadJSON{
-			Unit: one.Unit, State: one.State, stopJSON: newStopJSON(one.Stop), Warnings: append([]adopt.Warning{}, one.Warnings...),
+			Unit: one.Unit, With: one.With, State: one.State, Missing: one.Missing, Fix: one.Fix,
+			stopJSON: newStopJSON(one.Stop), Warnings: append([]adopt.Warning{}, one.Warnings...),
 		})
 	}
 	if g.format == formatJSON {
@@ -382,18 +441,24 @@ func (g *globals) listWorkloads(w *adopt.Workloads) error {
 	}
 	table := &cli.Table{}
 	var warnings []adopt.Warning
-	for _, one := range answer.Workloads {
-		m, note := workloadState(one.State)
+	for i, one := range answer.Workloads {
+		m, note := workloadState(&list[i])
 		if note == "" && len(one.Warnings) > 0 {
 			m = markWarning
 		}
-		table.Add(p.glyph(m), plain(one.Unit), painted(cli.Dim, one.howItStops()), painted(m.color, note))
+		table.Add(p.glyph(m), plain(one.Unit), painted(cli.Dim, cmp.Or(one.howItStops(), one.with())), painted(m.color, note))
+		if len(one.Missing) > 0 {
+			warnings = append(warnings, adopt.Warning{
+				Message: one.Unit + ": " + strings.Join(one.Missing, ", ") + " would start it in a drain, again and again until it fails, and is not adopted",
+				Fix:     one.Fix,
+			})
+		}
 		for _, w := range one.Warnings {
 			warnings = append(warnings, adopt.Warning{Message: one.Unit + ": " + w.Message, Fix: w.Fix})
 		}
 	}
 	p.Table(table)
-	p.adoptWarnings(warnings)
+	p.adoptWarnings(markWarning, warnings)
 	_, err = p.WriteTo(g.out.Out)
 	return err
 }
