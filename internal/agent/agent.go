@@ -82,6 +82,7 @@ type Agent struct {
 	inhibitor   *systemd.Inhibitor
 	observer    *observer
 	bus         *busWatch
+	sockets     *socketWatch
 	herald      *herald
 	certificate *certificate // nil for plain HTTP
 	metrics     *metrics
@@ -137,6 +138,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.observer = newObserver(a)
 	a.bus = &busWatch{a: a, root: "/"}
+	a.sockets = &socketWatch{a: a}
 	a.herald = newHerald(a)
 	return a, nil
 }
@@ -292,7 +294,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		})
 		return nil
 	}
-	services = append(services, service{"inhibitor", a.inhibitor.Run}, service{"shutdown delay", a.bus.Run}, service{"trim", a.trim}, service{"stop notice", announceStop})
+	services = append(services, service{"inhibitor", a.inhibitor.Run}, service{"shutdown delay", a.bus.Run}, service{"adopted sockets", a.sockets.Run}, service{"trim", a.trim}, service{"stop notice", announceStop})
 	a.logger.Info("agent started", "version", a.cfg.Version, "probe", *a.probeAddr.Load(), "config_files", a.conf.Load().Files())
 	err = serve(ctx, services...)
 	stop()

@@ -146,6 +146,8 @@ func (a *Agent) nodeState() (control.State, string) {
 		}))
 	case len(report.Roots) > 0:
 		return control.StateDegraded, rootsReason(report.Roots)
+	case a.sockets.reason() != "":
+		return control.StateDegraded, a.sockets.reason()
 	default:
 		return control.StateServing, ""
 	}

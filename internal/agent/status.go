@@ -217,6 +217,7 @@ func (a *Agent) warnings() []string {
 		list = append(list, "the last drain was not taken back completely: "+err.Error())
 	}
 	list = append(list, a.bus.warnings()...)
+	list = append(list, a.sockets.warnings()...)
 	for _, name := range a.live.stalled() {
 		list = append(list, "the agent's "+name+" loop stands still")
 	}

@@ -40,7 +40,7 @@ type State string
 const (
 	StateStarting    State = "starting"    // no verdict yet, or none since the node was out of service
 	StateServing     State = "serving"     // healthy and ready
-	StateDegraded    State = "degraded"    // serving, with failing checks of severity warning
+	StateDegraded    State = "degraded"    // serving, with failing checks of severity warning, or an adopted socket that does not listen
 	StateUnhealthy   State = "unhealthy"   // a gating check does not pass
 	StateMaintenance State = "maintenance" // unready because an operator said so
 	StateDraining    State = "draining"    // a drain is under way, or failed, or the node is cordoned

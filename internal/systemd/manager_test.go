@@ -89,6 +89,8 @@ func TestManagerWithoutBus(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoBus)
 	_, err = m.Members(t.Context(), target)
 	require.ErrorIs(t, err, ErrNoBus)
+	_, err = m.Sockets(t.Context(), target)
+	require.ErrorIs(t, err, ErrNoBus)
 	require.Less(t, time.Since(begin), reconnectGrace, "once it is known, calls fail at once")
 }
 
@@ -114,6 +116,39 @@ func TestManagerFollowsTheEnvironment(t *testing.T) {
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.Address())
 	m := runManager(t, "")
 	require.NoError(t, m.Connected(soon(t)))
+}
+
+func TestSockets(t *testing.T) {
+	bus := systemdtest.Start(t)
+	m := runManager(t, bus.Address())
+	set := func(u systemdtest.Unit) { bus.Systemd.Set(u) }
+	set(systemdtest.Unit{Name: target, ActiveState: "active"})
+	set(systemdtest.Unit{Name: "app.service", PartOf: []string{target}, ActiveState: "active"})
+	set(systemdtest.Unit{Name: "app.socket", PartOf: []string{target}, ActiveState: "failed", Result: "trigger-limit-hit", Triggers: "app.service"})
+	set(systemdtest.Unit{Name: "off.socket", PartOf: []string{target}, Unwanted: true, Triggers: "app.service"})
+	set(systemdtest.Unit{Name: "other.socket", ActiveState: "failed"})
+	list, err := m.Sockets(soon(t), target)
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	require.Equal(t, "app.socket", list[0].Name)
+	require.Equal(t, "failed", list[0].ActiveState)
+	require.Equal(t, "trigger-limit-hit", list[0].Result)
+	require.Equal(t, "app.service", list[0].Service.Name)
+	require.False(t, list[0].Job)
+
+	set(systemdtest.Unit{Name: "app.socket", PartOf: []string{target}, Triggers: "app.service", OnStart: systemdtest.Behavior{Hold: true}})
+	started := async(func() error { return m.StartUnit(soon(t), "app.socket") })
+	bus.Systemd.WaitActiveState("app.socket", "activating")
+	list, err = m.Sockets(soon(t), target)
+	require.NoError(t, err)
+	require.True(t, list[0].Job)
+	bus.Systemd.Finish("app.socket")
+	require.NoError(t, receive(t, started))
+
+	set(systemdtest.Unit{Name: target})
+	list, err = m.Sockets(soon(t), target)
+	require.NoError(t, err)
+	require.Empty(t, list, "the target is not up, and neither are they")
 }
 
 func TestManagerAfterRun(t *testing.T) {

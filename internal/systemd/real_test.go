@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,10 @@ func TestRealSystemd(t *testing.T) {
 	}
 	units := map[string]string{
 		target:                    "[Unit]\nWants=fleet-test-good.service fleet-test-stuck.service\n",
+		"fleet-test-port.target":  "[Unit]\nWants=fleet-test-port.socket\n",
+		"fleet-test-port.socket":  "[Unit]\nPartOf=fleet-test-port.target\n[Socket]\nListenStream=/run/fleet-test-port\n",
+		"fleet-test-off.socket":   "[Unit]\nPartOf=fleet-test-port.target\n[Socket]\nListenStream=/run/fleet-test-off\nService=fleet-test-port.service\n",
+		"fleet-test-port.service": "[Unit]\nConditionPathExists=/nonexistent\n[Service]\nExecStart=/bin/sleep infinity\n",
 		"fleet-test-good.service": member("/bin/sleep infinity") + "[Install]\nAlias=fleet-test-alias.service\n",
 		"fleet-test-stuck.service": member(
 			`/bin/sh -c 'trap "" TERM; touch ` + trapped + `; while :; do sleep 0.1; done'` +
@@ -124,6 +129,33 @@ func TestRealSystemd(t *testing.T) {
 		require.ErrorAs(t, receive(t, stopped), &jobErr)
 		require.Equal(t, "canceled", jobErr.Result)
 		require.Equal(t, "active", state("fleet-test-slow.service").ActiveState)
+	})
+	t.Run("sockets", func(t *testing.T) {
+		const unit = "fleet-test-port.target"
+		sockets := func() []Socket {
+			t.Helper()
+			list, err := m.Sockets(soon(t), unit)
+			require.NoError(t, err)
+			return list
+		}
+		require.Empty(t, sockets(), "the target is not up")
+		require.NoError(t, m.StartUnit(soon(t), unit))
+		systemctl("show", "fleet-test-off.socket") // loads it
+		wake, unwatch := m.WatchUnit("fleet-test-port.socket")
+		defer unwatch()
+		awaitState("fleet-test-port.socket", "active", wake)
+		require.Equal(t, []Socket{{UnitState: state("fleet-test-port.socket"), Service: state("fleet-test-port.service")}}, sockets())
+
+		// One connection to a service whose condition does not hold.
+		conn, err := net.Dial("unix", "/run/fleet-test-port")
+		require.NoError(t, err)
+		defer conn.Close()
+		awaitState("fleet-test-port.socket", "failed", wake)
+		require.Equal(t, "trigger-limit-hit", sockets()[0].Result)
+		require.NoError(t, m.StopUnit(soon(t), unit))
+		require.Empty(t, sockets())
+		require.NoError(t, m.StartUnit(soon(t), unit))
+		awaitState("fleet-test-port.socket", "active", wake)
 	})
 	t.Run("inhibitor", func(t *testing.T) {
 		i, told := runInhibitor(t, "")

@@ -28,6 +28,10 @@ type Unit struct {
 	// PartOf names the targets whose stop and start jobs the unit follows; it
 	// is ordered after them.
 	PartOf []string
+	// Unwanted is a unit that the start jobs of those targets pass over.
+	Unwanted bool
+	// Triggers is what a socket starts; empty means nothing.
+	Triggers string
 	// ActiveState and Result as systemd names them; empty means inactive and
 	// success.
 	ActiveState, Result string
@@ -291,6 +295,9 @@ func (s *Systemd) enqueue(u *Unit, verb string) *job {
 	}
 	s.jobs[u.Name] = j
 	for _, member := range s.members(u.Name) {
+		if verb == "start" && s.units[member].Unwanted {
+			continue
+		}
 		part := s.enqueue(s.units[member], verb)
 		if verb == "stop" {
 			j.parts = append(j.parts, part) // members are ordered after the target
@@ -422,9 +429,15 @@ func (s *Systemd) unitProperties(u *Unit) map[string]map[string]any {
 	if sub == "" {
 		sub = u.ActiveState
 	}
-	consistsOf := s.members(u.Name)
-	if consistsOf == nil {
-		consistsOf = []string{}
+	consistsOf, wants, triggers := []string{}, []string{}, []string{}
+	for _, name := range s.members(u.Name) {
+		consistsOf = append(consistsOf, name)
+		if !s.units[name].Unwanted {
+			wants = append(wants, name)
+		}
+	}
+	if u.Triggers != "" {
+		triggers = append(triggers, u.Triggers)
 	}
 	unitJob := struct {
 		ID   uint32
@@ -434,7 +447,8 @@ func (s *Systemd) unitProperties(u *Unit) map[string]map[string]any {
 		unitJob.ID, unitJob.Path = j.id, j.path()
 	}
 	table := map[string]map[string]any{systemdUnit: {
-		"Id": u.Name, "LoadState": "loaded", "ActiveState": u.ActiveState, "SubState": sub, "ConsistsOf": consistsOf, "Job": unitJob,
+		"Id": u.Name, "LoadState": "loaded", "ActiveState": u.ActiveState, "SubState": sub,
+		"ConsistsOf": consistsOf, "Wants": wants, "Triggers": triggers, "Job": unitJob,
 	}}
 	timeout := uint64(u.TimeoutStop.Microseconds())
 	if timeout == 0 {
