@@ -27,6 +27,7 @@ type busFacts struct {
 	target    unitFacts
 	targetErr error // systemd is not on the bus
 	members   []unitFacts
+	wants     []string // what the target starts
 
 	denied    []string // the units of asked that polkit does not let the agent stop
 	polkitErr error    // it could not be asked
@@ -107,7 +108,7 @@ func (f *busFacts) lookLogind(ctx context.Context, b bus) {
 
 func (f *busFacts) lookUnits(ctx context.Context, b bus) {
 	var members []string
-	f.target, f.targetErr = b.unit(ctx, adopt.Target, &members)
+	f.target, f.targetErr = b.unit(ctx, adopt.Target, map[string]*[]string{"ConsistsOf": &members, "Wants": &f.wants})
 	slices.Sort(members) // systemd has no order
 	for _, name := range members {
 		if u, err := b.unit(ctx, name, nil); err == nil {
@@ -148,8 +149,8 @@ func (f *busFacts) lookPolkit(ctx context.Context, b bus, q question) {
 
 const systemdName, unitInterface = "org.freedesktop.systemd1", "org.freedesktop.systemd1.Unit"
 
-// unit reads a unit's state and, unless members is nil, what is a part of it.
-func (b bus) unit(ctx context.Context, name string, members *[]string) (unitFacts, error) {
+// unit reads a unit's state and the properties of relations, which are lists of names.
+func (b bus) unit(ctx context.Context, name string, relations map[string]*[]string) (unitFacts, error) {
 	u := unitFacts{name: name}
 	var path dbus.ObjectPath
 	err := b.call(ctx, systemdName, "/org/freedesktop/systemd1", systemdName+".Manager.LoadUnit", name).Store(&path)
@@ -158,8 +159,10 @@ func (b bus) unit(ctx context.Context, name string, members *[]string) (unitFact
 			err = b.property(ctx, systemdName, path, unitInterface, property, field)
 		}
 	}
-	if err == nil && members != nil {
-		err = b.property(ctx, systemdName, path, unitInterface, "ConsistsOf", members)
+	for property, names := range relations {
+		if err == nil {
+			err = b.property(ctx, systemdName, path, unitInterface, property, names)
+		}
 	}
 	if err == nil && strings.HasSuffix(name, ".service") {
 		var usec uint64

@@ -126,6 +126,7 @@ func judgeWorkloads(f *facts, r *findings) {
 	asked := f.bus.err == nil && f.bus.targetErr == nil
 	if asked {
 		judgeTarget(f, r)
+		judgeSockets(f, r)
 	}
 	known := make(map[string]bool)
 	for _, w := range f.workloads {
@@ -167,19 +168,36 @@ func judgeTarget(f *facts, r *findings) {
 	}
 }
 
+// judgeSockets looks for the sockets that start with the target and do not listen.
+func judgeSockets(f *facts, r *findings) {
+	if f.bus.target.active != "active" || f.draining {
+		return // the target says enough, and in a drain they are not to listen
+	}
+	for _, u := range f.bus.members {
+		if strings.HasSuffix(u.name, ".socket") && slices.Contains(f.bus.wants, u.name) && (u.active == "failed" || u.active == "inactive") {
+			r.fail("the adopted socket "+u.name+" does not listen: it is "+u.active,
+				"The node is in service, and its port may refuse. A socket starts only while its service does not run.", "sudo systemctl start "+u.name)
+		}
+	}
+}
+
 func judgeWorkload(w *adopt.Workload, r *findings) {
-	again := "sudo fleet-agent adopt " + w.Unit
 	switch w.State {
 	case adopt.StateEdited:
 		r.note("the drop-in of "+w.Unit+" was edited by hand", "Whether it does what it is for is not judged.", "systemctl cat "+w.Unit)
 	case adopt.StateOutdated:
-		r.warn("the drop-in of "+w.Unit+" is for another run_dir", "Nothing keeps it from starting while the node drains.", again)
+		r.warn("the drop-in of "+w.Unit+" is for another run_dir", "Nothing keeps it from starting while the node drains.", w.Fix)
+	case adopt.StateOlder:
+		r.warn("the drop-in of "+w.Unit+" is of an older version", "It is ordered after the target: a boot may have a cycle, in which systemd leaves it out.", w.Fix)
 	case adopt.StateNoLink:
-		r.fail(w.Unit+" is not linked to the target", "It does not start again after a drain.", again)
+		r.fail(w.Unit+" is not linked to the target", "It does not start again after a drain.", w.Fix)
 	case adopt.StateNoDropIn:
-		r.fail(w.Unit+" has lost its drop-in", "A drain does not stop it.", again)
+		r.fail(w.Unit+" has lost its drop-in", "A drain does not stop it.", w.Fix)
+	case adopt.StateNoTrigger:
+		r.fail(strings.Join(w.Missing, ", ")+" can start "+w.Unit+" and is not adopted",
+			"The first connection of a drain makes a socket fail, and nothing listens after the drain.", w.Fix)
 	case adopt.StateNoUnit:
-		r.warn(w.Unit+" is adopted, but not installed", "", "sudo fleet-agent release "+w.Unit)
+		r.warn(w.Unit+" is adopted, but not installed", "", w.Fix)
 	}
 	for _, one := range w.Warnings {
 		r.warn(w.Unit+": "+one.Message, "", one.Fix)

@@ -230,13 +230,31 @@ func TestFindings(t *testing.T) {
 		},
 		"workloads: not reloaded": {func(f *facts) { f.bus.members = nil }, "workloads", Warning, "systemd does not know yet", "daemon-reload"},
 		"workloads: edited":       {func(f *facts) { f.workloads[0].State = adopt.StateEdited }, "workloads", Note, "edited by hand", "systemctl cat"},
-		"workloads: outdated":     {func(f *facts) { f.workloads[0].State = adopt.StateOutdated }, "workloads", Warning, "another run_dir", "adopt web.service"},
-		"workloads: no link":      {func(f *facts) { f.workloads[0].State = adopt.StateNoLink }, "workloads", Error, "not linked", "adopt web.service"},
-		"workloads: no drop-in":   {func(f *facts) { f.workloads[0].State = adopt.StateNoDropIn }, "workloads", Error, "lost its drop-in", "adopt web.service"},
-		"workloads: uninstalled":  {func(f *facts) { f.workloads[0].State = adopt.StateNoUnit }, "workloads", Warning, "not installed", "release web.service"},
-		"workloads: no target":    {func(f *facts) { f.bus.target.load = "not-found" }, "workloads", Error, "fleet-serving.target is not-found", "reinstall"},
-		"workloads: target down":  {func(f *facts) { f.bus.target.active = "inactive" }, "workloads", Warning, "is inactive", "enable --now"},
-		"workloads: unlisted":     {func(f *facts) { f.workloadsErr = fs.ErrPermission }, "workloads", Note, "cannot be listed", "--list"},
+		"workloads: outdated": {func(f *facts) {
+			f.workloads[0].State, f.workloads[0].Fix = adopt.StateOutdated, "sudo fleet-agent adopt web.service"
+		}, "workloads", Warning, "another run_dir", "adopt web.service"},
+		"workloads: no link": {func(f *facts) {
+			f.workloads[0].State, f.workloads[0].Fix = adopt.StateNoLink, "sudo fleet-agent adopt web.service"
+		}, "workloads", Error, "not linked", "adopt web.service"},
+		"workloads: no drop-in": {func(f *facts) {
+			f.workloads[0].State, f.workloads[0].Fix = adopt.StateNoDropIn, "sudo fleet-agent adopt web.service"
+		}, "workloads", Error, "lost its drop-in", "adopt web.service"},
+		"workloads: older version": {
+			func(f *facts) { f.workloads[0].State, f.workloads[0].Fix = adopt.StateOlder, "adopt again" }, "workloads", Warning, "of an older version", "adopt again",
+		},
+		"workloads: no trigger": {
+			func(f *facts) {
+				f.workloads[0].State, f.workloads[0].Missing, f.workloads[0].Fix = adopt.StateNoTrigger, []string{"web.socket"}, "adopt again"
+			}, "workloads", Error, "web.socket can start web.service and is not adopted", "adopt again",
+		},
+		"workloads: socket failed":  {func(f *facts) { socket(f, "failed") }, "workloads", Error, "web.socket does not listen: it is failed", "start web.socket"},
+		"workloads: socket stopped": {func(f *facts) { socket(f, "inactive") }, "workloads", Error, "web.socket does not listen: it is inactive", "start web.socket"},
+		"workloads: uninstalled": {func(f *facts) {
+			f.workloads[0].State, f.workloads[0].Fix = adopt.StateNoUnit, "sudo fleet-agent release web.service"
+		}, "workloads", Warning, "not installed", "release web.service"},
+		"workloads: no target":   {func(f *facts) { f.bus.target.load = "not-found" }, "workloads", Error, "fleet-serving.target is not-found", "reinstall"},
+		"workloads: target down": {func(f *facts) { f.bus.target.active = "inactive" }, "workloads", Warning, "is inactive", "enable --now"},
+		"workloads: unlisted":    {func(f *facts) { f.workloadsErr = fs.ErrPermission }, "workloads", Note, "cannot be listed", "--list"},
 
 		"listeners: two": {
 			func(f *facts) { f.listening = append(f.listening, netip.MustParseAddrPort("[::1]:8080")) }, "listeners", Warning, "2 sockets listen on port 8080: 127.0.0.1, ::1", "sport = :8080",
@@ -304,13 +322,22 @@ func matches(f Finding, found, fixed string) bool {
 	return strings.Contains(f.Found, found) && strings.Contains(f.Fix, fixed)
 }
 
+// socket gives the workload a socket.
+func socket(f *facts, active string) {
+	f.bus.members = append(f.bus.members, unitFacts{name: "web.socket", load: "loaded", active: active})
+	f.bus.wants = []string{"web.service", "web.socket"}
+}
+
 // What a rule that does not apply must not say.
 func TestQuiet(t *testing.T) {
 	for name, test := range map[string]struct {
 		mended func(*facts)
 		check  string
 	}{
-		"a drained node's target is down": {func(f *facts) { f.bus.target.active, f.draining = "inactive", true }, "workloads"},
+		"a drained node's target is down":      {func(f *facts) { f.bus.target.active, f.draining = "inactive", true }, "workloads"},
+		"a drained node's socket is down":      {func(f *facts) { socket(f, "inactive"); f.draining = true }, "workloads"},
+		"a socket that is not enabled is down": {func(f *facts) { socket(f, "inactive"); f.bus.wants = nil }, "workloads"},
+		"a socket that listens":                {func(f *facts) { socket(f, "active") }, "workloads"},
 		"a plan without units needs no rights": {func(f *facts) {
 			f.conf.Drain.Plan, f.bus.asked, f.polkitRule.err = []config.Step{{Name: "wait", Sleep: 1}}, false, fs.ErrNotExist
 		}, "rights"},

@@ -514,3 +514,43 @@ func FuzzSettings(f *testing.F) {
 		}
 	})
 }
+
+// A node whose service was adopted by a version that knew no triggers, and one
+// whose socket failed.
+func TestExamineTriggers(t *testing.T) {
+	root := shortDir(t)
+	writeTree(t, root, map[string]string{
+		"usr/lib/systemd/system/web.service": "[Service]\nTimeoutStopSec=20s\n",
+		"usr/lib/systemd/system/web.socket":  "[Socket]\nListenStream=80\n",
+		"usr/lib/systemd/system/api.service": "[Service]\nTimeoutStopSec=20s\n",
+		"usr/lib/systemd/system/api.socket":  "[Socket]\nListenStream=81\n",
+	})
+	w, err := adopt.New(adopt.Config{Root: root, RunDir: "/run/fleet-agent", TargetMax: time.Minute})
+	require.NoError(t, err)
+	for _, unit := range []string{"web", "api"} {
+		_, err = w.Adopt(unit, adopt.Settings{}, false)
+		require.NoError(t, err)
+	}
+	for _, gone := range []string{"web.socket.d", adopt.Target + ".wants/web.socket"} {
+		require.NoError(t, os.RemoveAll(filepath.Join(root, "etc/systemd/system", gone)))
+	}
+	bus := systemdtest.Start(t)
+	bus.Systemd.Set(systemdtest.Unit{Name: adopt.Target, ActiveState: "active"})
+	for _, unit := range []string{"web.service", "api.service"} {
+		bus.Systemd.Set(systemdtest.Unit{Name: unit, PartOf: []string{adopt.Target}, ActiveState: "active", TimeoutStop: 20 * time.Second})
+	}
+	bus.Systemd.Set(systemdtest.Unit{Name: "api.socket", PartOf: []string{adopt.Target}, ActiveState: "failed", Result: "trigger-limit-hit"})
+	report, err := Examine(t.Context(), Config{ConfigPath: filepath.Join(root, "none.yaml"), Root: root, BusAddress: bus.Address(), Fit: preview})
+	require.NoError(t, err)
+	var found, fixes []string
+	for _, f := range report.Findings {
+		if f.Check == "workloads" {
+			require.Equal(t, Error, f.Severity, "%+v", f)
+			found, fixes = append(found, f.Found), append(fixes, f.Fix)
+		}
+	}
+	require.Equal(t, []string{
+		"the adopted socket api.socket does not listen: it is failed", "web.socket can start web.service and is not adopted",
+	}, found)
+	require.Equal(t, []string{"sudo systemctl start api.socket", "sudo fleet-agent adopt web.service --root " + root}, fixes)
+}
