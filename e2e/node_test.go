@@ -205,7 +205,7 @@ func (n *node) inactive(unit string) error {
 func (n *node) journal(since time.Time) string {
 	args := []string{
 		"--no-pager", "-o", "short-precise", "--since", since.UTC().Format("2006-01-02 15:04:05") + " UTC",
-		"-n", "80", "-u", "fleet-*", "-u", "nginx", "-u", "notifyd",
+		"-n", "80", "-u", "fleet-*", "-u", "nginx", "-u", "notifyd", "-u", "proxy*",
 	}
 	if out, err := n.try(append([]string{"journalctl"}, args...)...); err == nil {
 		return out

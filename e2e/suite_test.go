@@ -46,6 +46,7 @@ var groups = []groupOfChecks{
 	{"faults", false, checkFaults},
 	{"hang", true, checkHang},
 	{"events", false, checkEvents},
+	{"adopt", true, checkAdopt},
 	{"bake", false, checkBake},
 	{"install", true, checkInstall},
 	{"preempt", true, checkPreempt},
