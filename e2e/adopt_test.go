@@ -100,10 +100,11 @@ func checkAdopt(g *group) {
 	})
 	g.check("a drain mends a socket that has failed", func(c *check) {
 		g.run(c, "systemctl", "stop", "proxy.service")
-		g.run(c, "systemctl", "mask", "--runtime", "--quiet", "proxy.service")
+		g.write(c, "/etc/systemd/system/proxy.service.d/never.conf", "[Unit]\nConditionPathExists=/nonexistent\n")
+		g.run(c, "systemctl", "daemon-reload")
 		_ = g.answers()
 		c.eventually(5*time.Second, func() error { return g.inactive("proxy.socket") })
-		g.run(c, "systemctl", "unmask", "--runtime", "--quiet", "proxy.service")
+		g.sh(c, "rm /etc/systemd/system/proxy.service.d/never.conf; systemctl daemon-reload")
 		g.drainsWith(c, "proxy.service", "proxy.socket")
 		g.returns(c)
 		require.NoError(c, g.answers())
