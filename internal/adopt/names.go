@@ -26,8 +26,7 @@ func refuse(unit, why string) error { return refusal{unit, why} }
 
 // reason is why a unit was refused, or else the error.
 func reason(err error) string {
-	var r refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[refusal](err); ok {
 		return r.why
 	}
 	return err.Error()

@@ -109,13 +109,10 @@ func (s *survey) triggers(u *unit) ([]trigger, error) {
 	own := s.sockets(u)
 	var list []trigger
 	for _, t := range s.units {
-		if !isTrigger(t.name) {
+		if !isTrigger(t.name) || !slices.Contains(own, t.name) && !s.startsUnit(t, u.name) {
 			continue
 		}
 		one := trigger{unit: t, used: s.used(t, u)}
-		if !slices.Contains(own, t.name) && !s.startsUnit(t, u.name) {
-			continue
-		}
 		if t.accepts() && !one.used {
 			continue // the other way to run the service, which is not taken
 		}

@@ -348,10 +348,13 @@ func TestTriggersThatChange(t *testing.T) {
 
 // A disabled socket that runs was started by hand, and is there to be served.
 func TestATriggerThatRunsIsUsed(t *testing.T) {
-	dir := newTree(t, map[string]string{lib + "app.service": appUnit, lib + "app.socket": appSocket})
+	dir := newTree(t, map[string]string{lib + "app.service": appUnit, lib + "app.socket": appSocket, lib + "other.socket": appSocket})
 	w, err := New(Config{
 		Root: dir, RunDir: "/run/fleet-agent", TargetMax: time.Minute,
-		Running: func(unit string) bool { return unit == "app.socket" },
+		Running: func(unit string) bool {
+			require.Equal(t, "app.socket", unit, "nobody else is asked about")
+			return true
+		},
 	})
 	require.NoError(t, err)
 	_, err = w.Adopt("app", Settings{}, false)

@@ -72,7 +72,7 @@ func (w *socketWatch) find(ctx context.Context) []systemd.Socket {
 	return list
 }
 
-func listens(s systemd.Socket) bool { return s.ActiveState == "active" || s.Busy }
+func listens(s systemd.Socket) bool { return s.ActiveState == "active" || s.Job }
 
 func names(sockets []systemd.Socket) []string {
 	list := make([]string, len(sockets))

@@ -57,5 +57,8 @@ func TestSocketWarning(t *testing.T) {
 	} {
 		require.Equal(t, want, socketWarning(s))
 	}
-	require.True(t, listens(systemd.Socket{UnitState: unit("a.socket", "inactive", ""), Busy: true}), "soon")
+	soon := unit("a.socket", "inactive", "")
+	require.False(t, listens(systemd.Socket{UnitState: soon}))
+	soon.Job = true
+	require.True(t, listens(systemd.Socket{UnitState: soon}))
 }

@@ -134,14 +134,14 @@ func TestSockets(t *testing.T) {
 	require.Equal(t, "failed", list[0].ActiveState)
 	require.Equal(t, "trigger-limit-hit", list[0].Result)
 	require.Equal(t, "app.service", list[0].Service.Name)
-	require.False(t, list[0].Busy)
+	require.False(t, list[0].Job)
 
 	set(systemdtest.Unit{Name: "app.socket", PartOf: []string{target}, Triggers: "app.service", OnStart: systemdtest.Behavior{Hold: true}})
 	started := async(func() error { return m.StartUnit(soon(t), "app.socket") })
 	bus.Systemd.WaitActiveState("app.socket", "activating")
 	list, err = m.Sockets(soon(t), target)
 	require.NoError(t, err)
-	require.True(t, list[0].Busy)
+	require.True(t, list[0].Job)
 	bus.Systemd.Finish("app.socket")
 	require.NoError(t, receive(t, started))
 

@@ -5,14 +5,11 @@ import (
 	"fmt"
 	"path"
 	"slices"
-
-	"github.com/godbus/dbus/v5"
 )
 
 // Socket is a socket unit and what it starts.
 type Socket struct {
 	UnitState
-	Busy bool // it has a job, so that its state is about to change
 	// Service is the unit that a connection starts; zero for a socket that
 	// starts one for each connection.
 	Service UnitState
@@ -53,19 +50,12 @@ func (m *Manager) sockets(ctx context.Context, target string) ([]Socket, error) 
 
 func (m *Manager) socket(ctx context.Context, name string) (Socket, error) {
 	var s Socket
-	var job struct {
-		ID   uint32
-		Path dbus.ObjectPath
-	}
 	var triggers []string
-	for key, field := range map[string]any{"Job": &job, "Triggers": &triggers} {
-		if err := m.link.property(ctx, unitPath(name), systemdUnit, key, field); err != nil {
-			return s, err
-		}
+	err := m.link.property(ctx, unitPath(name), systemdUnit, "Triggers", &triggers)
+	if err == nil {
+		s.UnitState, err = m.unitState(ctx, name)
 	}
-	s.Busy = job.ID != 0
-	var err error
-	if s.UnitState, err = m.unitState(ctx, name); err == nil && len(triggers) == 1 {
+	if err == nil && len(triggers) == 1 {
 		s.Service, err = m.unitState(ctx, triggers[0])
 	}
 	return s, err
