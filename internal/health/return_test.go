@@ -209,6 +209,26 @@ func TestDrainOnTheWayBack(t *testing.T) {
 	})
 }
 
+// TestRecoveredInTheDrain: a node that was unhealthy when the drain began is not
+// held when it recovers meanwhile either.
+func TestRecoveredInTheDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := &target{err: errDown}
+		n := launch(t, Config{Checks: []Check{check("app", app)}, StartGrace: 30 * time.Second})
+		after(time.Minute)
+		n.SetDraining(true)
+		app.set(nil)
+		after(10 * time.Second)
+		require.Equal(t, [2]int{200, 503}, n.codes())
+		app.set(errDown)
+		after(10 * time.Second)
+		require.Equal(t, [2]int{202, 503}, n.codes())
+		n.SetDraining(false)
+		after(time.Second)
+		require.Equal(t, [2]int{202, 503}, n.codes())
+	})
+}
+
 // TestAFlakeAfterACordon: no workload was touched, so one bad result is worth as
 // much as on any other day: /healthz keeps to fail_after. /readyz waits.
 func TestAFlakeAfterACordon(t *testing.T) {
