@@ -110,7 +110,7 @@ func TestDiskWritable(t *testing.T) {
 func TestDiskReadOnly(t *testing.T) {
 	testkit.Root(t)
 	dir := t.TempDir()
-	require.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"))
+	testkit.Need(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k") == nil, "the right to mount")
 	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
 	p, err := Disk(DiskConfig{Path: dir, Writable: true})
 	require.NoError(t, look(t, p, err))
