@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -69,6 +70,35 @@ checks:
 			_, err := g.try("systemctl", "reload-or-restart", agentUnit)
 			return err
 		})
+		g.reaches(c, control.StateServing, 20*time.Second)
+	})
+	checkForks(g)
+}
+
+// checkForks is a check that forks without end: it gets no more, and the agent goes
+// on.
+func checkForks(g *group) {
+	const events = "/sys/fs/cgroup/pids/system.slice/fleet-agent.service/pids.events"
+	g.check("a check that takes all tasks gets no more, and the agent goes on", func(c *check) {
+		restarts := g.number(c, agentUnit, "NRestarts")
+		g.write(c, "/etc/fleet-agent/conf.d/forks.yaml", `
+checks:
+  - {name: forks, exec: {command: [sh, -c, "while :; do sleep 60 & done"]}, severity: warning, interval: 2s, timeout: 20s, fail_after: 1}
+  - {name: fine, exec: {command: [sh, -c, "true"]}, severity: warning, interval: 1s}
+`)
+		g.run(c, "systemctl", "reload", agentUnit)
+		c.eventually(30*time.Second, func() error {
+			out, err := g.try("fleet-agent", "check", "forks")
+			if err == nil || !strings.Contains(out+err.Error(), "fork") {
+				return fmt.Errorf("it forks on: %s %v", out, err)
+			}
+			return nil
+		})
+		require.Equal(c, restarts, g.number(c, agentUnit, "NRestarts"))
+		require.Equal(c, "max 0", g.run(c, "cat", events), "the unit's own limit was never met")
+		g.run(c, "fleet-agent", "check", "fine")
+		g.run(c, "rm", "/etc/fleet-agent/conf.d/forks.yaml")
+		g.run(c, "systemctl", "reload", agentUnit)
 		g.reaches(c, control.StateServing, 20*time.Second)
 	})
 }

@@ -16,9 +16,12 @@ import (
 )
 
 // sources are the checks that hold something beyond a run: a watch on a unit, an
-// application's last report. They are kept by the check's fingerprint, so that a
-// reload that does not change a check does not touch them. Immutable once built.
+// application's last report, a call to a file system that has not returned, of which
+// a reload must not make a second one. They are kept by the check's fingerprint, so
+// that a reload that does not change a check does not touch them. Immutable once
+// built.
 type sources struct {
+	probes     map[string]health.Probe // of the kinds without more than that
 	units      map[string]*probe.Unit
 	heartbeats map[string]*probe.Heartbeat
 	byName     map[string]*probe.Heartbeat
@@ -49,7 +52,7 @@ func healthConfig(conf *config.Config, units probe.Units, old *sources) (health.
 		old = &sources{}
 	}
 	b := probeBuilder{units: units, old: old, next: &sources{
-		units: map[string]*probe.Unit{}, heartbeats: map[string]*probe.Heartbeat{}, byName: map[string]*probe.Heartbeat{},
+		probes: map[string]health.Probe{}, units: map[string]*probe.Unit{}, heartbeats: map[string]*probe.Heartbeat{}, byName: map[string]*probe.Heartbeat{},
 	}}
 	for _, c := range conf.Checks {
 		check, err := b.check(c)
@@ -108,30 +111,30 @@ func (b *probeBuilder) probe(check *health.Check, c config.Check) error {
 		if t := clientTLS(c.HTTP.TLS); t != nil {
 			cfg.TLS = *t
 		}
-		return fill(check, probe.HTTP, cfg)
+		return fill(b, check, probe.HTTP, cfg)
 	case c.TCP != nil:
-		return fill(check, probe.TCP, probe.TCPConfig{Address: c.TCP.Address})
+		return fill(b, check, probe.TCP, probe.TCPConfig{Address: c.TCP.Address})
 	case c.TLS != nil:
-		return fill(check, probe.TLS, probe.TLSConfig{
+		return fill(b, check, probe.TLS, probe.TLSConfig{
 			Address: c.TLS.Address, ExpiresWithin: c.TLS.ExpiresWithin.D(),
 			Client: probe.TLSClient{CAFile: c.TLS.CAFile, CertFile: c.TLS.CertFile, KeyFile: c.TLS.KeyFile, ServerName: c.TLS.ServerName},
 		})
 	case c.GRPC != nil:
-		return fill(check, probe.GRPC, probe.GRPCConfig{Address: c.GRPC.Address, Service: c.GRPC.Service, TLS: clientTLS(c.GRPC.TLS)})
+		return fill(b, check, probe.GRPC, probe.GRPCConfig{Address: c.GRPC.Address, Service: c.GRPC.Service, TLS: clientTLS(c.GRPC.TLS)})
 	case c.DNS != nil:
-		return fill(check, probe.DNS, probe.DNSConfig{Name: c.DNS.Name, Type: c.DNS.Type, Server: c.DNS.Server, Expect: c.DNS.Expect})
+		return fill(b, check, probe.DNS, probe.DNSConfig{Name: c.DNS.Name, Type: c.DNS.Type, Server: c.DNS.Server, Expect: c.DNS.Expect})
 	case c.Exec != nil:
-		return fill(check, probe.Exec, probe.ExecConfig{Command: c.Exec.Command, Env: c.Exec.Env})
+		return fill(b, check, probe.Exec, probe.ExecConfig{Command: c.Exec.Command, Env: c.Exec.Env})
 	case c.Disk != nil:
-		return fill(check, probe.Disk, probe.DiskConfig{Path: c.Disk.Path, MinFree: probeSize(c.Disk.MinFree), MinFreeInodes: probeSize(c.Disk.MinFreeInodes)})
+		return fill(b, check, probe.Disk, probe.DiskConfig{Path: c.Disk.Path, MinFree: probeSize(c.Disk.MinFree), MinFreeInodes: probeSize(c.Disk.MinFreeInodes), Writable: c.Disk.Writable})
 	case c.File != nil:
-		return fill(check, probe.File, probe.FileConfig{Path: c.File.Path, Absent: c.File.Absent, MaxAge: c.File.MaxAge.D()})
+		return fill(b, check, probe.File, probe.FileConfig{Path: c.File.Path, Absent: c.File.Absent, MaxAge: c.File.MaxAge.D()})
 	case c.Certificate != nil:
-		return fill(check, probe.Certificate, probe.CertificateConfig{File: c.Certificate.File, ExpiresWithin: c.Certificate.ExpiresWithin.D()})
+		return fill(b, check, probe.Certificate, probe.CertificateConfig{File: c.Certificate.File, ExpiresWithin: c.Certificate.ExpiresWithin.D()})
 	case c.Pressure != nil:
-		return fill(check, probe.Pressure, probe.PressureConfig{Resource: c.Pressure.Resource, Avg10Below: c.Pressure.Avg10Below})
+		return fill(b, check, probe.Pressure, probe.PressureConfig{Resource: c.Pressure.Resource, Avg10Below: c.Pressure.Avg10Below})
 	case c.Clock != nil:
-		return fill(check, probe.Clock, probe.ClockConfig{MaxOffset: c.Clock.MaxOffset.D(), Synchronized: c.Clock.Synchronized})
+		return fill(b, check, probe.Clock, probe.ClockConfig{MaxOffset: c.Clock.MaxOffset.D(), Synchronized: c.Clock.Synchronized})
 	case c.Unit != nil:
 		return b.unit(check, c)
 	case c.Heartbeat != nil:
@@ -141,12 +144,16 @@ func (b *probeBuilder) probe(check *health.Check, c config.Check) error {
 	}
 }
 
-// fill makes the probe of one kind.
-func fill[C interface{ Target() string }](check *health.Check, newProbe func(C) (func(context.Context) error, error), cfg C) error {
-	p, err := newProbe(cfg)
-	if err != nil {
-		return err
+// fill makes the probe of one kind, or takes over the one that there is.
+func fill[C interface{ Target() string }](b *probeBuilder, check *health.Check, newProbe func(C) (func(context.Context) error, error), cfg C) error {
+	p := b.old.probes[check.Fingerprint]
+	if p == nil {
+		var err error
+		if p, err = newProbe(cfg); err != nil {
+			return err
+		}
 	}
+	b.next.probes[check.Fingerprint] = p
 	check.Probe, check.Target = p, cfg.Target()
 	return nil
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,9 +11,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/fleet-agent/fleet-agent/internal/config"
 	"github.com/fleet-agent/fleet-agent/internal/control"
+	"github.com/fleet-agent/fleet-agent/internal/health"
 	simimds "github.com/fleet-agent/fleet-agent/internal/sim/imds"
 )
 
@@ -118,6 +121,33 @@ func TestReloadWithoutTheFile(t *testing.T) {
 		require.Len(t, w.status().Health.Checks, 1)
 		require.Contains(t, w.status().Warnings[0], "is gone")
 	})
+}
+
+// TestReloadKeepsWhatHangs: a check that waits for a file system costs one thread,
+// however often the configuration is reloaded meanwhile.
+func TestReloadKeepsWhatHangs(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo") // to open it waits for a writer
+	require.NoError(t, unix.Mkfifo(fifo, 0o600))
+	t.Cleanup(func() {
+		if fd, err := unix.Open(fifo, unix.O_RDWR|unix.O_NONBLOCK, 0); err == nil {
+			_ = unix.Close(fd)
+		}
+	})
+	conf := config.Default()
+	conf.Checks = []config.Check{{Name: "a", Certificate: &config.CertificateCheck{File: fifo}}}
+	run := func(cfg health.Config) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		return cfg.Checks[0].Probe(ctx)
+	}
+	cfg, sources, err := healthConfig(conf, nil, nil)
+	require.NoError(t, err)
+	require.ErrorContains(t, run(cfg), "timed out")
+	for range 3 {
+		cfg, sources, err = healthConfig(conf, nil, sources)
+		require.NoError(t, err)
+		require.ErrorContains(t, run(cfg), "hangs since ")
+	}
 }
 
 // TestReasonOfAnUnhealthyNode names what makes it so: no warnings, and not a

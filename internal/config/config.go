@@ -193,12 +193,13 @@ type UnitCheck struct {
 	Name string `yaml:"name"`
 }
 
-// DiskCheck looks at the free space of a file system. At least one of the two
-// sizes is set.
+// DiskCheck looks at the free space of a file system, and tries a write. At least
+// one of the three is set.
 type DiskCheck struct {
 	Path          string `yaml:"path"`
 	MinFree       Size   `yaml:"min_free"`        // percent or bytes
 	MinFreeInodes Size   `yaml:"min_free_inodes"` // percent or number
+	Writable      bool   `yaml:"writable"`
 }
 
 // FileCheck looks whether a file exists. Present and Absent are each other's

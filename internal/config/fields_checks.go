@@ -214,11 +214,11 @@ func localCheckFields() []FieldDoc {
 		},
 		{
 			Path: "checks[].disk", Example: `{path: /var, min_free: 10%}`,
-			Doc: "Look at the free space of a file system: at least one of `min_free` and `min_free_inodes`.",
+			Doc: "Look at a file system: at least one of `min_free`, `min_free_inodes` and `writable`. When it does not answer, the check fails at its timeout, and from then on at once until it does.",
 		},
 		{
 			Path: "checks[].disk.path", Required: true, Format: formatPath, Example: "/var",
-			Doc: "A directory or file on the file system.",
+			Doc: "A directory or file on the file system; a directory with `writable`.",
 		},
 		{
 			Path: "checks[].disk.min_free", Format: formatBytes, Example: "10%",
@@ -227,6 +227,11 @@ func localCheckFields() []FieldDoc {
 		{
 			Path: "checks[].disk.min_free_inodes", Format: formatCount, Example: "5%",
 			Doc: "The inodes that must be free: a percentage or a number.",
+		},
+		{
+			Path: "checks[].disk.writable", Default: "false",
+			Doc: "Write a small file in `path` (`.fleet-agent-writable`), sync it to the disk and remove it, at every run: a file system that went read-only, and one whose writes hang, are seen. " +
+				"The agent's user has to be able to write there, which takes `ReadWritePaths=` in a drop-in of its unit; see [health.md](health.md#a-disk-that-no-longer-takes-writes).",
 		},
 		{
 			Path: "checks[].file", Example: `{path: /var/lib/app/warm}`,

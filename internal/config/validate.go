@@ -97,9 +97,9 @@ func (v *validator) check(c *Check, path string) {
 	if g := c.GRPC; g != nil && g.TLS != nil {
 		v.pair(path+".grpc.tls", g.TLS.CertFile, g.TLS.KeyFile)
 	}
-	if d := c.Disk; d != nil && d.MinFree.IsZero() && d.MinFreeInodes.IsZero() &&
+	if d := c.Disk; d != nil && d.MinFree.IsZero() && d.MinFreeInodes.IsZero() && !d.Writable &&
 		!v.given(path+".disk.min_free") && !v.given(path+".disk.min_free_inodes") {
-		v.fail(path+".disk", "add min_free: 10%", "checks nothing: it has neither min_free nor min_free_inodes")
+		v.fail(path+".disk", "add min_free: 10%", "checks nothing: it has neither min_free nor min_free_inodes nor writable")
 	}
 	if f := c.File; f != nil {
 		v.file(f, path+".file")

@@ -22,15 +22,26 @@ func TestWithin(t *testing.T) {
 			<-release
 			return n, nil
 		}
-		for range 100 {
+		ask := func() error {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
 			_, err := within(ctx, c, hang)
-			require.ErrorIs(t, err, context.DeadlineExceeded)
-			cancel()
+			return err
 		}
+		begun := time.Now()
+		beside := make(chan error)
+		go func() { beside <- ask() }()
+		synctest.Wait()
+		require.ErrorIs(t, ask(), context.DeadlineExceeded, "somebody else's call may still return")
+		require.ErrorIs(t, <-beside, context.DeadlineExceeded)
+		for range 100 {
+			require.EqualError(t, ask(), "hangs since "+begun.UTC().Format(time.RFC3339))
+		}
+		require.Equal(t, 2*time.Second, time.Since(begun), "the others are told at once")
 		require.EqualValues(t, 1, calls.Load())
 
 		close(release)
+		synctest.Wait()
 		n, err := within(t.Context(), c, hang)
 		require.NoError(t, err)
 		require.EqualValues(t, 2, n)

@@ -33,7 +33,7 @@ func Certificate(cfg CertificateConfig) (func(ctx context.Context) error, error)
 
 type certificateProbe struct {
 	cfg  CertificateConfig
-	call call
+	call *call
 }
 
 func (p *certificateProbe) run(ctx context.Context) error {

@@ -18,18 +18,21 @@ type Size struct {
 	Amount  uint64  // bytes, or inodes
 }
 
-// DiskConfig describes how much of a file system has to be free.
+// DiskConfig describes how much of a file system has to be free, and whether it has
+// to take a write.
 type DiskConfig struct {
-	Path          string // any path on the file system, absolute
+	Path          string // any path on the file system, absolute; with Writable a directory
 	MinFree       Size   // space that an unprivileged program can still use
 	MinFreeInodes Size   // passes where the file system keeps no such count
+	Writable      bool   // a small file is written to Path, synced and removed, at every run
 }
 
 // Target is where the probe looks, as its errors name it.
 func (c DiskConfig) Target() string { return c.Path }
 
-// Disk passes when the file system of a path has enough left. The percentage
-// is 100 minus the Use% of df, which leaves out what is reserved for root.
+// Disk passes when the file system of a path has enough left and takes a write, as
+// far as that is asked. The percentage is 100 minus the Use% of df, which leaves
+// out what is reserved for root.
 func Disk(cfg DiskConfig) (func(ctx context.Context) error, error) {
 	if !filepath.IsAbs(cfg.Path) {
 		return nil, fmt.Errorf("path %q: want an absolute path", cfg.Path)
@@ -40,25 +43,46 @@ func Disk(cfg DiskConfig) (func(ctx context.Context) error, error) {
 	if err := cfg.MinFreeInodes.validate("min_free_inodes"); err != nil {
 		return nil, err
 	}
-	if cfg.MinFree == (Size{}) && cfg.MinFreeInodes == (Size{}) {
-		return nil, errors.New("nothing to check, want min_free or min_free_inodes")
+	if cfg.MinFree == (Size{}) && cfg.MinFreeInodes == (Size{}) && !cfg.Writable {
+		return nil, errors.New("nothing to check, want min_free, min_free_inodes or writable")
 	}
-	p := &diskProbe{cfg: cfg, call: newCall()}
+	p := &diskProbe{cfg: cfg, call: newCall(), write: tryWrite}
 	return p.run, nil
 }
 
 type diskProbe struct {
-	cfg  DiskConfig
-	call call
+	cfg   DiskConfig
+	call  *call
+	write func(dir string) error
 }
+
+// A writeError is that of the write, not of the look at the free space.
+type writeError struct{ err error }
+
+func (e *writeError) Error() string {
+	text := describe(e.err)
+	if errors.Is(e.err, unix.EROFS) {
+		text += ", to the agent at least (its unit needs ReadWritePaths=)"
+	}
+	return "not writable: " + text
+}
+
+func (e *writeError) Unwrap() error { return e.err }
 
 func (p *diskProbe) run(ctx context.Context) error {
 	fail := func(seen, want string, err error) error {
 		return &Error{Kind: "disk", Target: p.cfg.Target(), Seen: seen, Want: want, Err: err}
 	}
-	st, err := within(ctx, p.call, func() (unix.Statfs_t, error) { return statfs(p.cfg.Path) })
+	want := "a readable file system"
+	if p.cfg.Writable {
+		want = "a file system that takes a write"
+	}
+	st, err := within(ctx, p.call, p.look)
+	if _, wrote := errors.AsType[*writeError](err); wrote {
+		return fail(err.Error(), want, err)
+	}
 	if err != nil {
-		return fail(describe(err), "a readable file system", err)
+		return fail(describe(err), want, err)
 	}
 	unit := uint64(st.Frsize) // statfs(2): what blocks are counted in
 	space := amount{free: st.Bavail * unit, total: (st.Blocks - st.Bfree + st.Bavail) * unit}
@@ -70,6 +94,16 @@ func (p *diskProbe) run(ctx context.Context) error {
 		return fail(inodes.show(limit, countText)+" inodes free", "at least "+limit.show(countText), nil)
 	}
 	return nil
+}
+
+func (p *diskProbe) look() (unix.Statfs_t, error) {
+	st, err := statfs(p.cfg.Path)
+	if err == nil && p.cfg.Writable {
+		if werr := p.write(p.cfg.Path); werr != nil {
+			err = &writeError{werr}
+		}
+	}
+	return st, err
 }
 
 func statfs(path string) (st unix.Statfs_t, err error) {

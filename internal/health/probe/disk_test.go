@@ -3,9 +3,18 @@ package probe
 import (
 	"context"
 	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
 func TestDisk(t *testing.T) {
@@ -43,6 +52,103 @@ func TestDiskWithoutCounts(t *testing.T) {
 	requireSays(t, look(t, p, err), "disk /proc: 0% free, want at least 10%")
 }
 
+func TestDiskWritable(t *testing.T) {
+	dir := t.TempDir()
+	probe := func(path string) error {
+		t.Helper()
+		p, err := Disk(DiskConfig{Path: path, Writable: true})
+		return look(t, p, err)
+	}
+	const want = ", want a file system that takes a write"
+	entries := func() int {
+		list, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		return len(list)
+	}
+	require.NoError(t, probe(dir))
+	require.Zero(t, entries(), "nothing is left")
+
+	// What an agent left that was killed, and what somebody else put there.
+	scratch, target := filepath.Join(dir, scratchName), tempFile(t, []byte("precious"))
+	require.NoError(t, os.WriteFile(scratch, nil, 0o600))
+	require.NoError(t, probe(dir))
+	require.NoError(t, os.Symlink(target, scratch))
+	require.NoError(t, probe(dir))
+	require.NoError(t, os.Link(target, scratch))
+	require.NoError(t, probe(dir))
+	data, err := os.ReadFile(target)
+	require.NoError(t, err)
+	require.Equal(t, "precious", string(data))
+	require.Zero(t, entries())
+	require.NoError(t, os.Mkdir(scratch, 0o700))
+	require.NoError(t, os.WriteFile(scratch+"/x", nil, 0o600))
+	requireSays(t, probe(dir), "disk "+dir+": not writable: directory not empty"+want)
+
+	requireSays(t, probe(target), "disk "+target+": not writable: not a directory"+want)
+	requireSays(t, probe("/proc"), "disk /proc: not writable: no such file or directory"+want)
+	requireSays(t, probe(dir+"/none"), "disk "+dir+"/none: no such file or directory"+want)
+
+	// Several checks of one directory do not disturb each other.
+	require.NoError(t, os.RemoveAll(scratch))
+	var wg sync.WaitGroup
+	var failed atomic.Int64
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				if tryWrite(dir) != nil {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.Less(t, failed.Load(), int64(20), "and fail_after is for the moment when three meet")
+	require.Zero(t, entries())
+}
+
+// TestDiskReadOnly: a real mount that is read-only, and one that went so.
+func TestDiskReadOnly(t *testing.T) {
+	testkit.Root(t)
+	dir := t.TempDir()
+	testkit.Need(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k") == nil, "the right to mount")
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	p, err := Disk(DiskConfig{Path: dir, Writable: true})
+	require.NoError(t, look(t, p, err))
+	require.NoError(t, os.WriteFile(dir+"/full", make([]byte, 64<<10), 0o600))
+	requireSays(t, look(t, p, err), "disk "+dir+": not writable: no space left on device, want a file system that takes a write")
+	require.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	requireSays(t, look(t, p, err), "disk "+dir+": not writable: read-only file system, to the agent at least (its unit needs ReadWritePaths=), want a file system that takes a write")
+}
+
+// TestDiskHangs: a write that hangs fails the check at its timeout and from then on
+// at once, and costs one goroutine until it returns.
+func TestDiskHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		writes := 0
+		p := &diskProbe{cfg: DiskConfig{Path: "/", Writable: true}, call: newCall(), write: func(string) error {
+			writes++
+			<-release
+			return nil
+		}}
+		begun := time.Now()
+		run := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			return p.run(ctx)
+		}
+		requireSays(t, run(), "disk /: timed out, want a file system that takes a write")
+		for range 3 {
+			requireSays(t, run(), "disk /: hangs since "+begun.UTC().Format(time.RFC3339)+", want a file system that takes a write")
+		}
+		require.Equal(t, 2*time.Second, time.Since(begun))
+		require.Equal(t, 1, writes)
+		close(release)
+		synctest.Wait()
+		require.NoError(t, run())
+	})
+}
+
 func TestAmount(t *testing.T) {
 	for name, tc := range map[string]struct {
 		amount amount
@@ -71,7 +177,7 @@ func TestDiskRefuses(t *testing.T) {
 		says string
 	}{
 		"relative": {DiskConfig{Path: "var"}, `path "var": want an absolute path`},
-		"nothing":  {DiskConfig{Path: "/"}, "nothing to check, want min_free or min_free_inodes"},
+		"nothing":  {DiskConfig{Path: "/"}, "nothing to check, want min_free, min_free_inodes or writable"},
 		"too much": {DiskConfig{Path: "/", MinFree: Size{Percent: 101}}, "min_free: want a percentage of at most 100%, or an amount"},
 		"NaN":      {DiskConfig{Path: "/", MinFree: Size{Percent: math.NaN()}}, "min_free: want a percentage of at most 100%, or an amount"},
 		"both": {

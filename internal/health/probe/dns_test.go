@@ -340,6 +340,16 @@ func TestQueryServers(t *testing.T) {
 	}
 }
 
+// TestDNSServerByName: a name of the server may have addresses where nobody listens.
+func TestDNSServerByName(t *testing.T) {
+	_, port, err := net.SplitHostPort(serveDNS(t, "x.example. 60 IN A 192.0.2.1"))
+	require.NoError(t, err)
+	for _, kind := range []string{"", "A"} {
+		p, err := DNS(DNSConfig{Name: "x.example", Type: kind, Server: "localhost:" + port})
+		require.NoError(t, look(t, p, err))
+	}
+}
+
 func TestSystemServers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		conf string

@@ -37,7 +37,7 @@ func File(cfg FileConfig) (func(ctx context.Context) error, error) {
 
 type fileProbe struct {
 	cfg  FileConfig
-	call call
+	call *call
 }
 
 func (p *fileProbe) run(ctx context.Context) error {

@@ -59,9 +59,9 @@ func (p *grpcProbe) run(ctx context.Context) error {
 	url := "http://" + p.cfg.Address
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	if p.tls != nil {
-		config, err := p.tls.config()
+		config, err := p.tls.config(ctx)
 		if err != nil {
-			return fail(err.Error(), "usable TLS files", err)
+			return fail(describe(err), "usable TLS files", err)
 		}
 		url = "https://" + p.cfg.Address
 		transport.TLSClientConfig = config
@@ -85,7 +85,7 @@ func (p *grpcProbe) describe(ctx context.Context, err error) string {
 	if p.tls != nil && ctx.Err() == nil {
 		// HTTP/2 does not pass on the alert of a server that refused our
 		// certificate. A handshake on its own does.
-		if config, configErr := p.tls.config(); configErr == nil {
+		if config, configErr := p.tls.config(ctx); configErr == nil {
 			config.NextProtos = []string{"h2"}
 			if _, tlsErr := handshake(ctx, p.cfg.Address, config); tlsErr != nil {
 				err = tlsErr

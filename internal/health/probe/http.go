@@ -131,9 +131,9 @@ func (p *httpProbe) run(ctx context.Context) error {
 	fail := func(seen, want string, err error) error {
 		return &Error{Kind: "http", Target: p.cfg.Target(), Seen: seen, Want: want, Err: err}
 	}
-	tlsConfig, err := p.tls.config()
+	tlsConfig, err := p.tls.config(ctx)
 	if err != nil {
-		return fail(err.Error(), "usable TLS files", err)
+		return fail(describe(err), "usable TLS files", err)
 	}
 	req, err := http.NewRequestWithContext(ctx, p.cfg.Method, p.url, http.NoBody)
 	if err != nil {

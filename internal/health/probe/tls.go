@@ -57,9 +57,9 @@ func (p *tlsProbe) run(ctx context.Context) error {
 	fail := func(seen, want string, err error) error {
 		return &Error{Kind: "tls", Target: p.cfg.Target(), Seen: seen, Want: want, Err: err}
 	}
-	config, err := p.client.config()
+	config, err := p.client.config(ctx)
 	if err != nil {
-		return fail(err.Error(), "usable TLS files", err)
+		return fail(describe(err), "usable TLS files", err)
 	}
 	state, err := handshake(ctx, p.cfg.Address, config)
 	if err != nil {

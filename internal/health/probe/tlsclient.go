@@ -2,12 +2,12 @@ package probe
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"path/filepath"
-	"sync"
 )
 
 // TLSClient describes how to speak TLS to a server. The zero value verifies it
@@ -23,9 +23,9 @@ type TLSClient struct {
 // every run and parsed only when their content has changed, so that a rotated
 // certificate is used at once, whatever its time stamps say.
 type tlsClient struct {
-	cfg TLSClient
+	cfg  TLSClient
+	call *call // has everything that follows to itself
 
-	mu              sync.Mutex // guards everything that follows
 	caPEM           []byte
 	roots           *x509.CertPool
 	certPEM, keyPEM []byte
@@ -43,14 +43,19 @@ func newTLSClient(cfg TLSClient) (*tlsClient, error) {
 			return nil, fmt.Errorf("%s %q: want an absolute path", f.key, f.path)
 		}
 	}
-	return &tlsClient{cfg: cfg}, nil
+	return &tlsClient{cfg: cfg, call: newCall()}, nil
 }
 
 // config returns a configuration that the caller may change.
-func (c *tlsClient) config() (*tls.Config, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.loadLocked(); err != nil {
+func (c *tlsClient) config(ctx context.Context) (*tls.Config, error) {
+	if c.cfg.CAFile == "" && c.cfg.CertFile == "" {
+		return c.read() // which reads no file
+	}
+	return within(ctx, c.call, c.read)
+}
+
+func (c *tlsClient) read() (*tls.Config, error) {
+	if err := c.load(); err != nil {
 		return nil, err
 	}
 	config := &tls.Config{
@@ -68,7 +73,7 @@ func (c *tlsClient) config() (*tls.Config, error) {
 	return config, nil
 }
 
-func (c *tlsClient) loadLocked() error {
+func (c *tlsClient) load() error {
 	if path := c.cfg.CAFile; path != "" {
 		data, err := readBounded(path, maxPEM)
 		if err != nil {
