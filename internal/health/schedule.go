@@ -30,10 +30,6 @@ const (
 	maxPause = time.Second
 	// stopPatience is how long Run waits for probes after its context ended.
 	stopPatience = 2 * time.Second
-	// firstStep apart start the first runs of a set of checks, but all of
-	// them within firstSpread.
-	firstStep   = time.Millisecond
-	firstSpread = 500 * time.Millisecond
 )
 
 // Run runs the checks until ctx is done and then waits for its goroutines. It
@@ -251,11 +247,12 @@ func (m *Monitor) wakeScheduler() {
 	}
 }
 
-// stagger sets the first run of t, the place'th of n checks: soon, because the
-// first verdict waits for it, but not all at the same moment. The runs after it
-// keep to a grid of the check's own, which spreads all checks over the interval.
+// stagger sets the runs of t, the place'th of n checks. The first is at once, for
+// the first verdict waits for it; places bound how many begin together. The runs
+// after it keep to a grid of the check's own, which spreads all checks over the
+// interval.
 func (t *task) stagger(place, n int, now time.Time) {
-	t.at = now.Add(time.Duration(place) * min(firstStep, firstSpread/time.Duration(n)))
+	t.at = now
 	t.due = now.Add(time.Duration(float64(t.check.Interval) * float64(place+1) / float64(n)))
 }
 
@@ -291,8 +288,16 @@ type queue []*task
 // notQueued is the position of a task that waits for a place.
 const notQueued = -1
 
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
+// Len, Less and Swap implement heap.Interface.
+func (q queue) Len() int { return len(q) }
+
+func (q queue) Less(i, j int) bool {
+	if q[i].at.Equal(q[j].at) { // as at the start: in the order of the grid
+		return q[i].due.Before(q[j].due)
+	}
+	return q[i].at.Before(q[j].at)
+}
+
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
 	q[i].position, q[j].position = i, j

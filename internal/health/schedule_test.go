@@ -26,7 +26,7 @@ func TestIntervalsDoNotDrift(t *testing.T) {
 		offsets := map[time.Duration]bool{}
 		for i, g := range targets {
 			starts := g.started()
-			require.LessOrEqual(t, starts[0].Sub(begun), 10*time.Millisecond, "the first run is soon")
+			require.Equal(t, begun, starts[0], "the first run is at once")
 			for k := 2; k < len(starts); k++ {
 				require.Equal(t, 5*time.Second, starts[k].Sub(starts[k-1]), "check %d, run %d", i, k)
 			}
@@ -35,6 +35,24 @@ func TestIntervalsDoNotDrift(t *testing.T) {
 		}
 		require.Len(t, offsets, len(targets), "the later runs are spread over the interval")
 	})
+}
+
+// TestFirstVerdictWaitsForNoTimer: checks that answer at once, more than may begin
+// together, are all run and judged in no time.
+func TestFirstVerdictWaitsForNoTimer(t *testing.T) {
+	for name, maxConcurrent := range map[string]int{"default": 0, "few places": 2} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var checks []Check
+				for i := range 100 {
+					checks = append(checks, check(fmt.Sprint("c", i), &target{}))
+				}
+				m := launch(t, Config{Checks: checks, MaxConcurrent: maxConcurrent})
+				synctest.Wait() // and not a moment later
+				require.Equal(t, Healthy, m.Report().State)
+			})
+		})
+	}
 }
 
 // TestHungChecksStarveNobody is the promise for 500 checks of which half hang
