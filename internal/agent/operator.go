@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,10 +131,8 @@ func (c *coordinator) Undrain(ctx context.Context, by string, r control.UndrainR
 				}
 			}
 		}
-		for _, e := range events {
-			if c.cordons(e, time.Now()) {
-				standing = append(standing, drain.Cause{EventID: e.event.ID, EventType: e.event.Type})
-			}
+		for _, id := range slices.Sorted(maps.Keys(c.cordoned)) {
+			standing = append(standing, drain.Cause{EventID: id, EventType: c.cordoned[id]})
 		}
 		_, asked := c.asked[operatorDrain]
 		switch {
