@@ -187,7 +187,7 @@ func drainState(d *control.Drain) (control.State, string) {
 func causeText(c control.Cause) string {
 	switch drain.CauseKind(c.Kind) {
 	case drain.ScheduledEvent:
-		return c.EventType + " " + c.EventID
+		return c.EventType + " " + safetext.Line(c.EventID, safetext.MaxID)
 	case drain.Operator:
 		why := strings.TrimSuffix(fmt.Sprintf("asked by %s: %s", c.By, c.Reason), ": ")
 		if c.Until != nil {

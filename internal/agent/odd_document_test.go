@@ -203,6 +203,19 @@ func TestReasons(t *testing.T) {
 	})
 }
 
+// TestNamedTypeIsFollowed: a type that the agent does not know is done what the
+// configuration says about it, its ack included.
+func TestNamedTypeIsFollowed(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.conf.ScheduledEvents.Events["SpotRebalance"] = config.EventPolicy{Action: "drain", Ack: "after-drain"}
+		w.serving()
+		id := w.sim.Publish(simimds.EventSpec{Type: "SpotRebalance", Resources: []string{self}, Notice: 5 * time.Minute, Hold: true})
+		w.awaitState(control.StateDrained, 30*time.Second)
+		w.pass(5 * time.Second)
+		require.Equal(t, 1, w.accepted(id))
+	})
+}
+
 // TestNamelessIsBlind: while nobody says what this VM is called, machines see that.
 // A restart of the agent goes on with the name of this boot.
 func TestNamelessIsBlind(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/drain"
+	"github.com/fleet-agent/fleet-agent/internal/safetext"
 	"github.com/fleet-agent/fleet-agent/internal/scheduledevents"
 )
 
@@ -162,7 +163,7 @@ func (c *coordinator) released(causes []drain.Cause) (by, reason string) {
 			return "fleet-agent", "the time that it was asked for is over"
 		}
 		if cause.Kind == drain.ScheduledEvent {
-			return "fleet-agent", fmt.Sprintf("event %s (%s) is gone", cause.EventID, cause.EventType)
+			return "fleet-agent", fmt.Sprintf("event %s (%s) is gone", safetext.Line(cause.EventID, safetext.MaxID), cause.EventType)
 		}
 	}
 	return "fleet-agent", "the shutdown was called off"
