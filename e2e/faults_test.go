@@ -80,7 +80,7 @@ func checkFaults(g *group) {
 		p := g.probe()
 		g.link(c, "down")
 		g.sees(c, "blind", 15*time.Second)
-		s := g.reaches(c, control.StateServing, 0)
+		s := g.reaches(c, control.StateDegraded, 0)
 		require.NotEmpty(c, s.IMDS.Class)
 		require.NotNil(c, s.IMDS.BlindSince)
 		g.link(c, "up")

@@ -141,6 +141,26 @@ preempt() {
   fleetsim event complete "$id" --control 127.0.0.1:9300 && serves && eventually 20 systemctl is-active nginx
 }
 
+# behind: this VM's clock is set back by five minutes, and the metadata service's is not:
+# its Date says so, and a NotBefore in half a minute looks like one in five and a half.
+behind() {
+  local id deadline left control="--control 127.0.0.1:9300"
+  date -s '-5 minutes' >/dev/null
+  # shellcheck disable=SC2086 # two words
+  fleetsim fault set clock --method GET --ahead 5m $control &&
+    id=$(fleetsim event publish Preempt --notice 330s --hold $control) || return 1
+  eventually 10 sh -c 'fleet-agent status -o json | grep -q "\"deadline\""' || return 1
+  deadline=$(fleet-agent status -o json | sed -n 's/^.*"deadline": "\(.*\)".*$/\1/p')
+  left=$(($(date -d "$deadline" +%s) - $(date +%s)))
+  echo "the drain has $left seconds"
+  [ "$left" -gt 0 ] && [ "$left" -le 29 ] || return 1
+  fleet-agent status | grep -q "clock is 5m0s behind" || return 1
+  fleet-agent status --wait-for drained --timeout 60s || return 1
+  # shellcheck disable=SC2086
+  fleetsim event complete "$id" $control && fleetsim fault clear $control && serves || return 1
+  date -s '+5 minutes' >/dev/null && serves
+}
+
 echo "note the boot ends: $(timeout 120 systemctl is-system-running --wait)"
 ip addr add 169.254.169.254/32 dev lo
 systemd-run --quiet --unit=fleetsim fleetsim imds --vm web_0 --listen 169.254.169.254:80 --control 127.0.0.1:9300
@@ -164,6 +184,7 @@ check "SystemCallArchitectures=native forbids a program for i386" forbids System
 check "the clock is set an hour ahead: the node serves on" step_clock '+1 hour'
 check "Preempt with the clock an hour ahead: drained, acked, and back" preempt
 check "the clock is set back: the node serves on" step_clock '-1 hour'
+check "the clock is five minutes behind: half a minute's notice leaves half a minute" behind
 check "Preempt: drained, acked, and back" preempt
 echo "note the agent in this boot (emulated):"
 systemd-analyze blame --no-pager | grep fleet-agent.service | sed 's/^ */    /'

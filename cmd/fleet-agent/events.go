@@ -48,6 +48,7 @@ Exit codes: those of fleet-agent --help`,
 func (g *globals) eventsPage(e *control.Events, verbose bool) *page {
 	p := g.newPage(e.Now)
 	p.blindness(e.IMDS)
+	p.unread(e.IMDS)
 	p.heading("scheduled", p.freshness(e.IMDS))
 	var others []control.Event
 	mine := 0
@@ -63,14 +64,14 @@ func (g *globals) eventsPage(e *control.Events, verbose bool) *page {
 		p.Text(2, cli.Plain, nothingScheduled(e.IMDS), 2)
 	}
 	if len(others) > 0 {
-		p.heading("for other VMs")
+		p.heading("other events")
 		table := &cli.Table{Indent: 2}
 		for _, event := range others {
 			when := ""
 			if event.NotBefore != nil {
 				when = p.relative(*event.NotBefore)
 			}
-			table.Add(plain(event.Type), plain(event.Status), plain(when), painted(cli.Dim, strings.Join(event.Resources, ", ")))
+			table.Add(plain(event.Type), plain(event.Status), plain(when), plain(event.Reason), painted(cli.Dim, strings.Join(event.Resources, ", ")))
 		}
 		p.Table(table)
 	}
@@ -84,6 +85,9 @@ func nothingScheduled(imds control.IMDS) string {
 	case imdsBlind:
 		return "unknown: blind"
 	case imdsStarting:
+		if imds.LastSuccess != nil {
+			return "unknown: IMDS has not said which VM this is"
+		}
 		return "unknown: IMDS has not answered yet"
 	}
 	return "nothing for this VM"

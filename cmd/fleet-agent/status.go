@@ -64,7 +64,8 @@ script that waits for one.
 Exit codes:
   0    serving; with --wait-for: the node got there
   1    error, or wrong usage; with --wait-for: it did not get there
-  2    degraded: serving, but a check of severity warning fails
+  2    degraded: serving, but a check of severity warning fails, or the agent is
+       blind to scheduled events
   3    not serving: starting, unhealthy, maintenance, draining or drained
   4    the agent cannot be reached
   130  interrupted`,

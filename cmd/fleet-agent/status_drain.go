@@ -159,6 +159,7 @@ func (p *page) event(e control.Event) {
 		action = plain("action " + e.Action)
 	}
 	p.Flow(plain("  "), 4, painted(cli.BoldAmber, e.Type), plain(e.Status), notBefore, action)
+	p.Text(4, cli.Dim, e.Reason, 3)
 	if e.Ack != "" {
 		ack := "ack " + e.Ack
 		if e.AckReason != "" {

@@ -57,9 +57,6 @@ func suggestions(self string, s *control.Status) []suggestion {
 		}
 		return []suggestion{{self + " undrain", "return to service"}}
 	case control.StateServing:
-		if s.IMDS.State == imdsBlind {
-			return []suggestion{journal}
-		}
 		for _, e := range s.Events {
 			switch {
 			case e.Mine && e.Action == "":

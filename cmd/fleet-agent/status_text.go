@@ -74,6 +74,7 @@ func (g *globals) statusPage(s *control.Status, verbose bool) *page {
 	p.failures(s.Health)
 	p.drain(s)
 	p.blindness(s.IMDS)
+	p.unread(s.IMDS)
 	p.events(s)
 	p.Blank()
 	p.summary(s)
@@ -96,12 +97,15 @@ func (p *page) headline(s *control.Status) {
 	if !s.Since.IsZero() {
 		since = painted(cli.Dim, "since "+p.clock(s.Since)+" ("+p.age(s.Since)+")")
 	}
-	reason := []cli.Cell{p.countdown(s), plain(s.Reason)}
+	name, reason := strings.ToUpper(string(s.State)), []cli.Cell{p.countdown(s), plain(s.Reason)}
+	if s.State == control.StateDegraded && s.IMDS.State == imdsBlind {
+		name, reason = "SERVING"+p.Style.Glyph(" · ", " - ")+"BLIND", nil // why is said below
+	}
 	if s.State == control.StateMaintenance && s.Maintenance != nil {
 		reason = []cli.Cell{p.countdown(s), plain(s.Maintenance.Reason), labelled("by ", s.Maintenance.By)}
 	}
 	p.Flow(p.leading(0, m), 2, slices.Concat(
-		[]cli.Cell{painted(m.color, strings.ToUpper(string(s.State)))}, reason, []cli.Cell{since})...)
+		[]cli.Cell{painted(m.color, name)}, reason, []cli.Cell{since})...)
 }
 
 // countdown says how much time is left, if something runs out.
@@ -128,9 +132,10 @@ var blindMeaning = map[string]string{
 	"bad-request":  "IMDS does not accept the request: see scheduled_events.api_version and imds.endpoint.",
 	"not-found":    "IMDS does not know the path: see imds.endpoint and scheduled_events.api_version.",
 	"empty":        "IMDS answers with nothing in it.",
-	"invalid":      "IMDS answers with something that is no events document.",
+	"invalid":      "IMDS answers with something that is no events document, or with events that do not read.",
 	"timeout":      "IMDS does not answer in time.",
 	"unreachable":  "IMDS cannot be connected to: see imds.endpoint, the firewall, and that this is an Azure VM.",
+	"no-name":      "IMDS has not said what this VM is called: it cannot tell its own events from others'.",
 }
 
 // blindness says loudly that events may be missed.
@@ -146,12 +151,23 @@ func (p *page) blindness(imds control.IMDS) {
 	p.Flow(p.leading(0, mark{"▲", "!", cli.BoldRed}), 2, painted(cli.BoldRed, "BLIND to scheduled events"+duration))
 	p.Text(2, cli.Red, cmp.Or(imds.Error, imds.Class), 3)
 	p.Text(2, cli.Plain, blindMeaning[imds.Class], 3)
-	p.Text(2, cli.Plain, "Until it answers again, an eviction or a reboot comes without a drain.", 3)
+	p.Text(2, cli.Plain, "Until that ends, an eviction or a reboot may come without a drain.", 3)
 	last := "It has not answered since the agent started."
 	if imds.LastSuccess != nil {
 		last = "It last answered at " + p.clockAndRelative(*imds.LastSuccess) + "."
 	}
 	p.Text(2, cli.Dim, last, 2)
+}
+
+// unread shows what of the metadata service's answer does not read.
+func (p *page) unread(imds control.IMDS) {
+	if len(imds.Unread) == 0 {
+		return
+	}
+	p.heading("does not read in what IMDS says")
+	for _, what := range imds.Unread {
+		p.Flow(p.leading(2, markWarning), 4, plain(what))
+	}
 }
 
 // failures lists what fails, roots first, with what it blocks.

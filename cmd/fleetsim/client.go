@@ -236,11 +236,15 @@ func newFaultSetCommand(g *globals) *cobra.Command {
   lost       do what was asked, then reset the connection
   empty      200 without a body
   truncated  the first half of the body
-  partial    200 with data missing`,
+  partial    200 with data missing
+  body       200 with --body, whatever was asked
+  clock      answer properly, by a clock that is --ahead`,
 		Example: `  fleetsim fault set status --status 410 --for 1m
   fleetsim fault set status --status 429 --retry-after 2s --count 3
   fleetsim fault set lost --method POST --count 1   # an ack whose answer is lost
-  fleetsim fault set partial --endpoint instance --omit name`,
+  fleetsim fault set partial --endpoint instance --omit name
+  fleetsim fault set body --method GET --endpoint scheduledevents --body '{"Events":[null]}'
+  fleetsim fault set clock --ahead 5m               # of a VM whose clock is behind`,
 		Args: arguments("KIND"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := g.client()
@@ -260,6 +264,8 @@ func newFaultSetCommand(g *globals) *cobra.Command {
 	fl.DurationVar(&f.Delay, "delay", 0, "wait before the answer, for every kind")
 	fl.DurationVar(&f.RetryAfter, "retry-after", 0, "send a Retry-After header")
 	fl.StringArrayVar(&f.Omit, "omit", nil, "`FIELD` of compute that a partial answer lacks; may be repeated")
+	fl.StringVar(&f.Body, "body", "", "what the answer says, for the kind body")
+	fl.DurationVar(&f.Ahead, "ahead", 0, "how far the Date of an answer is ahead, for the kind clock")
 	fl.IntVar(&f.Count, "count", 0, "how many requests (default: any number)")
 	fl.DurationVar(&f.For, "for", 0, "how long (default: until it is cleared)")
 	return cmd

@@ -53,7 +53,7 @@ func (c *coordinator) acknowledge(ctx context.Context, events []eventView) {
 	for id, attempt := range c.acks {
 		if !due[id] { // gone, Started, accepted or failed
 			attempt.stop()
-			if attempt.failed == nil || !c.inDocument(id) {
+			if attempt.failed == nil || c.doc.Absent(id) {
 				delete(c.acks, id)
 			}
 		}
@@ -94,15 +94,6 @@ func (c *coordinator) ackState(e eventView) (state, reason string) {
 		return ackNever, "the drain did not succeed"
 	}
 	return ackSending, ""
-}
-
-func (c *coordinator) inDocument(id string) bool {
-	for _, e := range c.doc.Events {
-		if e.ID == id {
-			return true
-		}
-	}
-	return false
 }
 
 // startAck begins to send the ack of an event, unless that is under way.

@@ -230,14 +230,16 @@ func (a *Agent) newDrain() error {
 			s := a.poller.Status()
 			return s.LastAttempt, s.LastSuccess
 		},
-		uptime:  a.cfg.Uptime,
-		staysUp: a.staysUp,
-		loop:    a.live.loop("coordinator", 30*time.Second),
-		logger:  a.logger,
-		inbox:   make(chan task),
-		policy:  eventPolicy(conf),
-		asked:   map[string]time.Time{},
-		acks:    map[string]*ackAttempt{},
+		named:    a.poller.SetName,
+		uptime:   a.cfg.Uptime,
+		staysUp:  a.staysUp,
+		loop:     a.live.loop("coordinator", 30*time.Second),
+		logger:   a.logger,
+		inbox:    make(chan task),
+		policy:   eventPolicy(conf),
+		asked:    map[string]time.Time{},
+		acks:     map[string]*ackAttempt{},
+		cordoned: map[string]string{},
 	}
 	a.inhibitor = systemd.NewInhibitor(systemd.InhibitorConfig{
 		Address: a.cfg.BusAddress,

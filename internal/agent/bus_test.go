@@ -3,6 +3,7 @@ package agent
 import (
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/config"
 	"github.com/fleet-agent/fleet-agent/internal/control"
+	simimds "github.com/fleet-agent/fleet-agent/internal/sim/imds"
 	"github.com/fleet-agent/fleet-agent/internal/systemd/systemdtest"
 )
 
@@ -55,7 +57,7 @@ func onBus(t *testing.T, steps []config.Step, prepare func(b *systemdtest.Bus, r
 	}
 	conf := config.Default()
 	conf.Listen = config.Listen{Probe: "127.0.0.1:0"}
-	conf.IMDS.Endpoint = "http://127.0.0.1:9" // nobody is there
+	conf.IMDS.Endpoint = metadata(t)
 	conf.StateDir, conf.RunDir = filepath.Join(dir, "state"), filepath.Join(dir, "run")
 	conf.Drain.Settle, conf.Drain.Plan = 0, steps
 	w := &busWorld{bus: b, conf: conf}
@@ -64,6 +66,14 @@ func onBus(t *testing.T, steps []config.Step, prepare func(b *systemdtest.Bus, r
 		return w.status().State == control.StateServing && len(b.Logind.Locks()) == 1
 	})
 	return w
+}
+
+// metadata starts a metadata service that has nothing to announce.
+func metadata(t *testing.T) (endpoint string) {
+	t.Helper()
+	s := httptest.NewServer(simimds.New(simimds.Config{VMs: []simimds.Instance{{Name: self}}}))
+	t.Cleanup(s.Close)
+	return s.URL
 }
 
 // start starts an agent with the configuration, as the last one left the node.
@@ -350,7 +360,7 @@ func TestNoSystemdAtAll(t *testing.T) {
 			t.Parallel()
 			conf := config.Default()
 			conf.Listen = config.Listen{Probe: "127.0.0.1:0"}
-			conf.IMDS.Endpoint = "http://127.0.0.1:9"
+			conf.IMDS.Endpoint = metadata(t)
 			dir := t.TempDir()
 			conf.StateDir, conf.RunDir = filepath.Join(dir, "state"), filepath.Join(dir, "run")
 			conf.Drain.Settle, conf.Drain.Plan = 0, c.steps

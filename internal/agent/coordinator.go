@@ -44,6 +44,8 @@ type coordinator struct {
 	ack     func(ctx context.Context, eventID string) error
 	// polled says when the last poll began and when the last valid document came.
 	polled func() (attempted, succeeded time.Time)
+	// named tells the poller what this VM is called.
+	named  func(string)
 	uptime func() time.Duration
 	// staysUp reports whether it is known that no shutdown is under way.
 	staysUp func() bool
@@ -57,11 +59,12 @@ type coordinator struct {
 	// Owned by Run.
 	policy     policy
 	doc        *scheduledevents.Document // nil before the first valid one
-	self       string                    // compute.name; empty until IMDS told
+	self       string                    // compute.name; empty until IMDS or the journal told
 	asked      map[string]time.Time      // calls to the runner under way: event id -> deadline
 	asking     []func()                  // those that begin at the end of reconcile
 	acks       map[string]*ackAttempt
-	undraining chan struct{} // closed at the end of the undrain under way; nil: there is none
+	cordoned   map[string]string // the events that the node is cordoned for: event id -> type
+	undraining chan struct{}     // closed at the end of the undrain under way; nil: there is none
 	// forgotten: the gate was found closed for a drain that neither the journal
 	// nor the flag names.
 	forgotten bool
@@ -97,6 +100,8 @@ type view struct {
 type eventView struct {
 	event     scheduledevents.Event
 	decision  scheduledevents.Decision
+	dismissed bool // nothing is done about it any more
+	kept      bool // what was begun for it stays, although nothing would begin now
 	ack       string
 	ackReason string
 }
@@ -180,6 +185,7 @@ func (c *coordinator) adoptLate(ctx context.Context) {
 func (c *coordinator) reconcile(ctx context.Context) {
 	now := time.Now()
 	next := time.Time{} // when to look again
+	c.meetName()
 	c.meetDocument()
 	events := c.judge()
 
@@ -212,11 +218,31 @@ func (c *coordinator) reconcile(ctx context.Context) {
 	if !wanted { // else a cause that the journal may not have yet takes over
 		c.release(ctx, events)
 	}
-	c.view.Store(&view{self: c.self, events: events})
+	c.view.Store(&view{self: c.self, events: c.kept(events)})
 
 	if !next.IsZero() {
 		// Not in one go: the clock may be set, or the machine paused.
 		c.timer.Reset(min(max(0, next.Sub(now)), longestWait))
+	}
+}
+
+// meetName takes the name that this VM had in this boot from the journal, until the
+// metadata service says another: it may be silent after a restart of the agent.
+func (c *coordinator) meetName() {
+	if c.self == "" {
+		c.rename(c.journal.State().Name)
+	}
+}
+
+// rename takes a name of this VM, unless it is empty.
+func (c *coordinator) rename(name string) {
+	if name == "" {
+		return
+	}
+	c.self = name
+	c.named(name)
+	if c.journal.State().Name != name {
+		c.journal.Note(drain.Entry{Kind: drain.NameSeen, Name: name})
 	}
 }
 
@@ -256,13 +282,10 @@ func (c *coordinator) judge() []eventView {
 	}
 	views, own := make([]eventView, 0, len(c.doc.Events)), 0
 	for _, e := range c.doc.Events {
-		v := eventView{event: e}
-		if c.self != "" {
-			v.decision = c.policy.events.Decide(e, c.self)
-		}
+		v := eventView{event: e, decision: c.policy.events.Decide(e, c.self), dismissed: c.dismissed(e.ID)}
 		if v.decision.Mine && v.decision.Known {
 			if own++; own > maxOwnEvents {
-				v.decision = scheduledevents.Decision{Mine: true, Reason: fmt.Sprintf("more than %d events name this VM", maxOwnEvents)}
+				v.decision = scheduledevents.Decision{Mine: true, Unsure: true, Reason: fmt.Sprintf("more than %d events name this VM", maxOwnEvents)}
 			}
 		}
 		views = append(views, v)
@@ -270,13 +293,27 @@ func (c *coordinator) judge() []eventView {
 	return views
 }
 
+// kept marks the events that keep the node out of service without asking for it.
+func (c *coordinator) kept(events []eventView) []eventView {
+	d := c.journal.State().Drain
+	for i := range events {
+		e := &events[i]
+		_, cordoned := c.cordoned[e.event.ID]
+		e.kept = !c.acts(*e) && !e.dismissed &&
+			(cordoned || hasCause(d, drain.Cause{Kind: drain.ScheduledEvent, EventID: e.event.ID}))
+	}
+	return events
+}
+
 // acts reports whether the agent acts on the event at all.
 func (c *coordinator) acts(e eventView) bool {
-	if !e.decision.Mine || !e.decision.Known {
-		return false
-	}
+	return e.decision.Mine && e.decision.Known && !c.dismissed(e.event.ID)
+}
+
+// dismissed reports whether nothing is to be done about an event any more.
+func (c *coordinator) dismissed(id string) bool {
 	state := c.journal.State()
-	return !state.Events[e.event.ID].Dismissed && !state.PreviousEvents[e.event.ID].Dismissed
+	return state.Events[id].Dismissed || state.PreviousEvents[id].Dismissed
 }
 
 // maintain follows the journal, which forgets maintenance when its time is

@@ -230,9 +230,9 @@ func (c *crash) accepted() int {
 // is not ready before the drain has ended, no finished step runs again, the ack
 // is sent once, and the node returns to service.
 func TestKilledAfterEveryJournalEntry(t *testing.T) {
-	// vm-seen, boot-seen, drain-started, three times two for the steps,
+	// vm-seen, name-seen, boot-seen, drain-started, three times two for the steps,
 	// drain-finished, ack-intended, acked, undrain-started, undrain-finished.
-	const entries = 14
+	const entries = 15
 	for k := 1; k <= entries; k++ {
 		t.Run(strconv.Itoa(k), func(t *testing.T) {
 			t.Parallel()

@@ -64,7 +64,7 @@ func (a *Agent) meet(ctx context.Context, instance imds.Instance) error {
 			return
 		}
 		a.journal.DiscardForeign(instance.VMID)
-		a.coordinator.self = instance.Name
+		a.coordinator.rename(instance.Name)
 		a.instance.Store(&instance)
 		a.observer.poke()
 		a.logger.Info("instance identity known", "name", instance.Name, "vm_id", instance.VMID,

@@ -10,6 +10,8 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/control"
 	"github.com/fleet-agent/fleet-agent/internal/drain"
 	"github.com/fleet-agent/fleet-agent/internal/health"
+	"github.com/fleet-agent/fleet-agent/internal/safetext"
+	"github.com/fleet-agent/fleet-agent/internal/scheduledevents"
 	"github.com/fleet-agent/fleet-agent/internal/systemd"
 )
 
@@ -144,6 +146,8 @@ func (a *Agent) nodeState() (control.State, string) {
 		return control.StateUnhealthy, rootsReason(report.RootsOf(health.Gates{
 			Health: report.State != health.Healthy, Ready: report.ReadyState != health.Healthy,
 		}))
+	case a.poller.Status().State == scheduledevents.StateBlind:
+		return control.StateDegraded, blindReason(a.poller.Status())
 	case len(report.Roots) > 0:
 		return control.StateDegraded, rootsReason(report.Roots)
 	case a.sockets.reason() != "":
@@ -151,6 +155,16 @@ func (a *Agent) nodeState() (control.State, string) {
 	default:
 		return control.StateServing, ""
 	}
+}
+
+// maxBlindReason bounds what the state says of a blindness.
+const maxBlindReason = 200
+
+func blindReason(s scheduledevents.Status) string {
+	if s.Err == nil {
+		return "blind"
+	}
+	return safetext.Line("blind: "+s.Err.Error(), maxBlindReason)
 }
 
 func drainState(d *control.Drain) (control.State, string) {
@@ -180,7 +194,7 @@ func drainState(d *control.Drain) (control.State, string) {
 func causeText(c control.Cause) string {
 	switch drain.CauseKind(c.Kind) {
 	case drain.ScheduledEvent:
-		return c.EventType + " " + c.EventID
+		return c.EventType + " " + safetext.Line(c.EventID, safetext.MaxID)
 	case drain.Operator:
 		why := strings.TrimSuffix(fmt.Sprintf("asked by %s: %s", c.By, c.Reason), ": ")
 		if c.Until != nil {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/control"
 	"github.com/fleet-agent/fleet-agent/internal/drain"
+	"github.com/fleet-agent/fleet-agent/internal/safetext"
 )
 
 const (
@@ -129,10 +132,8 @@ func (c *coordinator) Undrain(ctx context.Context, by string, r control.UndrainR
 				}
 			}
 		}
-		for _, e := range events {
-			if c.cordons(e, time.Now()) {
-				standing = append(standing, drain.Cause{EventID: e.event.ID, EventType: e.event.Type})
-			}
+		for _, id := range slices.Sorted(maps.Keys(c.cordoned)) {
+			standing = append(standing, drain.Cause{EventID: id, EventType: c.cordoned[id]})
 		}
 		_, asked := c.asked[operatorDrain]
 		switch {
@@ -147,7 +148,7 @@ func (c *coordinator) Undrain(ctx context.Context, by string, r control.UndrainR
 		}
 		if len(standing) > 0 && !r.Force {
 			return control.Accepted{}, conflict("--force dismisses the event: it is not acked, and the node serves when it happens",
-				"event %s (%s) still keeps the node out of service", standing[0].EventID, standing[0].EventType)
+				"event %s (%s) still keeps the node out of service", safetext.Line(standing[0].EventID, safetext.MaxID), standing[0].EventType)
 		}
 		for _, cause := range standing {
 			c.journal.Note(drain.Entry{Kind: drain.EventDismissed, EventID: cause.EventID, By: by, Reason: reason})

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/drain"
+	"github.com/fleet-agent/fleet-agent/internal/safetext"
 	"github.com/fleet-agent/fleet-agent/internal/scheduledevents"
 )
 
@@ -18,8 +20,20 @@ func (c *coordinator) cordon(events []eventView, now time.Time) {
 	if c.doc == nil || c.self == "" {
 		return // blind: what was stays
 	}
-	want := slices.ContainsFunc(events, func(e eventView) bool { return c.cordons(e, now) })
-	if want == c.gate.isCordoned() {
+	for _, e := range events {
+		if c.cordons(e, now) {
+			c.cordoned[e.event.ID] = e.event.Type
+		}
+	}
+	cordoned := c.gate.isCordoned()
+	if len(c.cordoned) == 0 && cordoned && !c.certain(events) {
+		return // by the agent before this one, and for whichever event
+	}
+	maps.DeleteFunc(c.cordoned, func(id, eventType string) bool {
+		return !c.stands(id, eventType, events, func(e eventView) bool { return c.cordons(e, now) })
+	})
+	want := len(c.cordoned) > 0
+	if want == cordoned {
 		return
 	}
 	c.noteGate(c.gate.setCordon(want))
@@ -53,7 +67,7 @@ func (c *coordinator) release(ctx context.Context, events []eventView) {
 		return
 	}
 	if s == nil {
-		c.openGate()
+		c.openGate(events)
 		return
 	}
 	if !s.Undraining && slices.ContainsFunc(s.Causes, func(cause drain.Cause) bool { return c.holds(cause, events) }) {
@@ -80,8 +94,8 @@ func (c *coordinator) release(ctx context.Context, events []eventView) {
 // openGate opens a gate that is closed although no drain is in effect: that of a
 // drain which nothing knows of any more, once it is known that no event asks for
 // one, and one that could not be opened at the end of an undrain.
-func (c *coordinator) openGate() {
-	if !c.gate.isDrained() || len(c.asked) > 0 || c.forgotten && (c.doc == nil || c.self == "") {
+func (c *coordinator) openGate(events []eventView) {
+	if !c.gate.isDrained() || len(c.asked) > 0 || c.forgotten && !c.certain(events) {
 		return
 	}
 	err := c.gate.setDrain(nil)
@@ -100,11 +114,8 @@ func (c *coordinator) draining() bool { return c.journal.State().Drain != nil }
 func (c *coordinator) holds(cause drain.Cause, events []eventView) bool {
 	switch cause.Kind {
 	case drain.ScheduledEvent:
-		if c.doc == nil || c.self == "" {
-			return true
-		}
-		return slices.ContainsFunc(events, func(e eventView) bool {
-			return e.event.ID == cause.EventID && c.acts(e) && e.decision.Action == scheduledevents.ActionDrain
+		return c.stands(cause.EventID, cause.EventType, events, func(e eventView) bool {
+			return e.decision.Action == scheduledevents.ActionDrain
 		})
 	case drain.Shutdown:
 		return !c.shutdown.IsZero() || !c.staysUp()
@@ -117,6 +128,31 @@ func (c *coordinator) holds(cause drain.Cause, events []eventView) bool {
 // second while the node drains.
 func expired(cause drain.Cause) bool { return cause.Until != nil && !cause.Until.After(time.Now()) }
 
+// stands reports whether an event still asks for what is in effect because of it. It
+// does until a document without it, an operator, or a configuration that wants
+// something else for its type: that it has another type or status now, no longer
+// names this VM, or does not read, does not mean that it is over.
+func (c *coordinator) stands(id, eventType string, events []eventView, asks func(eventView) bool) bool {
+	switch i := slices.IndexFunc(events, func(e eventView) bool { return e.event.ID == id }); {
+	case c.dismissed(id):
+		return false
+	case c.doc == nil || c.self == "":
+		return true
+	case i < 0:
+		return !c.doc.Absent(id)
+	case events[i].decision.Unsure || !events[i].decision.Mine || events[i].event.Type != eventType:
+		return true
+	default:
+		return asks(events[i])
+	}
+}
+
+// certain reports whether it is known of all events what they ask of this VM.
+func (c *coordinator) certain(events []eventView) bool {
+	return c.doc != nil && c.self != "" && !c.doc.Partial && c.doc.Blind(c.self) == nil &&
+		!slices.ContainsFunc(events, func(e eventView) bool { return e.decision.Mine && e.decision.Unsure && !e.dismissed })
+}
+
 // released says who or what ended a drain.
 func (c *coordinator) released(causes []drain.Cause) (by, reason string) {
 	if c.lifted != nil {
@@ -127,7 +163,7 @@ func (c *coordinator) released(causes []drain.Cause) (by, reason string) {
 			return "fleet-agent", "the time that it was asked for is over"
 		}
 		if cause.Kind == drain.ScheduledEvent {
-			return "fleet-agent", fmt.Sprintf("event %s (%s) is gone", cause.EventID, cause.EventType)
+			return "fleet-agent", fmt.Sprintf("event %s (%s) is gone", safetext.Line(cause.EventID, safetext.MaxID), cause.EventType)
 		}
 	}
 	return "fleet-agent", "the shutdown was called off"

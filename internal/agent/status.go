@@ -158,12 +158,27 @@ func (a *Agent) eventList() []control.Event {
 }
 
 func wireEvent(e eventView) control.Event {
+	action, reason := e.explain(time.Now())
 	return control.Event{
 		ID: e.event.ID, Type: e.event.Type, Status: e.event.Status, Source: e.event.Source,
 		Description: e.event.Description, Resources: append([]string{}, e.event.Resources...),
 		NotBefore: timeOrNil(e.event.NotBefore), DurationSeconds: e.event.DurationSeconds,
-		Mine: e.decision.Mine, Action: string(e.decision.Action), Ack: e.ack, AckReason: e.ackReason,
+		Mine: e.decision.Mine, Action: string(action), Reason: reason, Ack: e.ack, AckReason: e.ackReason,
 	}
+}
+
+// explain says what is done about the event, and why.
+func (e eventView) explain(now time.Time) (scheduledevents.Action, string) {
+	action, reason := e.decision.Action, e.decision.Reason
+	switch {
+	case e.dismissed:
+		return scheduledevents.ActionIgnore, "dismissed: an operator said so, or this node was started by it"
+	case action != scheduledevents.ActionIgnore && e.decision.ActAt.After(now):
+		reason += ", from " + e.decision.ActAt.UTC().Format(time.RFC3339) + " on"
+	case e.kept:
+		reason += "; it is not over, so what was begun for it stays"
+	}
+	return action, reason
 }
 
 func (a *Agent) imdsStatus() control.IMDS {
@@ -171,6 +186,7 @@ func (a *Agent) imdsStatus() control.IMDS {
 	w := control.IMDS{
 		State: string(s.State), Endpoint: a.client.Endpoint(),
 		BlindSince: timeOrNil(s.BlindSince), LastSuccess: timeOrNil(s.LastSuccess),
+		Unread: s.Oddities, ClockSkewSeconds: s.Skew.Round(time.Second).Seconds(),
 	}
 	if s.State != scheduledevents.StateOK && s.Err != nil {
 		w.Class, w.Error = string(s.Class), s.Err.Error()
@@ -181,6 +197,9 @@ func (a *Agent) imdsStatus() control.IMDS {
 func (a *Agent) node() control.Node {
 	i := a.instance.Load()
 	if i == nil {
+		if v := a.coordinator.view.Load(); v != nil {
+			return control.Node{Name: v.self} // from the journal
+		}
 		return control.Node{}
 	}
 	return control.Node{Name: i.Name, VMID: i.VMID, ScaleSet: i.ScaleSet, Zone: i.Zone, Priority: i.Priority, Image: i.Image}
@@ -209,6 +228,9 @@ func (a *Agent) warnings() []string {
 	for _, field := range a.needsRestart() {
 		list = append(list, "the change of "+field+" waits for a restart: systemctl restart fleet-agent")
 	}
+	if w := skewWarning(a.poller.Status().Skew); w != "" {
+		list = append(list, w)
+	}
 	if a.certificate != nil {
 		if w := a.certificate.warning(); w != "" {
 			list = append(list, w)
@@ -224,6 +246,22 @@ func (a *Agent) warnings() []string {
 		list = append(list, "the agent's "+name+" loop stands still")
 	}
 	return list
+}
+
+// maxSkew is how far this VM's clock may be off before status says so.
+const maxSkew = 5 * time.Second
+
+// skewWarning says that the clocks differ, and what that means for deadlines.
+func skewWarning(ahead time.Duration) string {
+	off := ahead.Abs().Round(time.Second)
+	switch {
+	case off <= maxSkew:
+		return ""
+	case ahead > 0:
+		return fmt.Sprintf("this VM's clock is %s behind the metadata service's; deadlines of events are taken that much earlier: see timedatectl", off)
+	default:
+		return fmt.Sprintf("this VM's clock is %s ahead of the metadata service's, so that events seem to leave less time than they do: see timedatectl", off)
+	}
 }
 
 func wireCheck(c health.CheckReport) control.Check {

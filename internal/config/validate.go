@@ -221,9 +221,15 @@ func (p place) String() string {
 	return fmt.Sprintf("at %s:%d:%d", p.file, p.line, p.column)
 }
 
-// events makes an ack follow its action.
+// events makes an ack follow its action, and sees to it that a type has one policy:
+// types are compared in any letter case.
 func (v *validator) events() {
+	spelled := map[string]string{}
 	for _, name := range sortedKeys(v.ScheduledEvents.Events) {
+		if first, again := spelled[strings.ToLower(name)]; again {
+			v.fail("scheduled_events.events."+name, "leave one of them out", "%s is the same type of event as %s", name, first)
+		}
+		spelled[strings.ToLower(name)] = name
 		p := v.ScheduledEvents.Events[name]
 		if p.Action == "drain" || !strings.HasPrefix(p.Ack, "after-drain") {
 			continue

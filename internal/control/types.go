@@ -44,7 +44,7 @@ type State string
 const (
 	StateStarting    State = "starting"    // no verdict yet, or none since the node was out of service
 	StateServing     State = "serving"     // healthy and ready
-	StateDegraded    State = "degraded"    // serving, with failing checks of severity warning, or an adopted socket that does not listen
+	StateDegraded    State = "degraded"    // serving, and something is to be mended: a warning check, no word of scheduled events, a socket that does not listen
 	StateUnhealthy   State = "unhealthy"   // a gating check does not pass
 	StateMaintenance State = "maintenance" // unready because an operator said so
 	StateDraining    State = "draining"    // a drain is under way, or failed, or the node is cordoned
@@ -119,8 +119,10 @@ type Event struct {
 	// Mine says whether the event names this VM.
 	Mine bool `json:"mine"`
 	// Action is what the agent does about it: drain, cordon, ignore; empty
-	// for an event that names other VMs only or whose type is unknown.
+	// for an event that names other VMs only, does not read, or whose type or
+	// status is unknown. Reason says why.
 	Action string `json:"action,omitempty"`
+	Reason string `json:"reason"`
 	// Ack is the state of the acknowledgement: "" (nothing to say), pending,
 	// sending, accepted, failed or never; AckReason says why.
 	Ack       string `json:"ack,omitempty"`
@@ -178,16 +180,21 @@ type Maintenance struct {
 
 // IMDS says how fresh the agent's knowledge of scheduled events is.
 type IMDS struct {
-	// State is starting (no answer yet), ok or blind.
+	// State is starting (no answer yet, or no name), ok or blind.
 	State string `json:"state"`
 	// Class and Error say why it is blind: denied, gone, throttled,
 	// server-error, bad-request, not-found, empty, invalid, timeout,
-	// unreachable.
+	// unreachable; no-name: nobody has said what this VM is called.
 	Class       string     `json:"class,omitempty"`
 	Error       string     `json:"error,omitempty"`
 	BlindSince  *time.Time `json:"blind_since,omitempty"`
 	LastSuccess *time.Time `json:"last_success,omitempty"`
 	Endpoint    string     `json:"endpoint"`
+	// Unread says what of the last document does not read, a phrase each.
+	Unread []string `json:"unread,omitempty"`
+	// ClockSkewSeconds is how far Azure's clock is ahead of this VM's;
+	// negative: behind; absent: not at all, or not known.
+	ClockSkewSeconds float64 `json:"clock_skew_seconds,omitempty"`
 }
 
 // Node is this VM as IMDS describes it; every field is empty until IMDS answered.

@@ -277,6 +277,8 @@ type (
 		Delay      span      `json:"delay,omitzero" yaml:"delay"`
 		RetryAfter span      `json:"retry_after,omitzero" yaml:"retry_after"`
 		Omit       []string  `json:"omit,omitempty" yaml:"omit"`
+		Body       string    `json:"body,omitempty" yaml:"body"`
+		Ahead      span      `json:"ahead,omitzero" yaml:"ahead"`
 		Count      int       `json:"count,omitempty" yaml:"count"`
 		For        span      `json:"for,omitzero" yaml:"for"`
 	}
@@ -304,6 +306,7 @@ func (f faultRequest) fault() Fault {
 	return Fault{
 		Kind: f.Kind, Endpoint: f.Endpoint, Method: f.Method, VM: f.VM, Status: f.Status,
 		Delay: time.Duration(f.Delay), RetryAfter: time.Duration(f.RetryAfter), Omit: f.Omit,
+		Body: f.Body, Ahead: time.Duration(f.Ahead),
 		Count: f.Count, For: time.Duration(f.For),
 	}
 }
@@ -312,6 +315,7 @@ func newFaultRequest(f Fault) faultRequest {
 	return faultRequest{
 		Kind: f.Kind, Endpoint: f.Endpoint, Method: f.Method, VM: f.VM, Status: f.Status,
 		Delay: span(f.Delay), RetryAfter: span(f.RetryAfter), Omit: f.Omit,
+		Body: f.Body, Ahead: span(f.Ahead),
 		Count: f.Count, For: span(f.For),
 	}
 }

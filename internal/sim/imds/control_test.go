@@ -54,6 +54,11 @@ func TestControlClient(t *testing.T) {
 	require.Equal(t, []Fault{f}, faults)
 	require.NoError(t, c.ClearFaults(ctx))
 	require.Empty(t, s.Faults())
+	for _, f := range []Fault{{Kind: FaultBody, Body: `{"a":"\u0000"}`}, {Kind: FaultClock, Ahead: -time.Minute}} {
+		require.NoError(t, c.SetFault(ctx, f))
+		require.Equal(t, []Fault{f}, s.Faults())
+	}
+	s.ClearFaults()
 
 	m := &machine{t: t, client: &http.Client{Transport: s.Transport("web_1")}, base: "http://imds"}
 	require.Equal(t, 400, m.ack(sampleID))

@@ -22,10 +22,13 @@ const (
 	FaultEmpty     FaultKind = "empty"     // 200 without a body
 	FaultTruncated FaultKind = "truncated" // the first half of the body
 	FaultPartial   FaultKind = "partial"   // 200 with data missing; with extended=true, 500
+	FaultBody      FaultKind = "body"      // 200 with Body, whatever was asked
+	FaultClock     FaultKind = "clock"     // answers properly, by a clock that is Ahead
 )
 
 var faultKinds = []FaultKind{
 	FaultStatus, FaultDelay, FaultHang, FaultReset, FaultLost, FaultEmpty, FaultTruncated, FaultPartial,
+	FaultBody, FaultClock,
 }
 
 // The endpoints that a fault can be limited to.
@@ -49,6 +52,9 @@ type Fault struct {
 	Delay      time.Duration // before the answer; for every kind
 	RetryAfter time.Duration // sent as Retry-After in whole seconds, not divided by Speed; zero: not sent
 	Omit       []string      // for FaultPartial of the instance: compute fields; empty: name, vmId and others
+
+	Body  string        // for FaultBody
+	Ahead time.Duration // for FaultClock: how far the Date of an answer is ahead, not divided by Speed; negative: behind
 
 	Count int           // how many requests; zero: any number
 	For   time.Duration // for how long; zero: until it is cleared
@@ -162,6 +168,12 @@ func (s *Server) validateFault(f Fault) error {
 		errs = append(errs, fmt.Errorf("status %d is not between 200 and 599", f.Status))
 	case f.Kind != FaultStatus && f.Status != 0:
 		errs = append(errs, fmt.Errorf("status is for kind %s only", FaultStatus))
+	}
+	switch {
+	case f.Kind != FaultBody && f.Body != "":
+		errs = append(errs, fmt.Errorf("body is for kind %s only", FaultBody))
+	case f.Kind != FaultClock && f.Ahead != 0:
+		errs = append(errs, fmt.Errorf("ahead is for kind %s only", FaultClock))
 	}
 	if f.Kind == FaultDelay && f.Delay <= 0 {
 		errs = append(errs, errors.New("delay is missing"))

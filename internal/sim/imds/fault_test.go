@@ -49,6 +49,24 @@ func TestFaults(t *testing.T) {
 				require.Equal(t, "2", r.header.Get("Retry-After"))
 			},
 		},
+		"body": {
+			fault: Fault{Kind: FaultBody, Body: `{"Events":[null]}`}, path: eventsPath,
+			check: func(t *testing.T, r response, err error, _ time.Duration) {
+				t.Helper()
+				require.NoError(t, err)
+				require.Equal(t, 200, r.status)
+				require.Equal(t, `{"Events":[null]}`, r.body)
+			},
+		},
+		"clock": {
+			fault: Fault{Kind: FaultClock, Ahead: 5 * time.Minute}, path: eventsPath,
+			check: func(t *testing.T, r response, err error, _ time.Duration) {
+				t.Helper()
+				require.NoError(t, err)
+				require.Equal(t, time.Now().Add(5*time.Minute).UTC().Format(http.TimeFormat), r.header.Get("Date"))
+				require.Contains(t, r.body, "DocumentIncarnation")
+			},
+		},
 		"delay": {
 			fault: Fault{Kind: FaultDelay, Delay: 3 * second}, path: eventsPath,
 			check: func(t *testing.T, r response, err error, took time.Duration) {
@@ -236,7 +254,9 @@ func TestFaultThatMakesNoSense(t *testing.T) {
 		fault Fault
 		want  string
 	}{
-		"no kind":        {Fault{}, `kind "" is none of status, delay, hang, reset, lost, empty, truncated, partial`},
+		"no kind":        {Fault{}, `kind "" is none of status, delay, hang, reset, lost, empty, truncated, partial, body, clock`},
+		"useless body":   {Fault{Kind: FaultHang, Body: "x"}, "body is for kind body only"},
+		"useless clock":  {Fault{Kind: FaultHang, Ahead: 1}, "ahead is for kind clock only"},
 		"no status":      {Fault{Kind: FaultStatus}, "status 0 is not between 200 and 599"},
 		"useless status": {Fault{Kind: FaultHang, Status: 500}, "status is for kind status only"},
 		"no delay":       {Fault{Kind: FaultDelay}, "delay is missing"},

@@ -113,6 +113,9 @@ func (s *Server) serve(m *vm, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	record.Status = a.status
+	if f.Kind == FaultClock {
+		w.Header().Set("Date", time.Now().Add(f.Ahead).UTC().Format(http.TimeFormat))
+	}
 	write(w, a, f.RetryAfter)
 }
 
@@ -156,7 +159,9 @@ func (s *Server) faulty(f *fault, m *vm, r *http.Request, segments []string) (an
 			omit = partialFields
 		}
 		return s.answer(m, r, segments, omit), true
-	default: // FaultDelay
+	case FaultBody:
+		return answer{status: http.StatusOK, contentType: typeJSON, body: []byte(f.Body)}, true
+	default: // FaultDelay, FaultClock
 		return s.answer(m, r, segments, nil), true
 	}
 }
