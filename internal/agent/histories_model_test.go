@@ -48,6 +48,18 @@ type model struct {
 		at     time.Time
 		drains []*drain.Record
 	}
+	// earliest is the earliest deadline that each drain was seen with.
+	earliest map[string]time.Time
+	// polled is when the newest poll began that brought a document.
+	polled time.Time
+	// doubts has the acks that may have arrived, by when that came to be; again
+	// counts those that were rightly sent again.
+	doubts map[string]time.Time
+	again  map[string]int
+}
+
+func newModel() model {
+	return model{earliest: map[string]time.Time{}, doubts: map[string]time.Time{}, again: map[string]int{}}
 }
 
 // A fact is an event that was published, and what is to be done about it.
@@ -62,6 +74,7 @@ type fact struct {
 	reused    bool      // it came back under its id
 	gone      time.Time // since when it is not there; zero: it is
 	kept      bool      // and so soon that the agent may not have missed it
+	former    bool      // there may be a drain for what it was before
 	seen      bool      // the node has gone unready for it, and stays so while it is there
 	dismissed bool      // nothing is done about it any more
 	free      bool      // too close to call: no rule
@@ -98,12 +111,21 @@ func (h *history) published(spec simimds.EventSpec, conf *config.Config) {
 		f.decide(conf)
 		h.facts = append(h.facts, f)
 	} else {
-		f.reused, f.seen = true, false
-		f.kept = f.gone.IsZero() || time.Since(f.gone) < pollBound || !time.Now().After(h.blindUntil)
+		f.kept = !h.missed(f)
+		f.reused, f.seen, f.former = true, false, f.former || f.action == "drain"
+		if !slices.Equal(f.resources, spec.Resources) {
+			f.resources, f.action, f.ack, f.lead = spec.Resources, "", "", 0
+			f.decide(conf)
+		}
 		f.free = f.free || f.dismissed
 		delete(h.moved, f.id)
 	}
 	f.changed, f.calm, f.gone = time.Now(), time.Now(), time.Time{}
+}
+
+// missed reports whether the agent knows by now that the event has vanished.
+func (h *history) missed(f *fact) bool {
+	return !f.gone.IsZero() && time.Since(f.gone) >= pollBound && time.Now().After(h.blindUntil)
 }
 
 func (h *history) fact(id string) *fact {
@@ -172,6 +194,7 @@ func (h *history) rebooted() {
 	defer h.mu.Unlock()
 	h.operator, h.shutdown, h.met = false, time.Time{}, false
 	clear(h.stands)
+	clear(h.effects)
 	for _, f := range h.facts {
 		f.seen = false
 		if t := h.truth(f); t.live && t.started && f.restarts() {
@@ -225,7 +248,7 @@ func (h *history) judge() (problems []string) {
 			unready = f.id
 		}
 		busy = busy || f.free || acts && (due > -pollBound || f.kept && drainsFor(state.Drain, f.id))
-		if n := h.accepted(f.id); n > 1 {
+		if n := h.accepted(f.id); n > 1+h.again[f.id] {
 			wrong("%s was acked %d times", f.id, n)
 		} else if n == 0 && h.ackIsDue(f, t, due, sees, state.Drain) {
 			wrong("%s is not acked", f.id)
@@ -255,6 +278,7 @@ func (h *history) judge() (problems []string) {
 	if d := state.Drain; d != nil {
 		h.judgeDrain(d, now, wrong)
 	}
+	h.judgeDeadline(wrong)
 	return problems
 }
 
@@ -262,11 +286,30 @@ func drainsFor(d *drain.Record, id string) bool {
 	return d != nil && !d.Undraining && slices.ContainsFunc(d.Causes, func(c drain.Cause) bool { return c.EventID == id })
 }
 
+// judgeDeadline: it only moves earlier, whatever joins and over restarts, and leaves
+// nothing of the notice out.
+func (h *history) judgeDeadline(wrong func(string, ...any)) {
+	shown := h.agent.runner.Status()
+	if shown.Phase == drain.PhaseNone {
+		return
+	}
+	before, known := h.earliest[shown.DrainID]
+	if !known || before.IsZero() {
+		h.earliest[shown.DrainID] = shown.Deadline
+		return
+	}
+	if shown.Deadline.IsZero() || shown.Deadline.After(before) {
+		wrong("the deadline of drain %s moves from %s to %s", shown.DrainID, before, shown.Deadline)
+		return
+	}
+	h.earliest[shown.DrainID] = shown.Deadline
+}
+
 // judgeDrain: only for what is ours, not past the deadline, and failed only for
 // a reason.
 func (h *history) judgeDrain(d *drain.Record, now time.Time, wrong func(string, ...any)) {
 	for _, c := range d.Causes {
-		if c.Kind == drain.ScheduledEvent && h.fact(c.EventID).action != "drain" {
+		if f := h.fact(c.EventID); c.Kind == drain.ScheduledEvent && f.action != "drain" && !f.former {
 			wrong("drains for %s", c.EventID)
 		}
 	}
@@ -299,6 +342,11 @@ func (h *history) ackIsDue(f *fact, t truth, due time.Duration, sees bool, d *dr
 func (h *history) journaled() {
 	d := h.agent.journal.State().Drain
 	h.mu.Lock()
+	if thawed := h.thawed; thawed != nil {
+		h.mu.Unlock()
+		<-thawed
+		h.mu.Lock()
+	}
 	defer h.mu.Unlock()
 	if now := time.Now(); !h.instant.at.Equal(now) {
 		h.instant.at, h.instant.drains = now, nil
@@ -306,10 +354,87 @@ func (h *history) journaled() {
 	h.instant.drains = append(h.instant.drains, d)
 }
 
+// stepRuns is called when a step begins: what it needs is the case by then.
+func (h *history) stepRuns(drainID, name string) {
+	a := h.agent // which the step is a part of
+	d := a.journal.State().Drain
+	flagged := a.gate.flags.find(drainFlag, 0).raised
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	wrong := func(why string) {
+		h.problems = append(h.problems, fmt.Sprintf("%8.3f  step %s of drain %s runs %s", time.Since(h.begin).Seconds(), name, drainID, why))
+	}
+	if h.finished[drainID][name] {
+		wrong("again")
+	}
+	if h.code("/readyz") == http.StatusOK {
+		wrong("on a ready node")
+	}
+	if !flagged {
+		wrong("without the flag")
+	}
+	if d == nil || d.ID != drainID || !slices.ContainsFunc(d.Steps, func(s drain.StepRecord) bool {
+		return s.Name == name && s.Status == drain.StepRunning
+	}) {
+		wrong("and the journal does not know")
+	}
+	h.effects[name] = true
+}
+
+// stepIsTakenBack is called when an Undo begins: on an unready node, where workloads
+// may start again, and in reverse order.
+func (h *history) stepIsTakenBack(name string) {
+	flagged := h.agent.gate.flags.find(drainFlag, 0).raised
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	wrong := func(why string) {
+		h.problems = append(h.problems, fmt.Sprintf("%8.3f  step %s is taken back %s", time.Since(h.begin).Seconds(), name, why))
+	}
+	if h.code("/readyz") == http.StatusOK {
+		wrong("on a ready node")
+	}
+	if flagged {
+		wrong("while the flag keeps workloads from starting")
+	}
+	for _, s := range slices.Backward(h.steps) {
+		if s.name == name {
+			break
+		}
+		if h.effects[s.name] {
+			wrong("before " + s.name)
+		}
+	}
+	delete(h.effects, name)
+	delete(h.stands, name)
+}
+
+// documented is called with each document, and when the poll for it began.
+func (h *history) documented(began time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.polled = began
+}
+
+// answered is called with what became of an ack.
+func (h *history) answered(id string, resp *http.Response, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err != nil || resp.StatusCode == http.StatusOK || resp.StatusCode >= http.StatusInternalServerError {
+		h.doubts[id] = time.Now()
+	}
+}
+
 // acks is called with each ack that leaves the agent.
 func (h *history) acks(id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if doubt, doubted := h.doubts[id]; doubted {
+		if !h.polled.After(doubt) {
+			h.problems = append(h.problems, fmt.Sprintf("%8.3f  acks %s: it may have been, and no document is newer", time.Since(h.begin).Seconds(), id))
+		}
+		delete(h.doubts, id)
+		h.again[id]++
+	}
 	wrong := func(why string) {
 		h.problems = append(h.problems, fmt.Sprintf("%8.3f  acks %s: %s", time.Since(h.begin).Seconds(), id, why))
 	}
@@ -368,6 +493,11 @@ func (h *history) opened() {
 	for _, f := range h.facts {
 		if f.seen && !f.dismissed && h.truth(f).live {
 			wrong(f.id)
+		}
+	}
+	for _, s := range h.steps {
+		if h.effects[s.name] {
+			wrong("step " + s.name + ", which is not taken back")
 		}
 	}
 }

@@ -93,6 +93,8 @@ type history struct {
 	problems []string
 	finished map[string]map[string]bool // drain -> steps that have ended well
 	stands   map[string]bool            // steps that have ended well and were not taken back
+	effects  map[string]bool            // steps that have begun and were not taken back
+	thawed   chan struct{}              // closed when the disk answers; nil: it does
 }
 
 type appointment struct {
@@ -115,6 +117,7 @@ func liveThrough(t *testing.T, seed uint64, dir string) {
 		defer h.work.Wait()
 		defer end()
 		defer func() {
+			h.thaw()
 			if h.agent != nil {
 				h.kill()
 			}
@@ -143,8 +146,10 @@ func newHistory(t *testing.T, seed uint64, dir string) *history {
 			sim: simimds.New(simimds.Config{VMs: []simimds.Instance{{Name: self}, {Name: other}}}),
 		},
 		rng: rng, seed: seed, begin: time.Now(), mangle: rng.IntN(3) == 0,
-		moved: map[string]time.Duration{}, finished: map[string]map[string]bool{}, stands: map[string]bool{},
+		moved: map[string]time.Duration{}, finished: map[string]map[string]bool{}, stands: map[string]bool{}, effects: map[string]bool{},
 	}
+	h.up = pick(rng, time.Hour, time.Hour, 5*time.Minute)
+	h.model = newModel()
 	for i := range 1 + rng.IntN(3) {
 		h.steps = append(h.steps, &testStep{
 			name: fmt.Sprintf("step-%d", i), takes: h.upTo(4 * time.Second), fails: rng.IntN(12) == 0, optional: i > 0 && rng.IntN(3) == 0,
@@ -174,6 +179,9 @@ func (h *history) diverged(format string, args ...any) {
 // live lives the history: a minute or so in which things happen, and the time
 // after, when everything is mended and the node has to come back.
 func (h *history) live() {
+	for range h.rng.IntN(5) / 3 { // things may be under way when the agent first starts
+		h.publish()
+	}
 	h.start()
 	for range 3 + h.rng.IntN(8) {
 		h.pass(h.upTo(pick(h.rng, 500*time.Millisecond, 4*time.Second, 15*time.Second)))
@@ -215,25 +223,29 @@ func (h *history) in(d time.Duration, do func()) {
 func (h *history) happen() {
 	ctx := h.t.Context()
 	switch n := h.rng.IntN(100); {
-	case n < 38:
+	case n < 36:
 		h.publish()
-	case n < 52:
+	case n < 50:
 		h.change()
-	case n < 64:
+	case n < 60:
 		h.fault()
-	case n < 74:
+	case n < 64:
+		h.stall()
+	case n < 73:
+		h.thaw()
 		h.note("the agent restarts")
 		h.kill()
 		h.pass(pick(h.rng, 0, h.upTo(5*time.Second)))
 		h.start()
-	case n < 79:
+	case n < 77:
+		h.thaw()
 		h.note("the machine reboots")
 		h.kill()
 		require.NoError(h.t, removeAll(h.conf.RunDir))
 		h.boot, h.up = h.boot+"+1", 20*time.Second
 		h.rebooted()
 		h.start()
-	case n < 84:
+	case n < 82:
 		h.note("an operator drains")
 		_, err := h.ops().Drain(ctx, root, control.DrainRequest{TimeoutSeconds: pick(h.rng, 0, 0, 30.0)})
 		require.NoError(h.t, err)
@@ -249,9 +261,10 @@ func (h *history) happen() {
 	case n < 92:
 		length := time.Second + h.upTo(10*time.Second)
 		h.note("an operator begins maintenance for %s", length)
+		until := time.Now().Add(length)
 		_, err := h.ops().Maintenance(ctx, root, control.MaintenanceRequest{On: true, ForSeconds: length.Seconds()})
 		require.NoError(h.t, err)
-		h.maintenance = time.Now().Add(length)
+		h.maintenance = until
 	case n < 95:
 		h.note("a shutdown is announced")
 		h.shutdown = time.Now().Add(20 * time.Second)
@@ -269,12 +282,15 @@ func (h *history) publish() {
 		Type:      pick(h.rng, simimds.Preempt, simimds.Terminate, simimds.Reboot, simimds.Redeploy, simimds.Freeze, "Eclipse"),
 		Resources: pick(h.rng, []string{self}, []string{self}, []string{self}, []string{strings.ToUpper(self)}, []string{other}, []string{self, other}, []string{other, self}),
 		Notice:    time.Second + h.upTo(pick(h.rng, 5*time.Second, 40*time.Second, 2*time.Minute)),
-		Started:   h.rng.IntN(6) == 0,
-		Source:    pick(h.rng, "Platform", "User"),
+		Started:   h.rng.IntN(6) == 0, StartDelay: pick(h.rng, 0, 0, 700*time.Millisecond, 3*time.Second),
+		Source: pick(h.rng, "Platform", "User"),
 	}
 	if gone := h.vanished(); len(gone) > 0 && h.rng.IntN(4) == 0 {
 		old := pick(h.rng, gone...)
-		spec.ID, spec.Type, spec.Resources, spec.Source = old.id, old.kind, old.resources, old.source
+		spec.ID, spec.Type, spec.Source = old.id, old.kind, old.source
+		if h.rng.IntN(2) == 0 || !h.missed(old) {
+			spec.Resources = old.resources
+		}
 	}
 	h.note("%s of %v is published as %s, notice %s, started=%t, by %s", spec.Type, spec.Resources, spec.ID, spec.Notice, spec.Started, spec.Source)
 	h.sim.Publish(spec)
@@ -325,6 +341,31 @@ func (h *history) fault() {
 		h.sim.ClearFaults()
 		h.recovered()
 	})
+}
+
+// stall keeps the journal's disk from answering for a while. The restarts and
+// reboots of a history wait for it: what a SIGKILL then means has tests of its own.
+func (h *history) stall() {
+	if h.thawed != nil {
+		return
+	}
+	length := h.upTo(pick(h.rng, time.Second, 15*time.Second))
+	h.note("the disk does not answer for %s", length)
+	thawed := make(chan struct{})
+	h.mu.Lock()
+	h.thawed = thawed
+	h.mu.Unlock()
+	h.in(length, h.thaw)
+}
+
+func (h *history) thaw() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.thawed != nil {
+		h.note("the disk answers")
+		close(h.thawed)
+		h.thawed = nil
+	}
 }
 
 // mend ends everything that a history may have left.
@@ -431,15 +472,10 @@ type heardStep struct {
 	h *history
 }
 
-// Run runs the step, and hears of it when it runs again after its end.
+// Run runs the step, and hears of it when it must not.
 func (s heardStep) Run(ctx context.Context) error {
 	id := drain.BriefFrom(ctx).DrainID
-	s.h.mu.Lock()
-	again := s.h.finished[id][s.name]
-	s.h.mu.Unlock()
-	if again {
-		s.h.diverged("step %s of drain %s runs again", s.name, id)
-	}
+	s.h.stepRuns(id, s.name)
 	err := s.testStep.Run(ctx)
 	if err == nil && ctx.Err() == nil {
 		s.h.mu.Lock()
@@ -454,9 +490,7 @@ func (s heardStep) Run(ctx context.Context) error {
 
 // Undo takes the step back.
 func (s heardStep) Undo(ctx context.Context) error {
-	s.h.mu.Lock()
-	delete(s.h.stands, s.name)
-	s.h.mu.Unlock()
+	s.h.stepIsTakenBack(s.name)
 	return s.testStep.Undo(ctx)
 }
 
@@ -482,9 +516,14 @@ func (m mangled) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err := r.Context().Err(); err != nil {
 			return nil, err
 		}
-		m.h.acks(ack.StartRequests[0].EventID)
+		id := ack.StartRequests[0].EventID
+		m.h.acks(id)
 		r.Body = io.NopCloser(bytes.NewReader(body))
+		resp, err := m.h.sim.Transport(self).RoundTrip(r)
+		m.h.answered(id, resp, err)
+		return resp, err
 	}
+	began := time.Now()
 	resp, err := m.h.sim.Transport(self).RoundTrip(r)
 	if err != nil || r.Method != http.MethodGet || resp.StatusCode != http.StatusOK || !strings.HasSuffix(r.URL.Path, "scheduledevents") {
 		return resp, err
@@ -493,6 +532,7 @@ func (m mangled) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.h.documented(began)
 	body = m.h.mangleDocument(body)
 	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return resp, nil

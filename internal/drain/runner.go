@@ -61,7 +61,7 @@ type Runner struct {
 	// is journaled, so that entries are in the order of the decisions. It is
 	// taken before mu, which guards everything that follows and is never held
 	// during I/O.
-	admit   sync.Mutex
+	admit   turn
 	mu      sync.Mutex
 	plan    *Plan
 	settle  time.Duration
@@ -70,6 +70,17 @@ type Runner struct {
 	changed chan struct{}
 	undone  error // what the last undrain could not take back
 }
+
+// A turn is a mutex of capacity 1, for one that is held while time passes: the
+// virtual time of tests passes beside who waits for it, which it does not for a
+// sync.Mutex.
+type turn chan struct{}
+
+// Lock waits for the turn.
+func (t turn) Lock() { t <- struct{}{} }
+
+// Unlock gives it on.
+func (t turn) Unlock() { <-t }
 
 // undoing is an undrain under way.
 type undoing struct {
@@ -93,7 +104,7 @@ func New(cfg Config) (*Runner, error) {
 	}
 	r := &Runner{
 		cfg: cfg, log: cfg.Logger,
-		plan: cfg.Plan, settle: cfg.Settle, changed: make(chan struct{}),
+		plan: cfg.Plan, settle: cfg.Settle, changed: make(chan struct{}), admit: make(turn, 1),
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
