@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"internal/cli":      {},
 	"internal/safefile": {},
 	"internal/logqueue": {},
+	"internal/server":   {},
 
 	"internal/systemd/systemdtest": {"internal/testkit"},
 	"internal/health/probe":        {},
@@ -51,7 +52,7 @@ var mayImport = map[string][]string{
 
 	"internal/agent": {
 		"internal/config", "internal/control", "internal/drain", "internal/graph", "internal/health",
-		"internal/health/probe", "internal/imds", "internal/safefile", "internal/scheduledevents", "internal/systemd",
+		"internal/health/probe", "internal/imds", "internal/safefile", "internal/scheduledevents", "internal/server", "internal/systemd",
 	},
 
 	"internal/sim/imds": {},
@@ -60,7 +61,7 @@ var mayImport = map[string][]string{
 		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
-	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/sim/imds"},
+	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/server", "internal/sim/imds"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":      {},

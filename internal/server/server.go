@@ -130,10 +130,11 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 	for _, l := range listeners {
 		go func() { served <- s.http.Serve(&patientListener{Listener: l, server: s, stopping: stopping}) }()
 	}
-	var errs []error
+	running := len(listeners)
+	var failed error
 	select {
-	case err := <-served:
-		errs = append(errs, err)
+	case failed = <-served:
+		running--
 	case <-ctx.Done():
 	}
 	close(stopping)
@@ -141,18 +142,15 @@ func (s *Server) Run(ctx context.Context, listeners ...net.Listener) error {
 		_ = l.Close() // the one that failed is closed already
 	}
 	// When Serve has returned, every connection that it accepted is in the table.
-	for len(errs) < len(listeners) {
-		errs = append(errs, <-served)
+	for range running {
+		if err := <-served; failed == nil && !errors.Is(err, net.ErrClosed) {
+			failed = err
+		}
 	}
 	s.http.SetKeepAlivesEnabled(false) // closes what is idle; every answer from here on is the last
 	s.conns.settle(newBound, answerBound)
 	_ = s.http.Close() // what did not end in time is cut off
-	for _, err := range errs {
-		if !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-	}
-	return nil
+	return failed
 }
 
 // A patientListener does not give up on errors that pass (accept(2)). It makes room

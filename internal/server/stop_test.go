@@ -127,6 +127,28 @@ func TestStoppingLeavesTheQueue(t *testing.T) {
 	require.NoError(t, probeOnce(conn))
 }
 
+// TestServesEveryListener: a socket unit may pass more than one.
+func TestServesEveryListener(t *testing.T) {
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		return l
+	}
+	listeners := []net.Listener{listen(), listen()}
+	stop := start(t, Config{Handler: fine}, listeners...)
+	for _, l := range listeners {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		require.NoError(t, probeOnce(conn))
+	}
+	stop()
+
+	broken := listen()
+	require.NoError(t, broken.Close())
+	err := New(Config{Handler: fine}).Run(t.Context(), listen(), broken)
+	require.ErrorIs(t, err, net.ErrClosed, "one that fails ends the service")
+}
+
 // A failingListener fails as often as it is told to.
 type failingListener struct {
 	*pipeListener
