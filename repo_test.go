@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"internal/safefile": {},
 	"internal/logqueue": {},
 	"internal/child":    {},
+	"internal/server":   {},
 
 	"internal/systemd/systemdtest": {"internal/testkit"},
 	"internal/health/probe":        {"internal/child"},
@@ -54,7 +55,7 @@ var mayImport = map[string][]string{
 	"internal/agent": {
 		"internal/config", "internal/control", "internal/drain", "internal/graph", "internal/health",
 		"internal/health/probe", "internal/imds", "internal/safefile", "internal/safetext", "internal/scheduledevents",
-		"internal/systemd",
+		"internal/server", "internal/systemd",
 	},
 
 	"internal/sim/imds": {},
@@ -63,7 +64,7 @@ var mayImport = map[string][]string{
 		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
-	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/sim/imds"},
+	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/server", "internal/sim/imds"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":      {},

@@ -18,12 +18,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/server"
 	"github.com/fleet-agent/fleet-agent/internal/sim/imds"
 )
 
-// stopTimeout bounds how long requests under way may take when the simulation
-// ends.
-const stopTimeout = 2 * time.Second
+// slowest bounds answers that are slow on purpose.
+const slowest = time.Hour
 
 // A simulation is one run of `fleetsim imds`.
 type simulation struct {
@@ -115,27 +115,16 @@ func (s *simulation) start(ctx context.Context, group *errgroup.Group, address s
 	if err != nil {
 		return "", fmt.Errorf("listen on %s: %w", address, err)
 	}
-	server := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
+	served := server.New(server.Config{
+		Handler:      h,
+		WriteTimeout: slowest,
 		// A request that hangs on purpose ends with the simulation.
 		BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
-	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve %s: %w", address, err)
-		}
-		return nil
+		Logger:      s.log,
 	})
 	group.Go(func() error {
-		<-ctx.Done()
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		defer cancel()
-		if server.Shutdown(stop) != nil {
-			_ = server.Close() // what is still open is not worth waiting for
+		if err := served.Run(ctx, listener); err != nil {
+			return fmt.Errorf("serve %s: %w", address, err)
 		}
 		return nil
 	})

@@ -88,6 +88,9 @@ type Agent struct {
 	herald      *herald
 	certificate *certificate // nil for plain HTTP
 	metrics     *metrics
+	scrapes     *metricsListener // nil: metrics are off
+	runDir      *runDirWatch
+	port        *portWatch
 
 	instance atomic.Pointer[imds.Instance] // nil until the metadata service told
 
@@ -98,7 +101,6 @@ type Agent struct {
 	ready     atomic.Bool            // systemd was told
 	reload    atomic.Pointer[string] // why the last reload was refused; nil when it was not
 	probeAddr atomic.Pointer[string]
-	metrAddr  atomic.Pointer[string]
 }
 
 // New returns an agent that has started nothing. The directory of the run is made
@@ -141,6 +143,11 @@ func New(cfg Config) (*Agent, error) {
 	a.observer = newObserver(a)
 	a.bus = &busWatch{a: a, root: "/"}
 	a.sockets = &socketWatch{a: a}
+	a.runDir = &runDirWatch{dir: cfg.Config.RunDir, flags: a.gate.flags, accounts: newAccounts(), logger: cfg.Logger}
+	a.port = &portWatch{state: a.manager.UnitState}
+	if address := cfg.Config.Listen.Metrics; address != "" {
+		a.scrapes = a.newMetricsListener(address)
+	}
 	a.herald = newHerald(a)
 	return a, nil
 }
@@ -268,12 +275,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	services := []service{{"probe listener", probes}}
-	if address := a.conf.Load().Listen.Metrics; address != "" {
-		serveMetrics, err := a.listenMetrics(ctx, address)
-		if err != nil {
-			return err
-		}
-		services = append(services, service{"metrics listener", serveMetrics})
+	if a.scrapes != nil {
+		a.scrapes.open(ctx)
+		services = append(services, service{"metrics listener", a.scrapes.Run})
 	}
 	control, err := a.listenControl(ctx)
 	if err != nil {
@@ -282,6 +286,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	watchdog := systemd.NewWatchdog(systemd.WatchdogConfig{Notifier: a.cfg.Notifier, Alive: a.live.alive, Logger: a.logger})
 	services = append(services,
 		service{"control socket", control},
+		service{"run directory", a.runDir.Run},
 		service{"watchdog", watchdog.Run},
 		service{"systemd connection", a.manager.Run},
 	)
@@ -298,7 +303,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		})
 		return nil
 	}
-	services = append(services, service{"inhibitor", a.inhibitor.Run}, service{"shutdown delay", a.bus.Run}, service{"adopted sockets", a.sockets.Run}, service{"trim", a.trim}, service{"stop notice", announceStop})
+	services = append(services,
+		service{"inhibitor", a.inhibitor.Run}, service{"shutdown delay", a.bus.Run}, service{"adopted sockets", a.sockets.Run},
+		service{"probe port", a.port.Run}, service{"trim", a.trim}, service{"stop notice", announceStop})
 	a.logger.Info("agent started", "version", a.cfg.Version, "probe", *a.probeAddr.Load(), "config_files", a.conf.Load().Files())
 	err = serve(ctx, services...)
 	stop()

@@ -7,14 +7,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/control"
+	"github.com/fleet-agent/fleet-agent/internal/server"
 )
 
 // The groups whose members may use the control socket.
@@ -63,28 +63,6 @@ type operations interface {
 	Maintenance(ctx context.Context, by string, r control.MaintenanceRequest) (control.Accepted, error)
 }
 
-// listenControl makes the control socket in runDir. Every local user may
-// connect, so that whoever is not allowed is told why; accessOf decides. A
-// socket that no agent answers at is replaced.
-func listenControl(ctx context.Context, runDir string) (net.Listener, error) {
-	path := filepath.Join(runDir, control.SocketName)
-	if answers(ctx, path) {
-		return nil, fmt.Errorf("listen on control socket %s: another agent answers there", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("listen on control socket: %w", err)
-	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listen on control socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o666); err != nil {
-		_ = l.Close()
-		return nil, fmt.Errorf("listen on control socket: %w", err)
-	}
-	return &peerListener{Listener: l}, nil
-}
-
 // answerBound is how long an agent may take to answer at its control socket
 // before another takes it to be dead.
 const answerBound = time.Second
@@ -111,9 +89,28 @@ func answers(ctx context.Context, socket string) bool {
 	return err == nil
 }
 
-// newControlServer serves ops over the control socket.
-func newControlServer(ops operations, logger *slog.Logger) *http.Server {
-	s := &controlServer{ops: ops, logger: logger}
+// The connections to the control socket: a quarter of them is kept for those who may
+// change the node, and nobody has more than an eighth, so that no user can lock out
+// another, or fill the agent's memory.
+func controlQuota(conns int, a *accounts) *server.Quota {
+	return &server.Quota{
+		Each: max(2, conns/8), Kept: conns / 4,
+		Of: func(c net.Conn) (owner uint32, privileged bool) {
+			pc, ok := c.(*peerConn)
+			if !ok {
+				return math.MaxUint32, false // nobody's
+			}
+			return pc.peer.uid, a.privileged(pc.peer)
+		},
+	}
+}
+
+// controlWriteBound is how long a client may take to read its answer.
+const controlWriteBound = 10 * time.Second
+
+// newControlServer serves ops over the control socket, on that many connections.
+func newControlServer(ops operations, a *accounts, conns int, logger *slog.Logger) *server.Server {
+	s := &controlServer{ops: ops, accounts: a, logger: logger}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.handle(read, func(*http.Request, peer) (any, error) {
 		return ops.Status(), nil
@@ -134,33 +131,29 @@ func newControlServer(ops operations, logger *slog.Logger) *http.Server {
 	}))
 	mux.HandleFunc("POST /v1/drain", s.handle(change, func(r *http.Request, p peer) (any, error) {
 		return body(r, func(req control.DrainRequest) (control.Accepted, error) {
-			return ops.Drain(r.Context(), p.String(), req)
+			return ops.Drain(r.Context(), a.describe(p), req)
 		})
 	}))
 	mux.HandleFunc("POST /v1/undrain", s.handle(change, func(r *http.Request, p peer) (any, error) {
 		return body(r, func(req control.UndrainRequest) (control.Accepted, error) {
-			return ops.Undrain(r.Context(), p.String(), req)
+			return ops.Undrain(r.Context(), a.describe(p), req)
 		})
 	}))
 	mux.HandleFunc("POST /v1/maintenance", s.handle(change, func(r *http.Request, p peer) (any, error) {
 		return body(r, func(req control.MaintenanceRequest) (control.Accepted, error) {
-			return ops.Maintenance(r.Context(), p.String(), req)
+			return ops.Maintenance(r.Context(), a.describe(p), req)
 		})
 	}))
-	return &http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-		ConnContext:       withPeer,
-	}
+	return server.New(server.Config{
+		Handler: mux, MaxConns: conns, Quota: controlQuota(conns, a),
+		WriteTimeout: controlWriteBound, ConnContext: withPeer, Logger: logger,
+	})
 }
 
 type controlServer struct {
-	ops    operations
-	logger *slog.Logger
+	ops      operations
+	accounts *accounts
+	logger   *slog.Logger
 
 	mu       sync.Mutex
 	refused  time.Time // when a refusal was last logged
@@ -179,9 +172,9 @@ func (s *controlServer) handle(need access, do func(*http.Request, peer) (any, e
 			s.answer(w, nil, &control.Error{Status: http.StatusForbidden, Code: "forbidden", Message: "the caller's credentials cannot be read"})
 			return
 		}
-		if accessOf(p, uint32(os.Geteuid()), groupID) < need {
+		if accessOf(p, s.accounts.owner, s.accounts.group) < need {
 			s.noteRefusal(p, r)
-			s.answer(w, nil, refusal(p, need))
+			s.answer(w, nil, refusal(s.accounts.describe(p), need))
 			return
 		}
 		answer, err := do(r, p)
@@ -204,17 +197,17 @@ func (s *controlServer) noteRefusal(p peer, r *http.Request) {
 	s.refused, s.unlogged = now, 0
 }
 
-func refusal(p peer, need access) *control.Error {
+func refusal(who string, need access) *control.Error {
 	if need == change {
 		return &control.Error{
 			Status: http.StatusForbidden, Code: "forbidden",
-			Message: fmt.Sprintf("%s may not change this node", p),
+			Message: fmt.Sprintf("%s may not change this node", who),
 			Hint:    "use sudo, or join the group " + adminGroup,
 		}
 	}
 	return &control.Error{
 		Status: http.StatusForbidden, Code: "forbidden",
-		Message: fmt.Sprintf("%s may not read this node's status", p),
+		Message: fmt.Sprintf("%s may not read this node's status", who),
 		Hint:    "use sudo, or join the group " + readGroup,
 	}
 }
@@ -234,6 +227,8 @@ func (s *controlServer) answer(w http.ResponseWriter, answer any, err error) {
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
+	// A check that was run may have taken longer than the bound.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(controlWriteBound)) // only a test's writer has none
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(data, '\n')) // the caller went away: nothing to do

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/control"
+	"github.com/fleet-agent/fleet-agent/internal/server"
 )
 
 func TestAccess(t *testing.T) {
@@ -90,14 +91,20 @@ func serveControl(t *testing.T) (socket string, ops *fixedOps, log *testkit.Buff
 	l, err := listenControl(t.Context(), dir)
 	require.NoError(t, err)
 	ops, log = &fixedOps{}, &testkit.Buffer{}
-	server := newControlServer(ops, slog.New(slog.NewTextHandler(log, nil)))
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	t.Cleanup(func() {
-		server.Close()
-		require.ErrorIs(t, <-served, http.ErrServerClosed)
-	})
+	runControl(t, newControlServer(ops, newAccounts(), connLimits(1<<20).control, slog.New(slog.NewTextHandler(log, nil))), l)
 	return filepath.Join(dir, control.SocketName), ops, log
+}
+
+// runControl runs a server until the test ends.
+func runControl(t *testing.T, s *server.Server, l net.Listener) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- s.Run(ctx, l) }()
+	t.Cleanup(func() {
+		stop()
+		require.NoError(t, <-served)
+	})
 }
 
 func TestControlSocket(t *testing.T) {
@@ -174,37 +181,6 @@ func errorText(err error) string {
 		return "allowed\n"
 	}
 	return err.Error() + "\n"
-}
-
-// TestControlSocketBoundsConnections: one user's connections lock out nobody and
-// are let in again when the others are gone.
-func TestControlSocketBoundsConnections(t *testing.T) {
-	l := &peerListener{}
-	ends := make([]net.Conn, 0, maxPeerConns)
-	pair := func() *net.UnixConn {
-		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-		require.NoError(t, err)
-		far := os.NewFile(uintptr(fds[1]), "far")
-		t.Cleanup(func() { _ = far.Close() })
-		near := os.NewFile(uintptr(fds[0]), "near")
-		defer near.Close()
-		c, err := net.FileConn(near)
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = c.Close() })
-		u, ok := c.(*net.UnixConn)
-		require.True(t, ok)
-		return u
-	}
-	for range maxPeerConns {
-		c := l.admit(pair())
-		require.NotNil(t, c)
-		ends = append(ends, c)
-	}
-	require.Nil(t, l.admit(pair()), "one too many")
-	require.NoError(t, ends[0].Close())
-	_ = ends[0].Close() // a second close makes no more room
-	require.NotNil(t, l.admit(pair()))
-	require.Nil(t, l.admit(pair()))
 }
 
 func TestControlSocketIsNotTakenFromALivingAgent(t *testing.T) {

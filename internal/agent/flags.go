@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,6 +98,34 @@ func (f *flags) restore() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// missing names the files that should be there and are not. It may hang with the
+// run directory.
+func (f *flags) missing() []string {
+	f.mu.Lock()
+	var there []string
+	for name, text := range f.want {
+		if text != nil && !f.todo[name] {
+			there = append(there, name)
+		}
+	}
+	f.mu.Unlock()
+	var gone []string
+	for _, name := range there {
+		path := filepath.Join(f.dir, name)
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && f.wanted(name) {
+			gone = append(gone, path)
+		}
+	}
+	slices.Sort(gone)
+	return gone
+}
+
+func (f *flags) wanted(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.want[name] != nil
 }
 
 // see has the goroutine look after a file. mu is held.

@@ -3,21 +3,12 @@ package agent
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"net/http"
 	"slices"
-	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/fleet-agent/fleet-agent/internal/health"
+	"github.com/fleet-agent/fleet-agent/internal/server"
 )
-
-// stopBound is how long a server may take to end the requests in flight.
-const stopBound = 2 * time.Second
 
 // listenProbe opens the probe listener, or takes those that systemd passed, and
 // returns what serves them.
@@ -37,6 +28,9 @@ func (a *Agent) listenProbe(ctx context.Context) (func(context.Context) error, e
 			return nil, fmt.Errorf("listen for probes: %w", err)
 		}
 		listeners = []net.Listener{l}
+		if a.cfg.Notifier.Managed() {
+			a.port.own = l.Addr().String()
+		}
 	}
 	address := listeners[0].Addr().String()
 	a.probeAddr.Store(&address)
@@ -45,75 +39,21 @@ func (a *Agent) listenProbe(ctx context.Context) (func(context.Context) error, e
 			listeners[i] = tls.NewListener(l, a.certificate.tlsConfig())
 		}
 	}
-	server := health.NewServer(health.ServerConfig{Handler: a.answers.Handler(), Logger: a.logger})
-	return serveHTTP(server, listeners...), nil
+	s := server.New(server.Config{Handler: a.answers.Handler(), MaxConns: connLimits(maxDescriptors()).probe, Logger: a.logger})
+	return func(ctx context.Context) error { return s.Run(ctx, listeners...) }, nil
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {
 	return (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 }
 
-// listenMetrics opens the metrics listener.
-func (a *Agent) listenMetrics(ctx context.Context, address string) (func(context.Context) error, error) {
-	listener, err := listen(ctx, address)
-	if err != nil {
-		return nil, fmt.Errorf("listen for metrics: %w", err)
-	}
-	bound := listener.Addr().String()
-	a.metrAddr.Store(&bound)
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{
-		ErrorLog:            slog.NewLogLogger(a.logger.Handler(), slog.LevelWarn),
-		MaxRequestsInFlight: 4,
-		Timeout:             10 * time.Second,
-	}))
-	return serveHTTP(&http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
-	}, listener), nil
-}
-
 // listenControl opens the control socket.
 func (a *Agent) listenControl(ctx context.Context) (func(context.Context) error, error) {
-	listener, err := listenControl(ctx, a.conf.Load().RunDir)
+	listener, err := listenControl(ctx, a.cfg.Config.RunDir)
 	if err != nil {
 		return nil, err
 	}
-	return serveHTTP(newControlServer(&controlOps{a}, a.logger), listener), nil
-}
-
-// serveHTTP serves until its context is done, or a listener fails, and then lets
-// the requests in flight end, for a bounded time.
-func serveHTTP(server *http.Server, listeners ...net.Listener) func(context.Context) error {
-	return func(ctx context.Context) error {
-		served := make(chan error, len(listeners))
-		for _, l := range listeners {
-			go func() { served <- server.Serve(l) }()
-		}
-		var errs []error
-		select {
-		case err := <-served:
-			errs = append(errs, err)
-		case <-ctx.Done():
-		}
-		bound, stop := context.WithTimeout(context.WithoutCancel(ctx), stopBound)
-		defer stop()
-		if server.Shutdown(bound) != nil {
-			_ = server.Close() // what did not end in time is cut off
-		}
-		for len(errs) < len(listeners) {
-			errs = append(errs, <-served)
-		}
-		for _, err := range errs {
-			if !errors.Is(err, http.ErrServerClosed) {
-				return err
-			}
-		}
-		return nil
-	}
+	a.runDir.socket = listener
+	s := newControlServer(&controlOps{a}, a.runDir.accounts, connLimits(maxDescriptors()).control, a.logger)
+	return func(ctx context.Context) error { return s.Run(ctx, listener) }, nil
 }

@@ -30,7 +30,7 @@ var update = flag.Bool("update", false, "write the golden files again")
 // scrape asks an agent for its metrics as Prometheus does.
 func (d *daemon) scrape() string {
 	d.t.Helper()
-	resp, err := http.Get("http://" + *d.metrAddr.Load() + "/metrics")
+	resp, err := http.Get("http://" + *d.scrapes.bound.Load() + "/metrics")
 	require.NoError(d.t, err)
 	defer resp.Body.Close()
 	require.Equal(d.t, http.StatusOK, resp.StatusCode)

@@ -3,9 +3,7 @@ package agent
 import (
 	"fmt"
 	"net"
-	"os/user"
 	"slices"
-	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -69,26 +67,4 @@ func peerGroups(fd uintptr) ([]uint32, error) {
 // in reports whether the peer is a member of the group gid.
 func (p peer) in(gid uint32) bool {
 	return p.gid == gid || slices.Contains(p.groups, gid)
-}
-
-// String names the peer for logs and for the cause of a drain.
-func (p peer) String() string {
-	uid := strconv.FormatUint(uint64(p.uid), 10)
-	if u, err := user.LookupId(uid); err == nil {
-		return "uid " + uid + " (" + u.Username + ")"
-	}
-	return "uid " + uid
-}
-
-// groupID looks up a group by name; ok is false where the group does not exist.
-func groupID(name string) (gid uint32, ok bool) {
-	g, err := user.LookupGroup(name)
-	if err != nil {
-		return 0, false
-	}
-	id, err := strconv.ParseUint(g.Gid, 10, 32)
-	if err != nil {
-		return 0, false
-	}
-	return uint32(id), true
 }

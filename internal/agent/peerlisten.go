@@ -2,78 +2,139 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
+
+	"github.com/fleet-agent/fleet-agent/internal/control"
 )
 
-// maxPeerConns bounds the connections that the processes of one user hold to
-// the control socket, so that no user can lock out another, or fill the agent's
-// memory.
-const maxPeerConns = 32
+// A controlListener listens on the control socket and accepts connections together
+// with who made them. When its file is taken away, renew makes it again. Safe for
+// concurrent use.
+type controlListener struct {
+	path string
 
-// A peerListener accepts connections together with who made them. A connection
-// whose peer cannot be read, or has too many already, is closed.
-type peerListener struct {
-	net.Listener
-
-	mu    sync.Mutex
-	conns map[uint32]int // by uid
+	mu     sync.Mutex
+	socket *net.UnixListener
+	file   fs.FileInfo // of socket, to tell it from another's
+	closed bool
 }
 
 // A peerConn is a connection of a known peer.
 type peerConn struct {
 	net.Conn
 	peer peer
-
-	release func()
 }
 
-// Accept returns the next connection, as a *peerConn.
-func (l *peerListener) Accept() (net.Conn, error) {
+// listenControl makes the control socket in runDir. Every local user may
+// connect, so that whoever is not allowed is told why; accessOf decides. A
+// socket that no agent answers at is replaced.
+func listenControl(ctx context.Context, runDir string) (*controlListener, error) {
+	l := &controlListener{path: filepath.Join(runDir, control.SocketName)}
+	if err := l.renew(ctx); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// renew listens anew at the path. Connections that are open go on.
+func (l *controlListener) renew(ctx context.Context) error {
+	if answers(ctx, l.path) {
+		return fmt.Errorf("listen on control socket %s: another agent answers there", l.path)
+	}
+	socket, file, err := bindControl(l.path)
+	if err != nil {
+		return fmt.Errorf("listen on control socket: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old := l.socket
+	l.socket, l.file = socket, file
+	if l.closed {
+		old = socket
+	}
+	if old != nil {
+		_ = old.Close() // wakes Accept
+	}
+	return nil
+}
+
+// bindControl makes the socket, in the place of whatever has its name.
+func bindControl(path string) (*net.UnixListener, fs.FileInfo, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, nil, err
+	}
+	socket.SetUnlinkOnClose(false) // the name may be another's by then
+	err = os.Chmod(path, 0o666)
+	file, statErr := os.Lstat(path)
+	if err = errors.Join(err, statErr); err != nil {
+		_ = socket.Close()
+		return nil, nil, err
+	}
+	return socket, file, nil
+}
+
+// isThere reports whether the file of the socket is where clients look for it.
+func (l *controlListener) isThere() bool {
+	file, err := os.Lstat(l.path)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return err == nil && os.SameFile(file, l.file)
+}
+
+func (l *controlListener) current() (socket *net.UnixListener, closed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.socket, l.closed
+}
+
+// Accept returns the next connection, as a *peerConn. One whose peer cannot be read
+// is closed.
+func (l *controlListener) Accept() (net.Conn, error) {
 	for {
-		c, err := l.Listener.Accept()
+		socket, closed := l.current()
+		if closed {
+			return nil, net.ErrClosed
+		}
+		c, err := socket.AcceptUnix()
 		if err != nil {
+			if now, _ := l.current(); now != socket {
+				continue // it was renewed
+			}
 			return nil, err
 		}
-		if conn := l.admit(c); conn != nil {
-			return conn, nil
+		if p, err := peerOf(c); err == nil {
+			return &peerConn{Conn: c, peer: p}, nil
 		}
 		_ = c.Close()
 	}
 }
 
-// admit returns nil for a connection that is not wanted.
-func (l *peerListener) admit(c net.Conn) *peerConn {
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return nil
-	}
-	p, err := peerOf(u)
-	if err != nil {
-		return nil
-	}
+// Addr is the address of the socket.
+func (l *controlListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+
+// Close stops listening and removes the socket.
+func (l *controlListener) Close() error {
+	there := l.isThere()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.conns[p.uid] >= maxPeerConns {
+	if l.closed {
 		return nil
 	}
-	if l.conns == nil {
-		l.conns = map[uint32]int{}
+	l.closed = true
+	if there {
+		_ = os.Remove(l.path) // else the next agent replaces it
 	}
-	l.conns[p.uid]++
-	return &peerConn{Conn: c, peer: p, release: sync.OnceFunc(func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.conns[p.uid]--; l.conns[p.uid] == 0 {
-			delete(l.conns, p.uid)
-		}
-	})}
-}
-
-// Close closes the connection and makes room for another of its peer.
-func (c *peerConn) Close() error {
-	defer c.release()
-	return c.Conn.Close()
+	return l.socket.Close()
 }
 
 type peerKey struct{}

@@ -3,8 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"net"
-	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,34 +71,4 @@ func TestLiveness(t *testing.T) {
 		time.Sleep(time.Hour)
 		require.True(t, l.alive(), "one that has ended by design neither")
 	})
-}
-
-// TestServesEveryListener: a socket unit may pass more than one.
-func TestServesEveryListener(t *testing.T) {
-	var listeners []net.Listener
-	for range 2 {
-		l, err := listen(t.Context(), "127.0.0.1:0")
-		require.NoError(t, err)
-		listeners = append(listeners, l)
-	}
-	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.NotFoundHandler()}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- serveHTTP(server, listeners...)(ctx) }()
-	for _, l := range listeners {
-		resp, err := http.Get("http://" + l.Addr().String())
-		require.NoError(t, err)
-		require.NoError(t, resp.Body.Close())
-		require.Equal(t, http.StatusNotFound, resp.StatusCode)
-	}
-	stop()
-	require.NoError(t, <-done)
-
-	broken, err := listen(t.Context(), "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, broken.Close())
-	good, err := listen(t.Context(), "127.0.0.1:0")
-	require.NoError(t, err)
-	err = serveHTTP(&http.Server{ReadHeaderTimeout: time.Second}, good, broken)(t.Context())
-	require.ErrorIs(t, err, net.ErrClosed, "one that fails ends the service")
 }

@@ -51,8 +51,8 @@ func (o *controlOps) Status() control.Status {
 		Transitions: append([]control.Transition{}, transitions...),
 		Warnings:    a.warnings(),
 	}
-	if addr := a.metrAddr.Load(); addr != nil {
-		s.Agent.MetricsAddress = *addr
+	if a.scrapes != nil && a.scrapes.bound.Load() != nil {
+		s.Agent.MetricsAddress = *a.scrapes.bound.Load()
 	}
 	for _, c := range report.Checks {
 		s.Health.Checks = append(s.Health.Checks, wireCheck(c))
@@ -231,9 +231,16 @@ func (a *Agent) warnings() []string {
 	if w := skewWarning(a.poller.Status().Skew); w != "" {
 		list = append(list, w)
 	}
+	watches := []interface{ warning() string }{a.port, a.runDir}
 	if a.certificate != nil {
-		if w := a.certificate.warning(); w != "" {
-			list = append(list, w)
+		watches = append(watches, a.certificate)
+	}
+	if a.scrapes != nil {
+		watches = append(watches, a.scrapes)
+	}
+	for _, w := range watches {
+		if text := w.warning(); text != "" {
+			list = append(list, text)
 		}
 	}
 	if err := a.runner.UndrainError(); err != nil {

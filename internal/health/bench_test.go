@@ -17,6 +17,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/fleet-agent/fleet-agent/internal/server"
 )
 
 // benchServer names the environment variable that makes this test binary the
@@ -41,13 +43,14 @@ func runBenchServer(what string) error {
 	if err != nil {
 		return err
 	}
-	var srv *http.Server
+	var run func() error
 	if what == "static" {
 		body := []byte(bodyHealthy)
-		srv = &http.Server{ReadHeaderTimeout: headerTimeout, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		srv := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = w.Write(body)
 		})}
+		run = func() error { return srv.Serve(listener) }
 	} else {
 		n, err := strconv.Atoi(what)
 		if err != nil {
@@ -62,9 +65,10 @@ func runBenchServer(what string) error {
 		for m.Report().State == Starting {
 			<-m.Changed()
 		}
-		srv = NewServer(ServerConfig{Handler: answers.Handler()})
+		srv := server.New(server.Config{Handler: answers.Handler()})
+		run = func() error { return srv.Run(context.Background(), listener) }
 	}
-	go func() { _ = srv.Serve(listener) }() // ends with the process
+	go func() { _ = run() }() // ends with the process
 	fmt.Println(listener.Addr())
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		var usage unix.Rusage

@@ -14,7 +14,25 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/server"
 )
+
+// serve runs the server of the probe port on loopback until the end of the test and
+// returns its base URL.
+func serve(t *testing.T, h http.Handler) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.New(server.Config{Handler: h}).Run(ctx, listener) }()
+	t.Cleanup(func() {
+		stop()
+		require.NoError(t, <-ended)
+	})
+	return "http://" + listener.Addr().String()
+}
 
 // The models below judge answers as the two versions of the Application Health
 // extension for Linux do (Azure/applicationhealth-extension-linux, 2.0.29 and
@@ -166,7 +184,7 @@ func TestWhatTheExtensionMakesOfUs(t *testing.T) {
 	for situation, want := range tests {
 		for _, custom := range []CustomMetrics{{}, {Enabled: true, Phase: 7}} {
 			t.Run(situation, func(t *testing.T) {
-				base := serve(t, answering(situation, custom), 0)
+				base := serve(t, answering(situation, custom))
 				for _, path := range []string{"/healthz", "healthz", "/healthz/", "//healthz"} {
 					state, metrics := newExtension2().probe(base, path)
 					require.Equal(t, want.v2, state)
@@ -207,7 +225,7 @@ func requireRollingUpgrade(t *testing.T, text string, phase int, skip bool) {
 // neither log lines nor other probers notice.
 func TestConnectionsOfTheExtension(t *testing.T) {
 	answers := NewAnswers(AnswersConfig{})
-	base := serve(t, answers.Handler(), 0)
+	base := serve(t, answers.Handler())
 	e := newExtension2()
 	answers.show(render(situations["healthy"], CustomMetrics{}))
 	var resets []func()

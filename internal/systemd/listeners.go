@@ -10,6 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The unit that holds the probe port, and the one way to put a change of it into
+// force. Both units in one restart fail: systemd refuses to open a socket while its
+// service is active.
+const (
+	AgentSocket = "fleet-agent.socket"
+	ApplySocket = "sudo systemctl stop fleet-agent.socket fleet-agent && sudo systemctl start fleet-agent.socket fleet-agent"
+)
+
 // Listeners takes over the listening sockets that systemd passed to this
 // process, by the name that FileDescriptorName= of the socket unit gives them.
 // The environment variables of the protocol are removed, so that no child

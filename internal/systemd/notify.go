@@ -122,6 +122,9 @@ func (n *Notifier) WatchdogInterval() time.Duration {
 	return n.watchdog
 }
 
+// Managed reports whether a service manager has started this process and listens.
+func (n *Notifier) Managed() bool { return n != nil && n.socket != "" }
+
 // Ready says that the start, or a reload, is complete.
 func (n *Notifier) Ready() { n.send("READY=1", true) }
 

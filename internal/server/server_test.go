@@ -1,7 +1,8 @@
-package health
+package server
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -16,23 +17,38 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// serve runs a probe server on loopback until the end of the test and returns
-// its base URL. maxConns 0 is the default.
-func serve(t *testing.T, h http.Handler, maxConns int) string {
+// fine answers as a probe endpoint does.
+var fine = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, `{"ApplicationHealthState":"Healthy"}`)
+})
+
+// copyBounded reads a body of a test's own server.
+func copyBounded(w io.Writer, r io.Reader) (int64, error) {
+	return io.Copy(w, io.LimitReader(r, 1<<20))
+}
+
+// start runs a server until the end of the test, or stop, which waits for that.
+func start(t *testing.T, cfg Config, listeners ...net.Listener) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- New(cfg).Run(ctx, listeners...) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		require.NoError(t, <-ended)
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// serve runs a server on loopback until the end of the test and returns its base
+// URL. maxConns 0 is the default.
+func serve(t *testing.T, maxConns int) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	srv := NewServer(ServerConfig{Handler: h, MaxConns: maxConns})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := srv.Serve(listener); err != http.ErrServerClosed {
-			t.Errorf("serve: %v", err)
-		}
-	})
-	t.Cleanup(func() {
-		_ = srv.Close()
-		wg.Wait()
-	})
+	start(t, Config{Handler: fine, MaxConns: maxConns}, listener)
 	return "http://" + listener.Addr().String()
 }
 
@@ -48,7 +64,7 @@ func dial(t *testing.T, base string) net.Conn {
 // TestOneMoreConnectionClosesTheStalest opens one connection more than the
 // limit: the one without progress for the longest time goes, and only that.
 func TestOneMoreConnectionClosesTheStalest(t *testing.T) {
-	base := serve(t, answering("healthy", CustomMetrics{}), 3)
+	base := serve(t, 3)
 	ask := func(conn net.Conn) error {
 		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 		if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
@@ -84,7 +100,7 @@ func TestMakingRoom(t *testing.T) {
 
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
-		table := newConnTable(1)
+		table := newConnTable(1, nil)
 		client, server := net.Pipe()
 		defer client.Close()
 		conn := tls.Server(server, &tls.Config{Certificates: certificates})
@@ -116,14 +132,14 @@ func TestConnTable(t *testing.T) {
 	for i := range conns {
 		conns[i], _ = net.Pipe()
 	}
-	table, now := newConnTable(2), time.Now()
+	table, now := newConnTable(2, nil), time.Now()
 	require.Nil(t, table.add(conns[0], now))
 	require.Nil(t, table.add(conns[1], now))
 	require.Equal(t, minConnAge, table.crowded(now), "nobody is old enough to go")
 	require.LessOrEqual(t, table.crowded(now.Add(minConnAge)), time.Duration(0))
-	table.touch(conns[0], now)
+	table.touch(conns[0], http.StateActive, now)
 	require.Equal(t, conns[1], table.add(conns[2], now), "the stalest, even when busy")
-	table.touch(conns[1], now)
+	table.touch(conns[1], http.StateActive, now)
 	table.forget(conns[1]) // the server notices later
 	table.forget(conns[0])
 	require.Zero(t, table.crowded(now))
@@ -134,7 +150,7 @@ func TestConnTable(t *testing.T) {
 }
 
 func TestServerLimits(t *testing.T) {
-	base := serve(t, answering("healthy", CustomMetrics{}), 0)
+	base := serve(t, 0)
 	conn := dial(t, base)
 	_, err := fmt.Fprintf(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: %016384d\r\n\r\n", 1)
 	require.NoError(t, err)
@@ -143,7 +159,7 @@ func TestServerLimits(t *testing.T) {
 	defer resp.Body.Close()
 	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, resp.StatusCode)
 
-	srv := NewServer(ServerConfig{})
+	srv := New(Config{}).http
 	for name, limit := range map[string]time.Duration{
 		"header": srv.ReadHeaderTimeout, "read": srv.ReadTimeout, "write": srv.WriteTimeout,
 	} {

@@ -1,4 +1,4 @@
-package health
+package server
 
 import (
 	"bufio"
@@ -24,6 +24,7 @@ const probeRequest = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 type pipeListener struct {
 	queue  chan net.Conn
 	closed chan struct{}
+	once   sync.Once
 }
 
 func newPipeListener() *pipeListener {
@@ -46,7 +47,7 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 }
 
 func (l *pipeListener) Close() error {
-	close(l.closed)
+	l.once.Do(func() { close(l.closed) })
 	return nil
 }
 
@@ -103,11 +104,11 @@ func TestHostileClientsDelayNobody(t *testing.T) {
 		ends     time.Duration       // when the server has closed all of them
 	}{
 		"2,000 silent connections": {
-			clients: 2000, behave: func(net.Conn) {}, mostOpen: defaultMaxConns, ends: headerTimeout,
+			clients: 2000, behave: func(net.Conn) {}, mostOpen: DefaultMaxConns, ends: headerTimeout,
 		},
 		"2,000 half requests": {
 			clients: 2000, behave: func(conn net.Conn) { _, _ = io.WriteString(conn, probeRequest[:20]) },
-			mostOpen: defaultMaxConns, ends: badRequest,
+			mostOpen: DefaultMaxConns, ends: badRequest,
 		},
 		"2,000 idle connections after a request": {
 			clients: 2000,
@@ -116,7 +117,7 @@ func TestHostileClientsDelayNobody(t *testing.T) {
 					_, _ = http.ReadResponse(bufio.NewReader(conn), nil) //nolint:bodyclose // the connection is what is held
 				}
 			},
-			mostOpen: defaultMaxConns, ends: idleTimeout,
+			mostOpen: DefaultMaxConns, ends: idleTimeout,
 		},
 		"never read": {
 			clients: 300,
@@ -146,9 +147,8 @@ func TestHostileClientsDelayNobody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				listener := newPipeListener()
-				srv := NewServer(ServerConfig{Handler: answering("healthy", CustomMetrics{})})
+				stop := start(t, Config{Handler: fine}, listener)
 				var wg sync.WaitGroup
-				wg.Go(func() { _ = srv.Serve(listener) })
 
 				begun := time.Now()
 				var hostile []net.Conn
@@ -159,7 +159,7 @@ func TestHostileClientsDelayNobody(t *testing.T) {
 				}
 				// Above its limit the server takes in one connection for each
 				// that has had minConnAge to be served.
-				takenIn := time.Duration(test.clients/defaultMaxConns) * minConnAge
+				takenIn := time.Duration(test.clients/DefaultMaxConns) * minConnAge
 				probeUntil := func(end time.Duration) {
 					for time.Since(begun) < end {
 						sent := time.Now()
@@ -180,7 +180,7 @@ func TestHostileClientsDelayNobody(t *testing.T) {
 				probeUntil(test.ends + takenIn + 2*time.Second)
 				require.Zero(t, countOpen(hostile), "none stays for ever")
 
-				require.NoError(t, srv.Close())
+				stop()
 				for _, conn := range hostile {
 					_ = conn.Close()
 				}
@@ -212,7 +212,7 @@ func TestHostileClientsOverSockets(t *testing.T) {
 
 	t.Run("2,000 idle connections", func(t *testing.T) {
 		t.Parallel()
-		base := serve(t, answering("healthy", CustomMetrics{}), 0)
+		base := serve(t, 0)
 		var hostile []net.Conn
 		for range 2000 {
 			conn := dial(t, base)
@@ -228,11 +228,11 @@ func TestHostileClientsOverSockets(t *testing.T) {
 				open++
 			}
 		}
-		require.InDelta(t, defaultMaxConns, open, 2)
+		require.InDelta(t, DefaultMaxConns, open, 2)
 	})
 	t.Run("never read", func(t *testing.T) {
 		t.Parallel()
-		base := serve(t, answering("healthy", CustomMetrics{}), 0)
+		base := serve(t, 0)
 		var wg sync.WaitGroup
 		var hostile []net.Conn
 		var stuck sync.WaitGroup // until the server no longer reads, since nobody reads its answers
@@ -263,7 +263,7 @@ func TestHostileClientsOverSockets(t *testing.T) {
 	})
 	t.Run("send a byte a second", func(t *testing.T) {
 		t.Parallel()
-		base := serve(t, answering("healthy", CustomMetrics{}), 0)
+		base := serve(t, 0)
 		gone := make(chan struct{})
 		var wg sync.WaitGroup
 		for range 300 {
