@@ -68,12 +68,11 @@ func TestDocuments(t *testing.T) {
 func loadBlock(t *testing.T, path, text string) {
 	t.Helper()
 	dir := t.TempDir()
-	below, ok := strings.CutPrefix(path, "/etc/fleet-agent/")
-	require.True(t, ok, path)
-	writeFile(t, filepath.Join(dir, below), text)
-	conf, err := config.Load(filepath.Join(dir, "config.yaml"))
+	require.True(t, strings.HasPrefix(path, "/etc/fleet-agent/"), path)
+	writeFile(t, dir+path, text)
+	conf, err := config.Load(dir + config.DefaultPath)
 	require.NoError(t, err, "%s", text)
-	require.Equal(t, []string{filepath.Join(dir, below)}, conf.Files())
+	require.Equal(t, []string{dir + path}, conf.Files())
 }
 
 // requireSettings holds settings of version 2 of the Application Health
