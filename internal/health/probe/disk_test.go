@@ -125,9 +125,9 @@ func TestDiskReadOnly(t *testing.T) {
 func TestDiskHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		writes := 0
+		var writes atomic.Int64
 		p := &diskProbe{cfg: DiskConfig{Path: "/", Writable: true}, call: newCall(), write: func(string) error {
-			writes++
+			writes.Add(1)
 			<-release
 			return nil
 		}}
@@ -142,7 +142,7 @@ func TestDiskHangs(t *testing.T) {
 			requireSays(t, run(), "disk /: hangs since "+begun.UTC().Format(time.RFC3339)+", want a file system that takes a write")
 		}
 		require.Equal(t, 2*time.Second, time.Since(begun))
-		require.Equal(t, 1, writes)
+		require.EqualValues(t, 1, writes.Load())
 		close(release)
 		synctest.Wait()
 		require.NoError(t, run())
