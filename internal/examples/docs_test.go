@@ -68,11 +68,14 @@ func TestDocuments(t *testing.T) {
 func loadBlock(t *testing.T, path, text string) {
 	t.Helper()
 	dir := t.TempDir()
-	require.True(t, strings.HasPrefix(path, "/etc/fleet-agent/"), path)
-	writeFile(t, dir+path, text)
-	conf, err := config.Load(dir + config.DefaultPath)
+	below, ok := strings.CutPrefix(path, "/etc/fleet-agent/")
+	require.True(t, ok, path)
+	main := filepath.Join(dir, "config.yaml")
+	writeFile(t, main, "") // as the package ships it: it has to be there
+	writeFile(t, filepath.Join(dir, below), text)
+	conf, err := config.Load(main)
 	require.NoError(t, err, "%s", text)
-	require.Equal(t, []string{dir + path}, conf.Files())
+	require.Contains(t, conf.Files(), filepath.Join(dir, below))
 }
 
 // requireSettings holds settings of version 2 of the Application Health
