@@ -143,7 +143,10 @@ func New(cfg Config) (*Agent, error) {
 	a.observer = newObserver(a)
 	a.bus = &busWatch{a: a, root: "/"}
 	a.sockets = &socketWatch{a: a}
-	a.runDir = &runDirWatch{dir: cfg.Config.RunDir, flags: a.gate.flags, accounts: newAccounts(), logger: cfg.Logger}
+	a.runDir = &runDirWatch{
+		dir: cfg.Config.RunDir, flags: a.gate.flags, accounts: newAccounts(), logger: cfg.Logger,
+		mayRestart: func() bool { return cfg.Notifier.Managed() && !a.stepsRun() },
+	}
 	a.port = &portWatch{state: a.manager.UnitState}
 	if address := cfg.Config.Listen.Metrics; address != "" {
 		a.scrapes = a.newMetricsListener(address)
@@ -257,6 +260,16 @@ func (a *Agent) newDrain() error {
 	return nil
 }
 
+// stepsRun reports whether a restart would interrupt a drain or an undrain.
+func (a *Agent) stepsRun() bool {
+	switch a.runner.Status().Phase {
+	case drain.PhaseSettling, drain.PhaseRunning, drain.PhaseUndraining:
+		return true
+	case drain.PhaseNone, drain.PhaseFinished, drain.PhaseFailed:
+	}
+	return false
+}
+
 func (a *Agent) planContext() planContext {
 	return planContext{
 		units:  drainUnits{a.manager},
@@ -286,7 +299,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	watchdog := systemd.NewWatchdog(systemd.WatchdogConfig{Notifier: a.cfg.Notifier, Alive: a.live.alive, Logger: a.logger})
 	services = append(services,
 		service{"control socket", control},
-		service{"run directory", a.runDir.Run},
+		service{"watch on the run directory", a.runDir.Run},
 		service{"watchdog", watchdog.Run},
 		service{"systemd connection", a.manager.Run},
 	)

@@ -93,6 +93,7 @@ func runCrashChild(text string) int {
 	var appended atomic.Int64
 	a, err := New(Config{
 		Config: conf, Version: "test", BootID: "boot", Uptime: func() time.Duration { return time.Hour },
+		Load:       func() (*config.Config, error) { return conf, nil },
 		Listeners:  map[string][]net.Listener{"probe": {probe}},
 		BusAddress: "unix:path=" + filepath.Join(c.Dir, "no-bus"),
 		Logger:     slog.New(slog.NewTextHandler(os.Stderr, nil)),
@@ -109,6 +110,13 @@ func runCrashChild(text string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() { // ends with the process
+		for range hangups {
+			_ = a.Reload(ctx) // a refusal is in the log
+		}
+	}()
 	if err := a.Run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -122,9 +130,11 @@ type crash struct {
 	sim   *simimds.Server
 	child crashChild
 	probe *os.File // the listening socket
-	url   string
-	cmd   *exec.Cmd
-	ended chan struct{}
+
+	address, url string
+	command      []string // of the agent
+	cmd          *exec.Cmd
+	ended        chan struct{}
 }
 
 func (c *crash) start(killAfter int) {
@@ -132,7 +142,7 @@ func (c *crash) start(killAfter int) {
 	c.child.KillAfter = killAfter
 	text, err := json.Marshal(c.child)
 	require.NoError(c.t, err)
-	c.cmd = exec.Command(os.Args[0])
+	c.cmd = exec.Command(c.command[0], c.command[1:]...)
 	c.cmd.ExtraFiles = []*os.File{c.probe}
 	c.cmd.Env = append(os.Environ(), childEnv+"="+string(text))
 	log, err := os.OpenFile(filepath.Join(c.child.Dir, "log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -251,13 +261,7 @@ func killedAfter(t *testing.T, k int) bool {
 	sim := simimds.New(simimds.Config{VMs: []simimds.Instance{{Name: self}}, RateLimit: -1})
 	metadata := httptest.NewServer(sim)
 	defer metadata.Close()
-	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	require.NoError(t, err)
-	defer l.Close()
-	socket, err := l.File()
-	require.NoError(t, err)
-	defer socket.Close()
-	c := &crash{t: t, sim: sim, probe: socket, url: "http://" + l.Addr().String(), child: crashChild{Dir: t.TempDir(), Metadata: metadata.URL}}
+	c := newCrash(t, sim, metadata.URL)
 
 	id := sim.Publish(simimds.EventSpec{Type: simimds.Terminate, Resources: []string{self}, Hold: true})
 	completed := false

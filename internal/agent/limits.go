@@ -25,8 +25,8 @@ func connLimits(descriptors uint64) connLimit {
 	}
 }
 
-// maxDescriptors is the limit of this process. Package os has raised the soft limit
-// to the hard one by the time that main begins, and gives children the old one.
+// maxDescriptors is the limit of this process. Go's runtime has raised the soft limit
+// to the hard one by the time that main begins, and gives children the old one back.
 func maxDescriptors() uint64 {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -262,13 +263,13 @@ func TestRunDirIsTakenAway(t *testing.T) {
 	require.NoError(t, w.flags.raise(cordonFlag, nil))
 	require.NoError(t, w.flags.lower(cordonFlag))
 	asks()
-	w.look(t.Context())
+	require.NoError(t, w.look(t.Context()))
 	require.Empty(t, w.warning())
 
 	flag := filepath.Join(dir, drainFlag)
 	for _, gone := range []string{dir, l.path, flag} {
 		require.NoError(t, os.RemoveAll(gone))
-		w.look(t.Context())
+		require.NoError(t, w.look(t.Context()))
 		require.Contains(t, w.warning(), "somebody removed "+gone)
 		require.Contains(t, w.warning(), "it was made again")
 		asks()
@@ -279,7 +280,7 @@ func TestRunDirIsTakenAway(t *testing.T) {
 		info, err := os.Stat(dir)
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o755), info.Mode().Perm())
-		w.look(t.Context())
+		require.NoError(t, w.look(t.Context()))
 		require.Empty(t, w.warning(), "until the next look that finds all there")
 	}
 	require.Equal(t, 3, countLines(log.String(), "taken away and made again"))
@@ -290,18 +291,30 @@ func TestRunDirIsTakenAway(t *testing.T) {
 	require.NoError(t, err)
 	other.SetUnlinkOnClose(false)
 	require.NoError(t, other.Close())
-	w.look(t.Context())
+	require.NoError(t, w.look(t.Context()))
 	asks()
 
-	// Somebody put a file where the directory was: it cannot be made again.
-	require.NoError(t, os.RemoveAll(dir))
-	require.NoError(t, os.WriteFile(dir, nil, 0o600))
-	w.look(t.Context())
+	// It cannot be made again.
+	parent := filepath.Dir(dir)
+	require.NoError(t, os.Rename(parent, parent+".old"))
+	require.NoError(t, os.WriteFile(parent, nil, 0o600))
+	require.ErrorIs(t, w.look(t.Context()), syscall.ENOTDIR)
 	require.Contains(t, w.warning(), "cannot be made again")
-	w.look(t.Context())
+	require.Error(t, w.look(t.Context()))
 	require.Equal(t, 1, countLines(log.String(), "cannot be made again"), "said once")
-	require.NoError(t, os.Remove(dir))
-	w.look(t.Context())
+	ctx, stop := context.WithCancel(t.Context())
+	asked := 0
+	w.mayRestart = func() bool {
+		if asked++; asked == 1 {
+			stop()
+			return false
+		}
+		return true
+	}
+	require.NoError(t, w.Run(ctx), "in the middle of a drain, or by hand")
+	require.ErrorIs(t, w.Run(t.Context()), syscall.ENOTDIR, "systemd starts it anew")
+	require.NoError(t, os.Remove(parent))
+	require.NoError(t, w.look(t.Context()))
 	asks()
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -22,17 +21,26 @@ const (
 
 // A runDirWatch notices when somebody takes away the run directory, or the control
 // socket or a flag in it, under the running agent: makes them again, and says so.
+//
+// In the sandbox of the package the directory itself cannot be made again: /run is
+// read-only there, and the mount that let the agent write went with the directory.
+// systemd makes it for every start, so that the agent ends to be started anew, but
+// not in the middle of a drain. That drains nothing, and probes wait in the socket.
 type runDirWatch struct {
 	dir      string
 	socket   *controlListener
 	flags    *flags
 	accounts *accounts
 	logger   *slog.Logger
+	// mayRestart reports whether to end the agent is to start it anew, and interrupts
+	// no drain.
+	mayRestart func() bool
 
 	problem atomic.Pointer[string] // of the last look; nil: all was there
 }
 
-// Run looks until ctx is done.
+// Run looks until ctx is done. It returns an error when the directory cannot be made
+// again by anybody but systemd.
 func (w *runDirWatch) Run(ctx context.Context) error {
 	looked := time.Time{}
 	for {
@@ -40,38 +48,49 @@ func (w *runDirWatch) Run(ctx context.Context) error {
 			looked = now
 			w.accounts.group(adminGroup)
 		}
-		w.look(ctx)
+		if err := w.look(ctx); err != nil && w.mayRestart() {
+			return fmt.Errorf("make %s again: %w", w.dir, err)
+		}
 		if !sleep(ctx, runDirLook) {
 			return nil
 		}
 	}
 }
 
-// look makes again what is not there.
-func (w *runDirWatch) look(ctx context.Context) {
+// look makes again what is not there. The error says that the directory is not.
+func (w *runDirWatch) look(ctx context.Context) error {
 	gone, err := w.restore(ctx)
 	if len(gone) == 0 {
 		w.problem.Store(nil)
-		return
+		return nil
 	}
 	what := strings.Join(gone, ", ")
 	text := fmt.Sprintf("somebody removed %s; it was made again", what)
 	if err != nil {
 		text = fmt.Sprintf("somebody removed %s, and it cannot be made again: %v; sudo systemctl restart fleet-agent makes it, and drains nothing", what, err)
 	}
-	if old := w.problem.Swap(&text); old != nil && *old == text {
-		return // it was said
-	}
-	if err != nil {
+	old := w.problem.Swap(&text)
+	switch {
+	case old != nil && *old == text: // it was said
+	case err != nil:
 		w.logger.Error("run directory was taken away and cannot be made again", "missing", gone, "err", err)
-		return
+	default:
+		w.logger.Warn("run directory was taken away and made again", "missing", gone)
 	}
-	w.logger.Warn("run directory was taken away and made again", "missing", gone)
+	if isDir(w.dir) {
+		return nil
+	}
+	return err
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // restore names what is not there, and why it could not be made again.
 func (w *runDirWatch) restore(ctx context.Context) (gone []string, err error) {
-	if _, statErr := os.Stat(w.dir); errors.Is(statErr, fs.ErrNotExist) {
+	if !isDir(w.dir) {
 		gone = append(gone, w.dir)
 		if err := makeRunDir(w.dir); err != nil {
 			return gone, err

@@ -29,6 +29,9 @@ type busFacts struct {
 	members   []unitFacts
 	wants     []string // what the target starts
 
+	socket    unitFacts // that holds the probe port
+	socketErr error
+
 	denied    []string // the units of asked that polkit does not let the agent stop
 	polkitErr error    // it could not be asked
 	asked     bool
@@ -109,6 +112,7 @@ func (f *busFacts) lookLogind(ctx context.Context, b bus) {
 func (f *busFacts) lookUnits(ctx context.Context, b bus) {
 	var members []string
 	f.target, f.targetErr = b.unit(ctx, adopt.Target, map[string]*[]string{"ConsistsOf": &members, "Wants": &f.wants})
+	f.socket, f.socketErr = b.unit(ctx, systemd.AgentSocket, nil)
 	slices.Sort(members) // systemd has no order
 	for _, name := range members {
 		if u, err := b.unit(ctx, name, nil); err == nil {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/systemd"
 )
 
 func judgeListeners(f *facts, r *findings) {
@@ -19,6 +21,10 @@ func judgeListeners(f *facts, r *findings) {
 	if f.status != nil && f.status.Agent.ProbeAddress != f.conf.Listen.Probe {
 		r.note(fmt.Sprintf("the agent answers probes on %s, not on %s as listen.probe says", f.status.Agent.ProbeAddress, f.conf.Listen.Probe),
 			"A socket unit comes first; otherwise the agent was not restarted since.", "systemctl cat fleet-agent.socket")
+	}
+	if s := f.bus.socket; f.status != nil && f.bus.socketErr == nil && s.load == "loaded" && s.active != "active" {
+		r.warn(fmt.Sprintf("%s is %s: the agent holds the probe port itself", systemd.AgentSocket, s.active),
+			"Probes are refused while the agent restarts or is upgraded.", systemd.ApplySocket)
 	}
 	for _, address := range []string{f.probeAddress(), f.conf.Listen.Metrics} {
 		_, port, err := net.SplitHostPort(address)
@@ -39,7 +45,7 @@ func judgeListeners(f *facts, r *findings) {
 		case len(on) == 1 && f.agentGone() && !f.enabled:
 			r.fail("another program listens on port "+port, "The agent cannot start.", show)
 		case len(on) == 0 && f.status != nil:
-			r.fail("nobody listens on port "+port, "Nobody gets an answer there.", "sudo systemctl restart fleet-agent.socket fleet-agent")
+			r.fail("nobody listens on port "+port, "Nobody gets an answer there.", systemd.ApplySocket)
 		}
 	}
 	if f.status == nil {

@@ -333,6 +333,9 @@ func TestFindings(t *testing.T) {
 		"listeners: other address": {
 			func(f *facts) { f.status.Agent.ProbeAddress = "0.0.0.0:8080" }, "listeners", Note, "on 0.0.0.0:8080, not on 127.0.0.1:8080", "fleet-agent.socket",
 		},
+		"listeners: socket failed": {
+			func(f *facts) { f.bus.socket = unitFacts{load: "loaded", active: "failed"} }, "listeners", Warning, "fleet-agent.socket is failed", "restart fleet-agent.socket",
+		},
 		"listeners: unknown": {func(f *facts) { f.listeningErr = errors.New("hidden") }, "listeners", Note, "hidden", "ss"},
 
 		"permissions: no user":        {func(f *facts) { f.agentID = nil }, "permissions", Note, "no user fleet-agent", "sysusers"},

@@ -10,12 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The unit that holds the probe port, and the one way to put a change of it into
-// force. Both units in one restart fail: systemd refuses to open a socket while its
-// service is active.
+// The unit that holds the probe port, and the one command that puts a change of it
+// into force or brings it back. The agent's service is a part of it and restarted in
+// the same transaction; two units named in one systemctl are two, and the first fails:
+// systemd opens no socket while its service is active.
 const (
 	AgentSocket = "fleet-agent.socket"
-	ApplySocket = "sudo systemctl stop fleet-agent.socket fleet-agent && sudo systemctl start fleet-agent.socket fleet-agent"
+	ApplySocket = "sudo systemctl restart fleet-agent.socket"
 )
 
 // Listeners takes over the listening sockets that systemd passed to this
