@@ -5,8 +5,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 GOFLAGS  ?=
 GOBUILDFLAGS ?=
 LDFLAGS  := -s -w -X main.version=$(VERSION) -X github.com/prometheus/common/version.Version=$(VERSION)
-# protobuf is here for the metrics alone; without inlining it is 0.13 MB smaller.
-BUILD    := CGO_ENABLED=0 go build -trimpath -gcflags='google.golang.org/protobuf/...=-l' $(GOBUILDFLAGS) -ldflags '$(LDFLAGS)'
+BUILD    := CGO_ENABLED=0 go build -trimpath $(GOBUILDFLAGS) -ldflags '$(LDFLAGS)'
 COMMANDS := fleet-agent fleetsim
 ARCHES   := amd64 arm64
 BIN      := bin

@@ -318,7 +318,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	services = append(services,
 		service{"inhibitor", a.inhibitor.Run}, service{"shutdown delay", a.bus.Run}, service{"adopted sockets", a.sockets.Run},
-		service{"probe port", a.port.Run}, service{"trim", a.trim}, service{"stop notice", announceStop})
+		service{"probe port", a.port.Run}, service{"heap", returnHeap}, service{"stop notice", announceStop})
 	a.logger.Info("agent started", "version", a.cfg.Version, "probe", *a.probeAddr.Load(), "config_files", a.conf.Load().Files())
 	err = serve(ctx, services...)
 	stop()

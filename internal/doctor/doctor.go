@@ -132,10 +132,6 @@ type findings struct {
 	first int    // where its own begin
 }
 
-// add is called from some eighty places; inlined it makes each of them as large as
-// itself.
-//
-//go:noinline
 func (r *findings) add(s Severity, found, consequence, fix string) {
 	r.list = append(r.list, Finding{Check: r.check, Severity: s, Found: found, Consequence: consequence, Fix: fix})
 }

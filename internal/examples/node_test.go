@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/fleet-agent/fleet-agent/internal/control"
+	"github.com/fleet-agent/fleet-agent/internal/sim/imds"
 )
 
 // patience is far more than anything here takes, however busy the machine is.
@@ -88,7 +90,9 @@ func startNode(t *testing.T, dir string) *node {
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", n.binary, "../../cmd/fleet-agent")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	writeFile(t, filepath.Join(dir, "conf.d/00-here.yaml"), "imds: {endpoint: 'http://127.0.0.1:9'}\n"+
+	metadata := httptest.NewServer(imds.New(imds.Config{VMs: []imds.Instance{{Name: "web_0"}}, RateLimit: -1}))
+	t.Cleanup(metadata.Close)
+	writeFile(t, filepath.Join(dir, "conf.d/00-here.yaml"), "imds: {endpoint: '"+metadata.URL+"'}\n"+
 		"listen: {metrics: ''}\nrun_dir: "+filepath.Join(dir, "run")+"\nstate_dir: "+filepath.Join(dir, "state")+"\n")
 
 	agent := exec.Command(n.binary, "--config", filepath.Join(dir, "config.yaml"), "run", "--debug")

@@ -64,6 +64,7 @@ type Monitor struct {
 	hold          bool // a healthy verdict of /healthz stays; see return.go
 	returns       int  // how often the node has come back to service
 	changed       chan struct{}
+	unpublished   bool     // something has changed for readers of the report, not for the verdicts
 	notes         []func() // log lines to write once mu is released
 }
 
@@ -257,6 +258,7 @@ func (m *Monitor) Changed() <-chan struct{} {
 
 // publish renders the answers and tells that the report has changed.
 func (m *Monitor) publish() {
+	m.unpublished = false
 	if m.answers != nil {
 		m.answers.show(render(m.report(time.Now()), m.custom))
 	}

@@ -191,8 +191,10 @@ func (m *Monitor) record(r *run, result Result, now time.Time) {
 	if t.tracker.status == before && t.lastFailure == failure && t.passedIn == passedIn {
 		return // by far the most results: nothing for anyone to hear about
 	}
-	changed := m.settle(now) || t.passedIn != passedIn
-	if m.judge(now) || changed {
-		m.publish()
+	if m.settle(now) || t.passedIn != passedIn {
+		m.unpublished = true
+	}
+	if m.judge(now) {
+		m.publish() // the scheduler publishes the rest, for many at a time
 	}
 }

@@ -161,15 +161,18 @@ func (in *inputs) wait() *task {
 	return in.tasks[chosen-fixedInputs]
 }
 
-// pass starts everything that is due, reports what is overdue, and returns how
-// long the scheduler may sleep.
+// pass starts everything that is due, reports what is overdue, publishes what has
+// changed, and returns how long the scheduler may sleep.
 func (m *Monitor) pass(now time.Time) time.Duration {
 	m.mu.Lock()
 	defer m.unlock()
 	if m.starting() && m.judge(now) { // there may be no checks, or the start grace has ended
-		m.publish()
+		m.unpublished = true
 	}
 	pause := m.startDue(now)
+	if m.unpublished {
+		m.publish()
+	}
 	if left := m.graceFrom.Add(m.grace).Sub(now); left > 0 {
 		pause = min(pause, left)
 	}
