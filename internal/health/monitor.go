@@ -61,8 +61,9 @@ type Monitor struct {
 	draining      bool
 	cordoned      bool
 	maintenance   bool
-	hold          bool // a healthy verdict of /healthz stays; see return.go
-	returns       int  // how often the node has come back to service
+	hold          bool      // a healthy verdict of /healthz stays; see return.go
+	returns       int       // how often the node has come back to service
+	backAt        time.Time // the last time that it did
 	changed       chan struct{}
 	unpublished   bool     // something has changed for readers of the report, not for the verdicts
 	notes         []func() // log lines to write once mu is released

@@ -5,6 +5,22 @@ import "time"
 // How the node leaves service and comes back. Ready is said only on evidence
 // that was gathered after the last time that it was out of service.
 
+// firstRetry is the shortest time after which a check is run again that fails on
+// the way back.
+const firstRetry = 100 * time.Millisecond
+
+// retryAfter is that time: as long as the way back has taken, which waits for an
+// application no longer than it took to start, and costs a few runs; until that is
+// over the check's interval. An application is ready a moment after its unit is up.
+// The caller holds m.mu.
+func (m *Monitor) retryAfter(t *task, now time.Time) time.Duration {
+	pause := max(firstRetry, now.Sub(m.backAt))
+	if t.status != Failing || t.passedIn == m.returns {
+		return t.check.Interval
+	}
+	return min(pause, t.check.Interval)
+}
+
 // SetDraining says whether the node is draining. When it returns, the answers
 // say so. While it does, a healthy /healthz stays so: the drain stops what the
 // checks look at, and a node that leaves in order is not to be repaired.
@@ -66,6 +82,7 @@ func (m *Monitor) setUnready(why *bool, on bool) {
 // holds m.mu and publishes.
 func (m *Monitor) back(now time.Time) {
 	m.returns++
+	m.backAt = now
 	m.verdicts[gateReady] = verdict{Starting, now}
 	for _, t := range m.tasks {
 		if t.check.Forget != nil {
@@ -109,7 +126,7 @@ func (m *Monitor) HoldReturning(since time.Time) {
 	m.mu.Lock()
 	defer m.unlock()
 	m.verdicts[gateHealth] = verdict{Healthy, since}
-	m.hold, m.graceFrom = true, since
+	m.hold, m.graceFrom, m.backAt = true, since, since
 	m.returns++
 	for _, t := range m.tasks {
 		if t.check.Forget != nil {

@@ -134,6 +134,7 @@ func TestBackFromADrain(t *testing.T) {
 				app := &target{err: tc.before}
 				c := check("app", app)
 				c.Interval = time.Second
+				app.slow(ms / 10) // nothing is known in the moment of the undrain
 				n := launch(t, Config{Checks: []Check{c}, StartGrace: tc.grace})
 				after(2 * grace)
 				n.SetDraining(true)
@@ -291,6 +292,56 @@ func TestUndecidedIsNoResult(t *testing.T) {
 		after(5 * time.Second)
 		require.Equal(t, [2]int{202, 503}, n.codes())
 	})
+}
+
+// TestALittleLateOnTheWayBack: an application that is up a moment after the undrain
+// is not waited for until its check's next time, and one that never comes up costs
+// a few runs more. A cordon is no reason to hurry: fail_after counts on.
+func TestALittleLateOnTheWayBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := &target{}
+		n := launch(t, Config{Checks: []Check{check("app", app)}, StartGrace: time.Minute})
+		after(2 * time.Minute)
+		out := func(set func(bool)) {
+			set(true)
+			after(time.Second + time.Millisecond)
+			app.set(errDown)
+			set(false)
+		}
+		for _, late := range []time.Duration{50, 150, 300, 1000, 2000} {
+			late *= time.Millisecond
+			out(n.SetDraining)
+			after(late)
+			app.set(nil)
+			after(late + firstRetry)
+			require.Equal(t, [2]int{200, 200}, n.codes(), late)
+		}
+		before := app.count()
+		out(n.SetDraining)
+		after(time.Minute)
+		require.InDelta(t, 12+6, app.count()-before, 2)
+		before = app.count()
+		after(time.Hour)
+		require.InDelta(t, 720, app.count()-before, 1, "every 5 s again")
+	})
+	for name, set := range waysOut {
+		if name == "drain" {
+			continue
+		}
+		synctest.Test(t, func(t *testing.T) {
+			app := &target{}
+			c := check("app", app)
+			c.Interval = time.Minute
+			n := launch(t, Config{Checks: []Check{c}})
+			after(10 * time.Second)
+			set(n.Monitor, true)
+			app.set(errDown)
+			set(n.Monitor, false)
+			after(40 * time.Second)
+			require.Equal(t, 2, app.count(), "%s: one run at once, and no other before its time", name)
+			require.Equal(t, [2]int{200, 503}, n.codes(), name)
+		})
+	}
 }
 
 // TestManyChecksComeBackAtOnce, within the bounds of what runs at once.

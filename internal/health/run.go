@@ -134,7 +134,7 @@ func (m *Monitor) finish(r *run, err error, late bool) {
 		m.queue.move(t, later(now, r.started.Add(minGap)))
 	default:
 		t.advance(now)
-		m.queue.move(t, t.due)
+		m.queue.move(t, earlier(t.due, now.Add(m.retryAfter(t, now))))
 	}
 }
 
