@@ -154,7 +154,7 @@ behind() {
   left=$(($(date -d "$deadline" +%s) - $(date +%s)))
   echo "the drain has $left seconds"
   [ "$left" -gt 0 ] && [ "$left" -le 29 ] || return 1
-  fleet-agent status | grep -q "clock is 5m0s behind" || return 1
+  fleet-agent status | grep -qE 'clock is (5m0s|4m5[0-9]s) behind' || return 1
   fleet-agent status --wait-for drained --timeout 60s || return 1
   # shellcheck disable=SC2086
   fleetsim event complete "$id" $control && fleetsim fault clear $control && serves || return 1

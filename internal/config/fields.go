@@ -153,7 +153,7 @@ func eventFields() []FieldDoc {
 			Default: "{Preempt: {action: drain, ack: after-drain}, Terminate: {action: drain, ack: after-drain}, " +
 				"Reboot: {action: drain, ack: after-drain}, Redeploy: {action: drain, ack: after-drain}, Freeze: {action: ignore, ack: never}}",
 			Format: formatEventTypes,
-			Doc: "What to do, by event type. The keys are `Preempt`, `Terminate`, `Reboot`, `Redeploy`, `Freeze`, and any type that a newer `api_version` brings; " +
+			Doc: "What to do, by event type. The keys are `Preempt`, `Terminate`, `Reboot`, `Redeploy`, `Freeze`, and any other type as Azure spells it, known to this version or not; " +
 				"what is left out of a known type keeps its default.",
 		},
 		{
@@ -198,7 +198,7 @@ func drainFields() []FieldDoc {
 			Path: "drain.plan", Default: "[{name: workloads, target: fleet-serving.target, max: 60s}]", Max: "100",
 			Doc: "The steps, each after the one before it unless `after` says otherwise. A plan in the main file replaces the default plan; the files of `conf.d` append to it. " +
 				"Each step has a `name` and exactly one of `target`, `unit`, `hook`, `exec`, `connections`, `webhook` and `sleep`. " +
-				"`exec`, `hook` and `webhook` are told the cause: `FLEET_CAUSE`, `FLEET_EVENT_ID`, `FLEET_EVENT_TYPE` and `FLEET_DEADLINE`. " +
+				"`exec`, `hook` and `webhook` are told the cause: `FLEET_CAUSE`, `FLEET_EVENT_ID`, `FLEET_EVENT_TYPE` and `FLEET_DEADLINE`; control characters in them are written as `\\u0000`. " +
 				"A step may run a second time after a crash, so it must bear that.",
 		},
 		{

@@ -70,5 +70,4 @@ func TestAttr(t *testing.T) {
 	_, line, _ = strings.Cut(out.String(), "... ")
 	line, _, _ = strings.Cut(line, " inner")
 	require.Equal(t, "n=7 took=1s", line)
-
 }

@@ -2,7 +2,6 @@ package scheduledevents
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -137,7 +136,7 @@ func (e *Event) label() string {
 	case e.ID == "":
 		return "an event of type " + e.Type
 	default:
-		return fmt.Sprintf("event %s", id)
+		return "event " + id
 	}
 }
 
