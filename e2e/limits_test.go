@@ -90,7 +90,7 @@ checks:
 		c.eventually(30*time.Second, func() error {
 			out, err := g.try("fleet-agent", "check", "forks")
 			if err == nil || !strings.Contains(out+err.Error(), "fork") {
-				return fmt.Errorf("it forks on: %s %v", out, err)
+				return errors.Join(errors.New("it forks on: "+out), err)
 			}
 			return nil
 		})

@@ -201,13 +201,13 @@ func refusal(who string, need access) *control.Error {
 	if need == change {
 		return &control.Error{
 			Status: http.StatusForbidden, Code: "forbidden",
-			Message: fmt.Sprintf("%s may not change this node", who),
+			Message: who + " may not change this node",
 			Hint:    "use sudo, or join the group " + adminGroup,
 		}
 	}
 	return &control.Error{
 		Status: http.StatusForbidden, Code: "forbidden",
-		Message: fmt.Sprintf("%s may not read this node's status", who),
+		Message: who + " may not read this node's status",
 		Hint:    "use sudo, or join the group " + readGroup,
 	}
 }

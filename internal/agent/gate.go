@@ -112,10 +112,6 @@ func (g *gate) maintain(on bool) error {
 	return g.flags.lower(maintenanceFlag)
 }
 
-// restore raises the flags that should be there, for a run directory that was
-// taken away.
-func (g *gate) restore() error { return g.flags.restore() }
-
 // isCordoned reports whether the cordon holds.
 func (g *gate) isCordoned() bool {
 	g.mu.Lock()

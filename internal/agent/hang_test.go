@@ -84,7 +84,7 @@ func TestKilledBeforeAnythingWasDurable(t *testing.T) {
 		})
 	})
 	t.Run("a reboot forgets the flag", func(t *testing.T) {
-		inWorld(t, func(t *testing.T, w *world) {
+		inWorld(t, func(_ *testing.T, w *world) {
 			w.serving()
 			before := w.journalFile()
 			w.drain()

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -335,7 +334,7 @@ func TestPortThatSystemdWasToHold(t *testing.T) {
 			s := states[0]
 			states = states[1:]
 			if s.LoadState == "" {
-				return s, fmt.Errorf("no bus")
+				return s, errors.New("no bus")
 			}
 			return s, nil
 		}}

@@ -21,12 +21,12 @@ func TestOddFilesInThePlaceOfOurs(t *testing.T) {
 		"a link":      func(path string) error { return os.Symlink("/dev/zero", path) },
 		"a dead link": func(path string) error { return os.Symlink("/nonexistent/file", path) },
 	}
-	for name, make := range kinds {
+	for name, put := range kinds {
 		t.Run("journal, "+name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				require.NoError(t, os.MkdirAll(w.conf.StateDir, 0o700))
 				path := filepath.Join(w.conf.StateDir, "journal")
-				require.NoError(t, make(path))
+				require.NoError(t, put(path))
 				w.serving()
 				require.Contains(t, w.status().Warnings[0], path+" is ")
 				require.Contains(t, w.status().Warnings[0], "run: ")
@@ -41,7 +41,7 @@ func TestOddFilesInThePlaceOfOurs(t *testing.T) {
 		t.Run("flag, "+name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				require.NoError(t, os.MkdirAll(w.conf.RunDir, 0o700))
-				require.NoError(t, make(filepath.Join(w.conf.RunDir, drainFlag)))
+				require.NoError(t, put(filepath.Join(w.conf.RunDir, drainFlag)))
 				w.start()
 				w.awaitState(control.StateServing, 10*time.Second)
 				require.Contains(t, w.log.String(), "drain flag cannot be read")

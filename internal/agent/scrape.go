@@ -55,7 +55,7 @@ func (m *metricsListener) Run(ctx context.Context) error {
 				WriteTimeout: 2 * scrapeBound, Logger: m.logger,
 			}).Run(ctx, l)
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // the agent stops
 			}
 			m.note(nil, err)
 		}

@@ -1,7 +1,6 @@
 package drain
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -287,7 +286,8 @@ func (j *Journal) discard() bool {
 		return e.Boot != j.cfg.BootID || e.Kind == VMSeen && !strings.EqualFold(e.VM, j.vm)
 	}))
 	j.refold()
-	j.say(slog.LevelWarn, "journal of another vm discarded", "vm_id", j.vm, "journal_vm_id", known)
+	vm := j.vm
+	j.say(func() { j.log.Warn("journal of another vm discarded", "vm_id", vm, "journal_vm_id", known) })
 	return true
 }
 
@@ -343,17 +343,15 @@ func (j *Journal) report(err error) {
 	}
 	switch {
 	case err != nil && j.degraded == nil:
-		j.say(slog.LevelError, "journal cannot be written, going on in memory", "path", j.disk.path, "err", err)
+		j.say(func() { j.log.Error("journal cannot be written, going on in memory", "path", j.disk.path, "err", err) })
 	case err == nil && j.degraded != nil:
-		j.say(slog.LevelInfo, "journal is written again", "path", j.disk.path)
+		j.say(func() { j.log.Info("journal is written again", "path", j.disk.path) })
 	}
 	j.degraded = err
 }
 
-// say logs a line when mu is no longer held: a log may block.
-func (j *Journal) say(level slog.Level, message string, args ...any) {
-	j.says = append(j.says, func() { j.log.Log(context.Background(), level, message, args...) })
-}
+// say has a line logged when mu is no longer held: a log may block.
+func (j *Journal) say(line func()) { j.says = append(j.says, line) }
 
 // unlock is mu.Unlock.
 func (j *Journal) unlock() {

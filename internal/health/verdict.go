@@ -172,7 +172,7 @@ func (m *Monitor) judge(now time.Time) bool {
 	changed := false
 	for g := range gateCount {
 		sum := m.sum(g)
-		if g == gateHealth && m.hold && !m.draining && !sum.undecided && !(sum.bad && inGrace) {
+		if g == gateHealth && m.hold && !m.draining && !sum.undecided && (!sum.bad || !inGrace) {
 			m.hold, changed = false, true // the way back is over
 		}
 		v := &m.verdicts[g]

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bufio"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -228,7 +227,7 @@ func TestNeverRead(t *testing.T) {
 		_, err := io.WriteString(conn, probeRequest)
 		require.NoError(t, err)
 		err = <-ended
-		require.True(t, errors.Is(err, os.ErrDeadlineExceeded), "%v", err)
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 		require.Equal(t, writeTimeout, time.Since(begun))
 	})
 }
