@@ -540,7 +540,7 @@ func (h *history) undrain(force bool, ask func() error) error {
 	d := h.agent.journal.State().Drain
 	for i, f := range h.facts {
 		before[i] = *f
-		live := h.truth(f).live
+		live := h.truth(f).live || f.held && h.hides()
 		cordons := live && f.action == "cordon" && !f.dismissed
 		if force && (drainsFor(d, f.id) || cordons) {
 			// For good, if it was there; else the agent may not have missed it, or
