@@ -48,6 +48,10 @@ type model struct {
 		at     time.Time
 		drains []*drain.Record
 	}
+	// odd is what is odd about documents; empty: nothing. whole is since when a
+	// document can say again that an event is absent.
+	odd   string
+	whole time.Time
 	// earliest is the earliest deadline that each drain was seen with.
 	earliest map[string]time.Time
 	// polled is when the newest poll began that brought a document.
@@ -74,6 +78,7 @@ type fact struct {
 	reused    bool      // it came back under its id
 	gone      time.Time // since when it is not there; zero: it is
 	kept      bool      // and so soon that the agent may not have missed it
+	held      bool      // it has vanished, and no document can say so
 	former    bool      // there may be a drain for what it was before
 	seen      bool      // the node has gone unready for it, and stays so while it is there
 	dismissed bool      // nothing is done about it any more
@@ -112,7 +117,7 @@ func (h *history) published(spec simimds.EventSpec, conf *config.Config) {
 		h.facts = append(h.facts, f)
 	} else {
 		f.kept = !h.missed(f)
-		f.reused, f.seen, f.former = true, false, f.former || f.action == "drain"
+		f.reused, f.seen, f.held, f.former = true, false, false, f.former || f.action == "drain"
 		if !slices.Equal(f.resources, spec.Resources) {
 			f.resources, f.action, f.ack, f.lead = spec.Resources, "", "", 0
 			f.decide(conf)
@@ -125,7 +130,8 @@ func (h *history) published(spec simimds.EventSpec, conf *config.Config) {
 
 // missed reports whether the agent knows by now that the event has vanished.
 func (h *history) missed(f *fact) bool {
-	return !f.gone.IsZero() && time.Since(f.gone) >= pollBound && time.Now().After(h.blindUntil)
+	now := time.Now()
+	return !f.gone.IsZero() && now.Sub(f.gone) >= pollBound && now.After(h.blindUntil) && !h.hides() && now.After(h.whole.Add(pollBound))
 }
 
 func (h *history) fact(id string) *fact {
@@ -185,6 +191,15 @@ func (h *history) begun() {
 
 func (h *history) blinded() { h.faulty, h.blindUntil = true, time.Now().Add(never) }
 
+func (h *history) setOdd(odd string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.odd, h.whole = odd, time.Now()
+}
+
+// hides reports whether no document can say that an event is absent.
+func (h *history) hides() bool { return h.odd == oddElement || h.odd == oddKey }
+
 func (h *history) recovered() { h.faulty, h.blindUntil = false, time.Now().Add(blindBound) }
 
 // rebooted: drains belong to the boot in which they began, and a Reboot or
@@ -224,11 +239,15 @@ func (h *history) judge() (problems []string) {
 	}
 	state := h.agent.journal.State()
 	sees := now.After(h.blindUntil)
-	busy, unready := !sees, ""
+	busy, unready := !sees || h.hides() || now.Before(h.whole.Add(pollBound)), ""
 	for _, f := range h.facts {
 		t := h.truth(f)
 		if !t.live {
-			f.seen, f.calm = false, now
+			// What was drained for and was not seen to be gone stands.
+			if f.held = f.seen && !f.dismissed && h.hides(); !f.held {
+				f.seen = false
+			}
+			f.calm = now
 			if f.gone.IsZero() {
 				f.gone = now
 			}
@@ -422,6 +441,16 @@ func (h *history) answered(id string, resp *http.Response, err error) {
 	if err != nil || resp.StatusCode == http.StatusOK || resp.StatusCode >= http.StatusInternalServerError {
 		h.doubts[id] = time.Now()
 	}
+	h.acked = true
+}
+
+// hasAcked reports whether an ack was sent since it was last asked.
+func (h *history) hasAcked() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	acked := h.acked
+	h.acked = false
+	return acked
 }
 
 // acks is called with each ack that leaves the agent.
@@ -429,7 +458,7 @@ func (h *history) acks(id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if doubt, doubted := h.doubts[id]; doubted {
-		if !h.polled.After(doubt) {
+		if !h.polled.After(doubt) || doubt.Before(h.upSince) && !h.polled.After(h.upSince) {
 			h.problems = append(h.problems, fmt.Sprintf("%8.3f  acks %s: it may have been, and no document is newer", time.Since(h.begin).Seconds(), id))
 		}
 		delete(h.doubts, id)
@@ -491,7 +520,7 @@ func (h *history) opened() {
 		wrong("the shutdown")
 	}
 	for _, f := range h.facts {
-		if f.seen && !f.dismissed && h.truth(f).live {
+		if f.seen && !f.dismissed && (h.truth(f).live || f.held && h.hides()) {
 			wrong(f.id)
 		}
 	}
@@ -511,7 +540,7 @@ func (h *history) undrain(force bool, ask func() error) error {
 	d := h.agent.journal.State().Drain
 	for i, f := range h.facts {
 		before[i] = *f
-		live := h.truth(f).live
+		live := h.truth(f).live || f.held && h.hides()
 		cordons := live && f.action == "cordon" && !f.dismissed
 		if force && (drainsFor(d, f.id) || cordons) {
 			// For good, if it was there; else the agent may not have missed it, or

@@ -95,6 +95,8 @@ type history struct {
 	stands   map[string]bool            // steps that have ended well and were not taken back
 	effects  map[string]bool            // steps that have begun and were not taken back
 	thawed   chan struct{}              // closed when the disk answers; nil: it does
+	unlucky  bool                       // the agent is restarted after its next ack
+	acked    bool                       // which it has sent
 }
 
 type appointment struct {
@@ -208,6 +210,11 @@ func (h *history) pass(d time.Duration) {
 		}
 		synctest.Wait()
 		h.look()
+		if h.unlucky && h.hasAcked() {
+			h.unlucky = false
+			h.restart(0)
+			continue
+		}
 		if !now.Before(end) {
 			return
 		}
@@ -229,14 +236,18 @@ func (h *history) happen() {
 		h.change()
 	case n < 60:
 		h.fault()
-	case n < 64:
+	case n < 62:
 		h.stall()
+	case n < 65:
+		h.turnOdd()
 	case n < 73:
-		h.thaw()
-		h.note("the agent restarts")
-		h.kill()
-		h.pass(pick(h.rng, 0, h.upTo(5*time.Second)))
-		h.start()
+		if h.rng.IntN(4) == 0 {
+			h.note("the agent will restart after its next ack")
+			h.unlucky = true
+			h.hasAcked()
+			return
+		}
+		h.restart(pick(h.rng, 0, h.upTo(5*time.Second)))
 	case n < 77:
 		h.thaw()
 		h.note("the machine reboots")
@@ -343,6 +354,39 @@ func (h *history) fault() {
 	})
 }
 
+// The ways in which a document is odd. What is there is there in all of them; what is
+// absent can be seen in the last alone.
+const (
+	oddElement  = "a null beside the events"
+	oddKey      = "the events twice, the second time empty"
+	oddDuration = "durations that do not read"
+)
+
+// turnOdd makes documents odd for a while.
+func (h *history) turnOdd() {
+	if h.odd != "" {
+		return
+	}
+	odd, length := pick(h.rng, oddElement, oddKey, oddDuration), h.upTo(15*time.Second)
+	h.note("documents have %s for %s", odd, length)
+	h.setOdd(odd)
+	h.in(length, func() {
+		h.note("documents are whole")
+		h.setOdd("")
+	})
+}
+
+// restart restarts the agent, with a time between.
+func (h *history) restart(between time.Duration) {
+	h.thaw()
+	h.note("the agent restarts")
+	h.kill()
+	if between > 0 {
+		h.pass(between)
+	}
+	h.start()
+}
+
 // stall keeps the journal's disk from answering for a while. The restarts and
 // reboots of a history wait for it: what a SIGKILL then means has tests of its own.
 func (h *history) stall() {
@@ -374,7 +418,7 @@ func (h *history) mend() {
 	for _, a := range h.later {
 		a.do()
 	}
-	h.later = nil
+	h.later, h.unlucky = nil, false
 	h.sim.ClearFaults()
 	h.recovered()
 	for _, f := range h.facts {
@@ -547,7 +591,7 @@ func (h *history) mangleDocument(body []byte) []byte {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if (!h.mangle && len(h.moved) == 0) || json.Unmarshal(body, &doc) != nil || doc.Events == nil {
+	if (!h.mangle && len(h.moved) == 0 && h.odd == "") || json.Unmarshal(body, &doc) != nil || doc.Events == nil {
 		return body
 	}
 	for _, e := range doc.Events {
@@ -559,9 +603,20 @@ func (h *history) mangleDocument(body []byte) []byte {
 		doc.Events = append(doc.Events, doc.Events[doc.DocumentIncarnation%len(doc.Events)])
 		slices.Reverse(doc.Events)
 	}
+	if h.odd == oddDuration {
+		for i, e := range doc.Events {
+			e["DurationInSeconds"] = []any{"", 1.5, nil, []int{1}}[(i+doc.DocumentIncarnation)%4]
+		}
+	}
+	if h.odd == oddElement {
+		doc.Events = append(doc.Events, nil)
+	}
 	out, err := json.Marshal(doc)
 	if err != nil {
 		return body
+	}
+	if h.odd == oddKey {
+		out = append(bytes.TrimSuffix(out, []byte{'}'}), `,"events":[]}`...)
 	}
 	return out
 }
