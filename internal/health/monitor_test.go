@@ -278,7 +278,7 @@ func TestStaleResultDoesNotCount(t *testing.T) {
 
 func TestDrainingAndMaintenance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := &target{}
+		a := &target{takes: time.Millisecond} // not over while this goroutine runs
 		n := launch(t, Config{Checks: []Check{check("a", a)}})
 		after(time.Second)
 		for name, set := range map[string]func(bool){"draining": n.SetDraining, "maintenance": n.SetMaintenance} {
@@ -289,7 +289,7 @@ func TestDrainingAndMaintenance(t *testing.T) {
 			set(false)
 			require.Equal(t, [2]int{200, 503}, n.codes(), name+": nothing has been seen since")
 			require.Equal(t, []string{"a"}, n.Report().Returning)
-			after(0)
+			after(time.Millisecond)
 			require.Equal(t, [2]int{200, 200}, n.codes(), name)
 			require.Empty(t, n.Report().Returning)
 			after(time.Second)
