@@ -278,7 +278,7 @@ func TestStaleResultDoesNotCount(t *testing.T) {
 
 func TestDrainingAndMaintenance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := &target{takes: time.Millisecond}
+		a := &target{takes: time.Millisecond} // not over while this goroutine runs
 		n := launch(t, Config{Checks: []Check{check("a", a)}})
 		after(time.Second)
 		for name, set := range map[string]func(bool){"draining": n.SetDraining, "maintenance": n.SetMaintenance} {
