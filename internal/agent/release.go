@@ -134,10 +134,10 @@ func expired(cause drain.Cause) bool { return cause.Until != nil && !cause.Until
 // names this VM, or does not read, does not mean that it is over.
 func (c *coordinator) stands(id, eventType string, events []eventView, asks func(eventView) bool) bool {
 	switch i := slices.IndexFunc(events, func(e eventView) bool { return e.event.ID == id }); {
+	case c.doc == nil || c.self == "": // what is not known holds
+		return true
 	case c.dismissed(id):
 		return false
-	case c.doc == nil || c.self == "":
-		return true
 	case i < 0:
 		return !c.doc.Absent(id)
 	case events[i].decision.Unsure || !events[i].decision.Mine || events[i].event.Type != eventType:
