@@ -128,6 +128,8 @@ func TestHalfSentRequestsLockNobodyOut(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, askStatus(l, reader(2000)), "all is taken, but for what is kept")
 		require.Equal(t, http.StatusOK, askStatus(l, reader(1000)), "who has some makes room of them")
+		sendHalf(t, l, reader(1000)) // and takes it again
+		synctest.Wait()
 		for range 20 {
 			require.Equal(t, http.StatusOK, askStatus(l, peer{uid: 0}), "root")
 			require.Equal(t, http.StatusOK, askStatus(l, peer{uid: 900}), "the agent's own user")
