@@ -128,6 +128,29 @@ func TestImportRules(t *testing.T) {
 	}
 }
 
+// TestOneCommandForTheSocket: two units in one systemctl restart are two jobs, of which
+// the first fails; so every document has the command that works.
+func TestOneCommandForTheSocket(t *testing.T) {
+	restart := regexp.MustCompile(`systemctl restart fleet-agent\.socket[^\n`+"`"+`,.;]*`)
+	found := 0
+	for _, pattern := range []string{"*.md", "docs/*.md", "examples/*", "aib/*", "aib/*/*", "packaging/deb/*", "internal/*/*.go", "cmd/*/*.go"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, file := range files {
+			if info, err := os.Stat(file); err != nil || info.IsDir() {
+				continue
+			}
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			for _, command := range restart.FindAllString(string(text), -1) {
+				require.Equal(t, "systemctl restart fleet-agent.socket", strings.TrimRight(command, `"`), file)
+				found++
+			}
+		}
+	}
+	require.GreaterOrEqual(t, found, 4)
+}
+
 // TestAgentIsLean: the daemon holds no Azure credentials and carries no test tool.
 func TestAgentIsLean(t *testing.T) {
 	unwanted := map[string]string{

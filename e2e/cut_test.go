@@ -44,7 +44,7 @@ func checkCut(g *group) {
 		require.Equal(c, id, acks[0].EventID)
 		require.True(c, acks[0].Accepted)
 		result := p.stop()
-		require.Zero(c, result.errors+result.cut, "%v", result)
+		require.Zero(c, result.errors+result.cut(), "%v", result)
 	})
 }
 
@@ -64,7 +64,7 @@ func checkCutAfter(g *group) {
 		g.returns(c)
 		require.Len(c, g.imds.Acks(), acks)
 		result := p.stop()
-		require.Zero(c, result.errors+result.cut, "%v", result)
+		require.Zero(c, result.errors+result.cut(), "%v", result)
 	})
 }
 

@@ -124,7 +124,7 @@ func (g *group) keepsItsPromises(c *check, breakIt func()) {
 	g.drainsFor(c, imds.Preempt)
 	g.returns(c)
 	result := p.stop()
-	require.Zero(c, result.errors+result.cut, "%v", result)
+	require.Zero(c, result.errors+result.cut(), "%v", result)
 }
 
 // logindStaysAway is the first version of systemd whose logind does not come back

@@ -57,7 +57,7 @@ func checkHang(g *group) {
 			return nil
 		})
 		result := p.stop()
-		require.Zero(c, result.errors+result.cut, "%v", result)
+		require.Zero(c, result.errors+result.cut(), "%v", result)
 		c.eventually(5*time.Second, func() error { return g.logged(agentUnit, "journal is written again") })
 	})
 	g.check("a start on a disk that hangs: probes are answered, and the node drains", func(c *check) {

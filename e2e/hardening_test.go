@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/control"
+	"github.com/fleet-agent/fleet-agent/internal/systemd"
 )
 
 // A forbidden thing is what a directive of the unit forbids. The command does it,
@@ -148,7 +149,7 @@ checks:
 	}
 	listen := func(c *check, more string) {
 		g.write(c, "/etc/systemd/system/fleet-agent.socket.d/listen.conf", "[Socket]\nListenStream=\nListenStream=0.0.0.0:8080\n"+more)
-		g.sh(c, "systemctl daemon-reload; systemctl stop fleet-agent.service; systemctl restart fleet-agent.socket; systemctl start fleet-agent.service")
+		g.sh(c, "systemctl daemon-reload; "+systemd.ApplySocket)
 		g.reaches(c, control.StateServing, 10*time.Second)
 	}
 	g.check("the address filter of the probe port, opened to the network, blocks another address", func(c *check) {

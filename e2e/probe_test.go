@@ -9,6 +9,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -16,10 +18,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/control"
+	"github.com/fleet-agent/fleet-agent/internal/systemd"
 )
 
-// probeEvery is the pace of the prober, 20 Hz.
-const probeEvery = 50 * time.Millisecond
+const (
+	// probeEvery is the pace of the prober, 20 Hz.
+	probeEvery = 50 * time.Millisecond
+	// stormEvery is a pace at which a restart that drops what it has accepted drops
+	// some, 600 Hz, and stormRestarts how many restarts show it.
+	stormEvery    = time.Second / 600
+	stormRestarts = 40
+	probePort     = "127.0.0.1:8080"
+)
 
 // checkProbe probes the node all the time, each time on a new connection.
 func checkProbe(g *group) {
@@ -63,10 +73,13 @@ func checkProbe(g *group) {
 			p.answered(c)
 			result := p.stop()
 			require.Zero(c, result.errors, "%v", result)
-			require.LessOrEqual(c, result.cut, way.cut, "%v", result)
+			require.LessOrEqual(c, result.cut(), way.cut, "%v", result)
 			require.Zero(c, result.status[http.StatusAccepted], "never unhealthy: %v", result)
 		})
 	}
+	g.checkStorm()
+	g.checkPort()
+	g.checkRunDir()
 	g.check("the prober sees a refusal (the control)", func(c *check) {
 		p := g.probe()
 		g.run(c, "systemctl", "stop", "fleet-agent.socket", agentUnit)
@@ -78,6 +91,156 @@ func checkProbe(g *group) {
 		})
 		p.stop()
 		g.run(c, "systemctl", "start", "fleet-agent.socket", agentUnit)
+	})
+}
+
+// checkStorm restarts, reloads and upgrades under 600 new connections a second. With
+// the socket unit no probe is lost. Without it probes are refused while nobody listens,
+// and the kernel resets what waits in the queue of a socket that is closed; what the
+// agent has accepted it answers all the same.
+func (g *group) checkStorm() {
+	restart := func(c *check) {
+		for range stormRestarts {
+			g.run(c, "systemctl", "restart", agentUnit)
+		}
+	}
+	reload := func(c *check) {
+		for range stormRestarts {
+			g.run(c, "systemctl", "reload", agentUnit)
+		}
+	}
+	reinstall := func(c *check) {
+		for _, deb := range []string{"/root/old.deb", "/root/new.deb"} {
+			g.run(c, "env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--force-confold", "-i", deb)
+		}
+	}
+	ways := []struct {
+		name string
+		do   func(c *check)
+	}{
+		{fmt.Sprintf("%d restarts", stormRestarts), restart},
+		{fmt.Sprintf("%d reloads", stormRestarts), reload},
+		{"a downgrade and an upgrade", reinstall},
+	}
+	for _, way := range ways {
+		g.check("none of 600 probes a second is lost over "+way.name, func(c *check) {
+			p := g.probeAt(stormEvery, probePort)
+			way.do(c)
+			g.reaches(c, control.StateServing, 10*time.Second)
+			p.answered(c)
+			result := p.stop()
+			require.Zero(c, result.errors+result.cut(), "%v", result)
+			g.fact("%s with the socket unit: %v", way.name, result)
+		})
+	}
+	g.check("without the socket unit, the agent listens itself", func(c *check) {
+		g.run(c, "systemctl", "mask", "--now", systemd.AgentSocket)
+		g.run(c, "systemctl", "start", agentUnit)
+		require.Empty(c, portWarnings(g.reaches(c, control.StateServing, 10*time.Second)), "as it was told to")
+	})
+	for _, way := range ways {
+		g.check("without the socket unit, none of 600 that were accepted is lost over "+way.name, func(c *check) {
+			p := g.probeAt(stormEvery, probePort)
+			way.do(c)
+			g.reaches(c, control.StateServing, 10*time.Second)
+			p.answered(c)
+			result := p.stop()
+			require.Zero(c, result.dropped, "%v", result)
+			g.fact("%s without the socket unit: %v", way.name, result)
+		})
+	}
+	g.check("the socket unit is back", func(c *check) {
+		g.run(c, "systemctl", "unmask", systemd.AgentSocket)
+		g.sh(c, systemd.ApplySocket)
+		g.run(c, "systemctl", "restart", agentUnit)
+		g.reaches(c, control.StateServing, 10*time.Second)
+		require.NoError(c, g.active(systemd.AgentSocket))
+	})
+}
+
+// portWarnings are the words of a status about who holds the probe port.
+func portWarnings(s control.Status) []string {
+	return slices.DeleteFunc(slices.Clone(s.Warnings), func(w string) bool { return !strings.Contains(w, systemd.AgentSocket) })
+}
+
+// checkPort changes the socket unit as the documents say.
+func (g *group) checkPort() {
+	const dropIn = "/etc/systemd/system/fleet-agent.socket.d/50-address.conf"
+	listenOn := func(c *check, address string) {
+		g.write(c, dropIn, "[Socket]\nListenStream=\nListenStream="+address+"\n")
+		g.run(c, "systemctl", "daemon-reload") // systemctl edit does that
+	}
+	g.check("one command puts another probe address into force, however often", func(c *check) {
+		p := g.probeAt(stormEvery, probePort) // a probe must not come in between
+		for i := range 15 {
+			address := fmt.Sprintf("127.0.0.1:%d", 8080+10*(i%2))
+			listenOn(c, address)
+			g.sh(c, systemd.ApplySocket)
+			s := g.reaches(c, control.StateServing, 10*time.Second)
+			require.Equal(c, address, s.Agent.ProbeAddress)
+			require.Empty(c, portWarnings(s))
+			require.NoError(c, g.active(systemd.AgentSocket))
+		}
+		p.stop() // the address was not there all the time
+		listenOn(c, "127.0.0.1:8090")
+		g.sh(c, systemd.ApplySocket)
+		g.reaches(c, control.StateServing, 10*time.Second)
+		resp, err := clientIn(g.name, time.Second).Get("http://127.0.0.1:8090/healthz")
+		require.NoError(c, err)
+		require.NoError(c, resp.Body.Close())
+	})
+	g.check("a port that systemd was to hold and does not is said, and the command mends it", func(c *check) {
+		g.run(c, "systemctl", "stop", systemd.AgentSocket)
+		c.eventually(5*time.Second, func() error { return g.inactive(agentUnit) }) // the agent is a part of it
+		listenOn(c, "192.0.2.1:8080")                                              // nobody's here
+		g.run(c, "systemctl", "start", agentUnit)
+		g.reaches(c, control.StateServing, 10*time.Second)
+		c.eventually(10*time.Second, func() error {
+			s, err := g.status()
+			if err == nil && len(portWarnings(s)) == 0 {
+				err = errors.New("no word of it")
+			}
+			return err
+		})
+		out, _ := g.try("fleet-agent", "doctor") // it finds more than this
+		require.Contains(c, out, "the agent holds the probe port itself")
+		g.run(c, "rm", dropIn)
+		g.run(c, "systemctl", "daemon-reload")
+		g.sh(c, systemd.ApplySocket)
+		require.Empty(c, portWarnings(g.reaches(c, control.StateServing, 10*time.Second)))
+		require.NoError(c, g.active(systemd.AgentSocket))
+	})
+}
+
+// checkRunDir takes away what the agent keeps in its run directory.
+func (g *group) checkRunDir() {
+	g.check("the control socket and the flags come back when they are removed", func(c *check) {
+		g.run(c, "fleet-agent", "drain", "--wait")
+		p := g.probe()
+		pid := g.show(c, agentUnit, "MainPID")
+		g.sh(c, "rm /run/fleet-agent/*")
+		c.eventually(5*time.Second, func() error {
+			_, err := g.try("test", "-e", "/run/fleet-agent/draining", "-a", "-S", "/run/fleet-agent/control.sock")
+			return err
+		})
+		g.reaches(c, control.StateDrained, 5*time.Second)
+		require.Equal(c, pid, g.show(c, agentUnit, "MainPID"), "it was not restarted")
+		result := p.stop()
+		require.Zero(c, result.errors+result.cut(), "%v", result)
+	})
+	g.check("the run directory comes back, with the drain, when it is removed", func(c *check) {
+		p := g.probe()
+		g.run(c, "rm", "-r", "/run/fleet-agent")
+		c.eventually(15*time.Second, func() error {
+			_, err := g.try("test", "-e", "/run/fleet-agent/draining")
+			return err
+		})
+		g.reaches(c, control.StateDrained, 5*time.Second)
+		require.NoError(c, g.logged(agentUnit, "run directory was taken away and cannot be made again"))
+		g.run(c, "fleet-agent", "undrain")
+		g.reaches(c, control.StateServing, 20*time.Second)
+		result := p.stop()
+		require.Zero(c, result.errors+result.cut(), "%v", result)
 	})
 }
 
@@ -94,25 +257,33 @@ type prober struct {
 type probes struct {
 	status map[int]int
 	errors int // not taken, or not answered in time
-	cut    int // taken, and then reset: its process was killed
-	last   error
+	// Taken, and not answered: reset, by the kernel when a socket is closed with
+	// connections in its queue or a process is killed; and dropped by an agent that
+	// had accepted it.
+	reset, dropped int
+	last           error
 }
 
+func (p probes) cut() int { return p.reset + p.dropped }
+
 func (p probes) String() string {
-	return fmt.Sprintf("answers by status %v, %d without an answer, %d cut off, the last: %v", p.status, p.errors, p.cut, p.last)
+	return fmt.Sprintf("answers by status %v, %d without an answer, %d reset, %d dropped, the last: %v", p.status, p.errors, p.reset, p.dropped, p.last)
 }
 
 // probe begins to probe the node. A probe has the five seconds that the health
 // extension gives it; while the agent starts, it waits in the socket's queue.
-func (n *node) probe() *prober {
+func (n *node) probe() *prober { return n.probeAt(probeEvery, probePort) }
+
+// probeAt is probe at another pace.
+func (n *node) probeAt(every time.Duration, address string) *prober {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &prober{cancel: cancel, all: probes{status: map[int]int{}}}
 	client := clientIn(n.name, 5*time.Second)
 	p.done.Go(func() {
-		tick := time.NewTicker(probeEvery)
+		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
-			p.done.Go(func() { p.one(ctx, client) })
+			p.done.Go(func() { p.one(ctx, client, "http://"+address+"/healthz") })
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
@@ -123,10 +294,10 @@ func (n *node) probe() *prober {
 	return p
 }
 
-func (p *prober) one(ctx context.Context, client *http.Client) {
-	req, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodGet, "http://127.0.0.1:8080/healthz", http.NoBody)
+func (p *prober) one(ctx context.Context, client *http.Client, url string) {
+	req, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodGet, url, http.NoBody)
 	if err != nil {
-		panic(err) // the URL is a constant
+		panic(err) // the URL is one of ours
 	}
 	resp, err := client.Do(req)
 	if err == nil {
@@ -136,8 +307,12 @@ func (p *prober) one(ctx context.Context, client *http.Client) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF):
-		p.all.cut++
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		p.all.reset++
+		p.all.last = err
+		return
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		p.all.dropped++
 		p.all.last = err
 		return
 	case err != nil:

@@ -127,6 +127,8 @@ func TestHalfSentRequestsLockNobodyOut(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, askStatus(l, reader(2000)), "all is taken, but for what is kept")
 		require.Equal(t, http.StatusOK, askStatus(l, reader(1000)), "who has some makes room of them")
+		sendHalf(t, l, reader(1000)) // and takes it again
+		synctest.Wait()
 		for range 20 {
 			require.Equal(t, http.StatusOK, askStatus(l, peer{uid: 0}), "root")
 			require.Equal(t, http.StatusOK, askStatus(l, peer{uid: 900}), "the agent's own user")
@@ -235,6 +237,23 @@ func TestMetricsPortIsTaken(t *testing.T) {
 		require.Empty(t, m.warning())
 		require.Contains(t, log.String(), "metrics are served")
 		require.Equal(t, http.StatusOK, askStatus(pipes, peer{}))
+		var half []net.Conn
+		for range 500 {
+			c := pipes.dial(peer{})
+			half = append(half, c)
+			go func() { _, _ = io.WriteString(c, statusRequest[:20]) }() // ends with the connection
+		}
+		time.Sleep(time.Second) // each over the bound has to be old enough to go
+		require.Equal(t, http.StatusOK, askStatus(pipes, peer{}), "beside 500 that never end")
+		open := 0
+		for _, c := range half {
+			_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+			if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+				open++
+			}
+			_ = c.Close()
+		}
+		require.LessOrEqual(t, open, connLimits(maxDescriptors()).metrics)
 		stop()
 		require.NoError(t, <-ended)
 	})

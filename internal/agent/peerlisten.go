@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/control"
 )
@@ -122,19 +123,29 @@ func (l *controlListener) Accept() (net.Conn, error) {
 // Addr is the address of the socket.
 func (l *controlListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
 
-// Close stops listening and removes the socket.
+// Close stops listening and removes the socket. Where the run directory hangs the next
+// agent replaces it.
 func (l *controlListener) Close() error {
-	there := l.isThere()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+	socket, closed := l.socket, l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if closed {
 		return nil
 	}
-	l.closed = true
-	if there {
-		_ = os.Remove(l.path) // else the next agent replaces it
+	err := socket.Close()
+	removed := make(chan struct{})
+	go func() {
+		defer close(removed)
+		if l.isThere() {
+			_ = os.Remove(l.path) // else it is replaced, too
+		}
+	}()
+	select {
+	case <-removed:
+	case <-time.After(flagPatience):
 	}
-	return l.socket.Close()
+	return err
 }
 
 type peerKey struct{}

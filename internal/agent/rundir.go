@@ -48,8 +48,19 @@ func (w *runDirWatch) Run(ctx context.Context) error {
 			looked = now
 			w.accounts.group(adminGroup)
 		}
-		if err := w.look(ctx); err != nil && w.mayRestart() {
-			return fmt.Errorf("make %s again: %w", w.dir, err)
+		looked := make(chan error, 1)
+		go func() { looked <- w.look(ctx) }()
+		select {
+		case err := <-looked:
+			if err != nil && w.mayRestart() {
+				return fmt.Errorf("make %s again: %w", w.dir, err)
+			}
+		case <-ctx.Done(): // not waited for longer: the file system may hang
+			select {
+			case <-looked:
+			case <-time.After(flagPatience):
+			}
+			return nil
 		}
 		if !sleep(ctx, runDirLook) {
 			return nil
