@@ -197,8 +197,7 @@ func resumeOld(t *testing.T, w *world, story oldStory, then string, lines [][]by
 	closed := then != nodeReboots && !before.undrained
 	if then == eventVanishes {
 		for range 10 {
-			known := before.undraining || before.dismissed // an operator's word
-			require.True(t, !closed || known || w.code("/readyz") == http.StatusServiceUnavailable, "not ready while nobody knows")
+			require.True(t, !closed || before.undraining || w.code("/readyz") == http.StatusServiceUnavailable, "not ready while nobody knows")
 			w.pass(100 * time.Millisecond)
 		}
 		w.sim.ClearFaults()
