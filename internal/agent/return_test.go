@@ -240,3 +240,40 @@ func TestBackFromCordonAndMaintenance(t *testing.T) {
 		}
 	})
 }
+
+// TestOnePollAndOneRun: an event that vanishes costs the way back no more than the
+// poll that does not see it and a run of each check, in the very moment of that
+// poll; and an application that is a moment late, about that moment once more.
+func TestOnePollAndOneRun(t *testing.T) {
+	for _, late := range []time.Duration{0, 300 * time.Millisecond} {
+		t.Run(late.String(), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				app := newApp(t, w)
+				w.conf.Checks[0].Interval = config.Duration(time.Minute)
+				w.steps = []*testStep{{name: "one"}, {name: "two"}}
+				w.serving()
+				id := w.sim.Publish(simimds.EventSpec{Type: simimds.Reboot, Resources: []string{self}, Hold: true})
+				w.awaitState(control.StateDrained, 30*time.Second)
+				app.stop()
+				w.pass(3*time.Second + 300*time.Millisecond)
+				polled := w.agent.poller.Status().LastAttempt
+				require.NoError(t, w.sim.Complete(id))
+				if late == 0 {
+					app.start()
+				}
+				for w.agent.poller.Status().LastAttempt.Equal(polled) {
+					require.Equal(t, http.StatusServiceUnavailable, w.code("/readyz"))
+					w.pass(10 * time.Millisecond)
+				}
+				if late > 0 {
+					w.pass(late)
+					app.start()
+					w.pass(late + 100*time.Millisecond)
+				}
+				require.Equal(t, http.StatusOK, w.code("/readyz"))
+				x, _ := w.agent.monitor.Explain("app")
+				require.LessOrEqual(t, len(x.Results), 2+4)
+			})
+		})
+	}
+}
