@@ -202,7 +202,7 @@ func (g *group) checkPort() {
 			}
 			return err
 		})
-		out, _ := g.try("fleet-agent", "doctor") // it finds more than this
+		out, _ := g.try("fleet-agent", "doctor", "-o", "json") // it finds more than this
 		require.Contains(c, out, "the agent holds the probe port itself")
 		g.run(c, "rm", dropIn)
 		g.run(c, "systemctl", "daemon-reload")
@@ -228,17 +228,30 @@ func (g *group) checkRunDir() {
 		result := p.stop()
 		require.Zero(c, result.errors+result.cut(), "%v", result)
 	})
-	g.check("the run directory comes back, with the drain, when it is removed", func(c *check) {
+	g.check("the run directory is removed in a drain: it goes on, and a restart brings directory and flag back", func(c *check) {
+		p := g.probe()
+		pid := g.show(c, agentUnit, "MainPID")
+		g.run(c, "rm", "-r", "/run/fleet-agent")
+		c.eventually(5*time.Second, func() error {
+			return g.logged(agentUnit, "run directory was taken away and cannot be made again")
+		})
+		require.Equal(c, pid, g.show(c, agentUnit, "MainPID"), "it was not restarted")
+		g.run(c, "systemctl", "restart", agentUnit)
+		g.reaches(c, control.StateDrained, 10*time.Second)
+		g.run(c, "test", "-e", "/run/fleet-agent/draining")
+		g.run(c, "fleet-agent", "undrain")
+		g.reaches(c, control.StateServing, 20*time.Second)
+		result := p.stop()
+		require.Zero(c, result.errors+result.cut(), "%v", result)
+	})
+	g.check("the run directory is removed in service: the agent is started anew, and comes back with it", func(c *check) {
 		p := g.probe()
 		g.run(c, "rm", "-r", "/run/fleet-agent")
 		c.eventually(15*time.Second, func() error {
-			_, err := g.try("test", "-e", "/run/fleet-agent/draining")
+			_, err := g.try("test", "-S", "/run/fleet-agent/control.sock")
 			return err
 		})
-		g.reaches(c, control.StateDrained, 5*time.Second)
-		require.NoError(c, g.logged(agentUnit, "run directory was taken away and cannot be made again"))
-		g.run(c, "fleet-agent", "undrain")
-		g.reaches(c, control.StateServing, 20*time.Second)
+		g.reaches(c, control.StateServing, 10*time.Second)
 		result := p.stop()
 		require.Zero(c, result.errors+result.cut(), "%v", result)
 	})

@@ -145,7 +145,7 @@ func New(cfg Config) (*Agent, error) {
 	a.sockets = &socketWatch{a: a}
 	a.runDir = &runDirWatch{
 		dir: cfg.Config.RunDir, flags: a.gate.flags, accounts: newAccounts(), logger: cfg.Logger,
-		mayRestart: func() bool { return cfg.Notifier.Managed() && !a.stepsRun() },
+		mayRestart: func() bool { return cfg.Notifier.Managed() && !a.gate.flags.any() },
 	}
 	a.port = &portWatch{state: a.manager.UnitState}
 	if address := cfg.Config.Listen.Metrics; address != "" {
@@ -258,16 +258,6 @@ func (a *Agent) newDrain() error {
 		Logger: a.logger,
 	})
 	return nil
-}
-
-// stepsRun reports whether a restart would interrupt a drain or an undrain.
-func (a *Agent) stepsRun() bool {
-	switch a.runner.Status().Phase {
-	case drain.PhaseSettling, drain.PhaseRunning, drain.PhaseUndraining:
-		return true
-	case drain.PhaseNone, drain.PhaseFinished, drain.PhaseFailed:
-	}
-	return false
 }
 
 func (a *Agent) planContext() planContext {
@@ -392,8 +382,15 @@ func (a *Agent) restore() {
 	a.herald.last = a.drainStatus()
 	state := a.journal.State()
 	switch {
-	case state.Drain != nil: // the runner takes it up, and keeps the flag
+	case state.Drain != nil: // the runner takes it up
 		a.gate.stayClosed()
+		// The flag may be gone, with the run directory; and from here on it is known
+		// that it should be there.
+		if flag := a.runner.Flag(); flag != nil {
+			if err := a.gate.flags.raise(drainFlag, flag.Encode()); err != nil {
+				a.logger.Error("drain flag not kept", "err", err)
+			}
+		}
 	case a.flag.raised && (!known || !read):
 		a.coordinator.forgotten = true
 	default: // whatever the flag was for is over

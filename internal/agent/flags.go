@@ -122,6 +122,18 @@ func (f *flags) missing() []string {
 	return gone
 }
 
+// any reports whether a flag should be there.
+func (f *flags) any() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, text := range f.want {
+		if text != nil {
+			return true
+		}
+	}
+	return false
+}
+
 func (f *flags) wanted(name string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -372,3 +372,29 @@ func TestPortThatSystemdWasToHold(t *testing.T) {
 		require.NoError(t, <-ended)
 	})
 }
+
+// TestFlagIsGoneAtTheStart: the journal knows the drain, and so the flag is raised again,
+// and missed when it goes once more.
+func TestFlagIsGoneAtTheStart(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.serving()
+		w.drain()
+		w.awaitState(control.StateDrained, 10*time.Second)
+		flag := filepath.Join(w.conf.RunDir, drainFlag)
+		before, err := os.ReadFile(flag)
+		require.NoError(t, err)
+		w.kill()
+		require.NoError(t, removeAll(w.conf.RunDir))
+		w.start()
+		w.awaitState(control.StateDrained, time.Second)
+		after, err := os.ReadFile(flag)
+		require.NoError(t, err)
+		require.JSONEq(t, string(before), string(after))
+		require.NoError(t, os.Remove(flag))
+		require.Equal(t, []string{flag}, w.agent.gate.flags.missing())
+		w.undrain()
+		w.awaitState(control.StateServing, 10*time.Second)
+		require.NoFileExists(t, flag)
+		require.False(t, w.agent.gate.flags.any())
+	})
+}

@@ -24,16 +24,17 @@ const (
 //
 // In the sandbox of the package the directory itself cannot be made again: /run is
 // read-only there, and the mount that let the agent write went with the directory.
-// systemd makes it for every start, so that the agent ends to be started anew, but
-// not in the middle of a drain. That drains nothing, and probes wait in the socket.
+// systemd makes it for every start, so that the agent ends to be started anew: in
+// service only, where nothing is lost with the flags. That drains nothing, and probes
+// wait in the socket.
 type runDirWatch struct {
 	dir      string
 	socket   *controlListener
 	flags    *flags
 	accounts *accounts
 	logger   *slog.Logger
-	// mayRestart reports whether to end the agent is to start it anew, and interrupts
-	// no drain.
+	// mayRestart reports whether to end the agent is to start it anew, and loses no
+	// flag.
 	mayRestart func() bool
 
 	problem atomic.Pointer[string] // of the last look; nil: all was there

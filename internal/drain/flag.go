@@ -58,6 +58,17 @@ func (r *Runner) flag(f *flight) *Flag {
 	}
 }
 
+// Flag tells of the drain in effect; nil when there is none, or when it is being taken
+// back, so that nothing is to keep workloads from starting.
+func (r *Runner) Flag() *Flag {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.flight == nil || r.flight.undraining {
+		return nil
+	}
+	return r.flag(r.flight)
+}
+
 // Restore takes note of the drain that is in effect, as the journal says, and
 // reports whether one is; nothing is done about it until Resume or Drain. It is
 // for a journal that was opened after New.
