@@ -52,7 +52,7 @@ func checkBake(g *group) {
 	second.check("a clone of the drained instance discards its state, and serves", func(c *check) {
 		second.start(c)
 		second.reaches(c, control.StateServing, 30*time.Second)
-		require.NoError(c, second.logged(agentUnit, "state of another vm discarded"))
+		require.NoError(c, second.logged(agentUnit, "journal of another vm discarded"))
 		require.NotContains(c, second.run(c, "fleet-agent", "events"), "Terminate")
 		require.NoError(c, second.active("nginx.service"))
 	})

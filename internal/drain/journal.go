@@ -473,6 +473,9 @@ func (j *Journal) catchUp() {
 		if done {
 			j.writing, j.behind = false, j.behind && err != nil
 		}
+		if done && err == nil && j.state.drain == nil {
+			j.left = j.patience // outside of drains nothing adds up
+		}
 		if done || err != nil {
 			j.report(err)
 		}

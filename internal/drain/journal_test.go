@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
 // openMem opens a journal on files.
@@ -109,7 +111,7 @@ func TestJournalThatIsTakenAway(t *testing.T) {
 				t.Parallel()
 				dir := filepath.Join(t.TempDir(), "state")
 				files := &failingFiles{}
-				var log bytes.Buffer
+				var log testkit.Buffer
 				j, err := OpenJournal(JournalConfig{Dir: dir, BootID: "b1", files: files, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 				require.NoError(t, err)
 				defer j.Close()
@@ -355,7 +357,7 @@ func TestATornTailIsEndedBeforeTheNextEntry(t *testing.T) {
 	for cut := range whole {
 		files := newMemFiles()
 		files.names[journalName] = &memData{now: bytes.Clone(whole[:cut])}
-		var log bytes.Buffer
+		var log testkit.Buffer
 		j, err := OpenJournal(JournalConfig{Dir: "/state", BootID: "b1", files: files, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		require.NoError(t, err)
 		kept := len(j.entries)
@@ -393,77 +395,81 @@ func TestAFlippedByteCostsAtMostItsLine(t *testing.T) {
 
 func TestCompactionKeepsTheState(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	for n := range uint64(40) {
-		rng := rand.New(rand.NewPCG(seed, n))
-		files := newMemFiles()
-		boot := 1
-		j := openMem(t, files, "b1")
-		drains := 0
-		id := ""
-		for range 20 + rng.IntN(1200) {
-			e := Entry{}
-			switch rng.IntN(12) {
-			case 0:
-				if rng.IntN(4) == 0 {
-					boot++
-					j = openMem(t, files, fmt.Sprint("b", boot))
+	synctest.Test(t, func(t *testing.T) {
+		seed := uint64(time.Now().UnixNano())
+		for n := range uint64(40) {
+			rng := rand.New(rand.NewPCG(seed, n))
+			files := newMemFiles()
+			boot := 1
+			j := openMem(t, files, "b1")
+			drains := 0
+			id := ""
+			for range 20 + rng.IntN(1200) {
+				e := Entry{}
+				switch rng.IntN(12) {
+				case 0:
+					if rng.IntN(4) == 0 {
+						boot++
+						j = openMem(t, files, fmt.Sprint("b", boot))
+					}
+					continue
+				case 1, 2:
+					drains++
+					id = fmt.Sprint("d", drains)
+					e = Entry{Kind: DrainStarted, DrainID: id, Cause: &Cause{Kind: ScheduledEvent, EventID: fmt.Sprint("E", rng.IntN(40))}}
+				case 3:
+					e = Entry{Kind: CauseJoined, DrainID: id, Cause: &Cause{Kind: ScheduledEvent, EventID: fmt.Sprint("E", rng.IntN(40))}}
+				case 4:
+					e = Entry{Kind: StepStarted, DrainID: id, Step: "a"}
+				case 5:
+					e = Entry{Kind: StepFinished, DrainID: id, Step: "a", Result: string(StepDone)}
+				case 6:
+					e = Entry{Kind: DrainFinished, DrainID: id, Result: string(ResultSucceeded)}
+				case 7:
+					e = Entry{Kind: UndrainStarted, DrainID: id}
+				case 8:
+					e = Entry{Kind: UndrainFinished, DrainID: id}
+				case 9:
+					e = Entry{Kind: []EntryKind{AckIntended, Acked, AckFailed, EventDismissed}[rng.IntN(4)], EventID: fmt.Sprint("E", rng.IntN(40))}
+				case 10:
+					e = Entry{Kind: []EntryKind{BootSeen, VMSeen, NameSeen}[rng.IntN(3)], VM: fmt.Sprint("vm", rng.IntN(2)), Name: fmt.Sprint("web_", rng.IntN(2))}
+				case 11:
+					e = Entry{Kind: []EntryKind{MaintenanceOn, MaintenanceOff}[rng.IntN(2)]}
 				}
-				continue
-			case 1, 2:
-				drains++
-				id = fmt.Sprint("d", drains)
-				e = Entry{Kind: DrainStarted, DrainID: id, Cause: &Cause{Kind: ScheduledEvent, EventID: fmt.Sprint("E", rng.IntN(40))}}
-			case 3:
-				e = Entry{Kind: CauseJoined, DrainID: id, Cause: &Cause{Kind: ScheduledEvent, EventID: fmt.Sprint("E", rng.IntN(40))}}
-			case 4:
-				e = Entry{Kind: StepStarted, DrainID: id, Step: "a"}
-			case 5:
-				e = Entry{Kind: StepFinished, DrainID: id, Step: "a", Result: string(StepDone)}
-			case 6:
-				e = Entry{Kind: DrainFinished, DrainID: id, Result: string(ResultSucceeded)}
-			case 7:
-				e = Entry{Kind: UndrainStarted, DrainID: id}
-			case 8:
-				e = Entry{Kind: UndrainFinished, DrainID: id}
-			case 9:
-				e = Entry{Kind: []EntryKind{AckIntended, Acked, AckFailed, EventDismissed}[rng.IntN(4)], EventID: fmt.Sprint("E", rng.IntN(40))}
-			case 10:
-				e = Entry{Kind: []EntryKind{BootSeen, VMSeen, NameSeen}[rng.IntN(3)], VM: fmt.Sprint("vm", rng.IntN(2)), Name: fmt.Sprint("web_", rng.IntN(2))}
-			case 11:
-				e = Entry{Kind: []EntryKind{MaintenanceOn, MaintenanceOff}[rng.IntN(2)]}
+				mustAppend(t, j, e)
 			}
-			mustAppend(t, j, e)
+			where := fmt.Sprintf("seed %d history %d", seed, n)
+			state, history := j.State(), j.History()
+			j.rewrite = true
+			mustAppend(t, j, Entry{Kind: "nothing"})
+			require.Equal(t, state, j.State(), where)
+			again := openMem(t, files, fmt.Sprint("b", boot))
+			require.Equal(t, state, again.State(), where)
+			require.Equal(t, history, again.History(), where)
+			require.LessOrEqual(t, len(history), maxRecords)
 		}
-		where := fmt.Sprintf("seed %d history %d", seed, n)
-		state, history := j.State(), j.History()
-		j.rewrite = true
-		mustAppend(t, j, Entry{Kind: "nothing"})
-		require.Equal(t, state, j.State(), where)
-		again := openMem(t, files, fmt.Sprint("b", boot))
-		require.Equal(t, state, again.State(), where)
-		require.Equal(t, history, again.History(), where)
-		require.LessOrEqual(t, len(history), maxRecords)
-	}
+	})
 }
 
 func TestTheFileStaysSmall(t *testing.T) {
 	t.Parallel()
-	files := newMemFiles()
-	j := openMem(t, files, "b1")
-	for i := range 400 {
-		id := fmt.Sprint("d", i)
-		mustAppend(t, j, wholeDrain(id, Cause{Kind: ScheduledEvent, EventID: "E" + id, Reason: strings.Repeat("x", 5000)})...)
-	}
-	for range 3000 { // an ack that fails every second for more than an hour
-		mustAppend(t, j, Entry{Kind: AckFailed, EventID: "E", Error: "throttled"})
-	}
-	require.Less(t, len(files.content(journalName)), 2*compactAbove)
-	require.Len(t, j.History(), maxRecords)
-	require.Equal(t, "d399", j.History()[0].ID)
-	again := openMem(t, files, "b1")
-	require.Equal(t, j.State(), again.State())
-	require.Equal(t, j.History(), again.History())
+	synctest.Test(t, func(t *testing.T) {
+		files := newMemFiles()
+		j := openMem(t, files, "b1")
+		for i := range 400 {
+			id := fmt.Sprint("d", i)
+			mustAppend(t, j, wholeDrain(id, Cause{Kind: ScheduledEvent, EventID: "E" + id, Reason: strings.Repeat("x", 5000)})...)
+		}
+		for range 3000 { // an ack that fails every second for more than an hour
+			mustAppend(t, j, Entry{Kind: AckFailed, EventID: "E", Error: "throttled"})
+		}
+		require.Less(t, len(files.content(journalName)), 2*compactAbove)
+		require.Len(t, j.History(), maxRecords)
+		require.Equal(t, "d399", j.History()[0].ID)
+		again := openMem(t, files, "b1")
+		require.Equal(t, j.State(), again.State())
+		require.Equal(t, j.History(), again.History())
+	})
 }
 
 // TestAFullDiskLosesNothing fails every call for a while.
@@ -477,7 +483,7 @@ func TestAFullDiskLosesNothing(t *testing.T) {
 func fullDisk(t *testing.T, kind fault) {
 	t.Helper()
 	files := newMemFiles()
-	var log bytes.Buffer
+	var log testkit.Buffer
 	var durable []uint64
 	j, err := OpenJournal(JournalConfig{
 		Dir: "/state", BootID: "b1", files: files, Logger: slog.New(slog.NewTextHandler(&log, nil)),
