@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,36 @@ func checkPreempt(g *group) {
 		require.NoError(c, g.imds.Cancel(id))
 		g.returns(c)
 		require.Empty(c, g.imds.Acks()[1:], "it was not acked")
+	})
+	g.check("a member that takes its time to start is up before the node is ready", func(c *check) {
+		const slow = "/etc/systemd/system/notifyd.service.d/slow.conf"
+		g.write(c, slow, "[Service]\nExecStartPre=/bin/sleep 3\n")
+		g.run(c, "systemctl", "daemon-reload")
+		defer func() {
+			g.run(c, "rm", slow)
+			g.run(c, "systemctl", "daemon-reload")
+		}()
+		g.drainsFor(c, imds.Terminate)
+		for _, e := range g.imds.Events() {
+			if e.Status == imds.Scheduled || e.Status == imds.Started {
+				require.NoError(c, g.imds.Complete(e.ID))
+			}
+		}
+		waited := false
+		c.eventually(30*time.Second, func() error {
+			s, err := g.status()
+			if err != nil {
+				return err
+			}
+			waited = waited || s.Drain != nil && slices.Contains(s.Drain.Starting, "notifyd.service")
+			if !s.Health.Ready {
+				return fmt.Errorf("not ready: %s", s.Reason)
+			}
+			return nil
+		})
+		require.NoError(c, g.active("notifyd.service"))
+		require.True(c, waited, "status says what is waited for")
+		g.returns(c)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/config"
 	"github.com/fleet-agent/fleet-agent/internal/control"
+	"github.com/fleet-agent/fleet-agent/internal/health"
 	simimds "github.com/fleet-agent/fleet-agent/internal/sim/imds"
 	"github.com/fleet-agent/fleet-agent/internal/systemd/systemdtest"
 )
@@ -43,7 +45,7 @@ func webHolds(b *systemdtest.Bus, _ string) {
 }
 
 // onBus starts an agent; units that are not given are a target with two members.
-func onBus(t *testing.T, steps []config.Step, prepare func(b *systemdtest.Bus, root string)) *busWorld {
+func onBus(t *testing.T, steps []config.Step, prepare func(b *systemdtest.Bus, root string), change ...func(*config.Config)) *busWorld {
 	t.Helper()
 	b := systemdtest.Start(t)
 	b.Systemd.Set(systemdtest.Unit{Name: servingTarget, ActiveState: "active"})
@@ -60,6 +62,9 @@ func onBus(t *testing.T, steps []config.Step, prepare func(b *systemdtest.Bus, r
 	conf.IMDS.Endpoint = metadata(t)
 	conf.StateDir, conf.RunDir = filepath.Join(dir, "state"), filepath.Join(dir, "run")
 	conf.Drain.Settle, conf.Drain.Plan = 0, steps
+	for _, c := range change {
+		c(conf)
+	}
 	w := &busWorld{bus: b, conf: conf}
 	w.start(t, root)
 	w.await("serving, with a lock", func() bool {
@@ -152,6 +157,36 @@ func TestTarget(t *testing.T) {
 		w.bus.Systemd.WaitActiveState(unit, "active")
 	}
 	w.notWarned()
+}
+
+// TestUndrainAwaitsMembers: the job of the target is over, and a member of it is on
+// its way. The node is not ready before it is up, and its check is read again.
+func TestUndrainAwaitsMembers(t *testing.T) {
+	t.Parallel()
+	w := onBus(t, targetStep(time.Minute), func(b *systemdtest.Bus, _ string) {
+		b.Systemd.Set(systemdtest.Unit{
+			Name: "web.service", PartOf: []string{servingTarget}, ActiveState: "active", OnStart: systemdtest.Behavior{Hold: true},
+		})
+	}, func(conf *config.Config) {
+		c := fileCheck("web", "")
+		c.File, c.Unit = nil, &config.UnitCheck{Name: "web.service"}
+		conf.Checks = []config.Check{c}
+	})
+	w.drain()
+	w.awaitState(control.StateDrained)
+	w.undrain()
+	w.await("waiting for the member", func() bool {
+		d := w.status().Drain
+		return d != nil && slices.Equal(d.Starting, []string{"web.service"})
+	})
+	s := w.status()
+	require.Equal(t, control.StateDraining, s.State)
+	require.Equal(t, "returning: waiting for web.service", s.Reason)
+	require.False(t, s.Health.Ready)
+	require.Equal(t, string(health.Healthy), s.Health.State)
+	w.bus.Systemd.Finish("web.service")
+	w.awaitState(control.StateServing)
+	require.True(t, w.status().Health.Ready)
 }
 
 // TestPlanChangesOverARestart: what a step has stopped is started again, although

@@ -94,7 +94,8 @@ func healthFields() []FieldDoc {
 		},
 		{
 			Path: "health.start_grace", Default: "0s", Min: "0s", Max: "24h",
-			Doc: "How long after its start the agent may answer \"starting\" instead of \"unhealthy\", until the first healthy verdict. " +
+			Doc: "How long after its start the agent may answer \"starting\" instead of \"unhealthy\", until the first healthy verdict, " +
+				"and how long after a drain a healthy answer stays while the checks do not pass yet. " +
 				"An unhealthy answer while the node boots would end the grace period of the Application Health extension.",
 		},
 		{

@@ -291,7 +291,8 @@ func localCheckFields() []FieldDoc {
 		},
 		{
 			Path: "checks[].heartbeat", Example: `{ttl: 30s}`,
-			Doc: "Wait for the application to report in, with `fleet-agent report NAME pass` or over the control socket.",
+			Doc: "Wait for the application to report in, with `fleet-agent report NAME pass` or over the control socket. " +
+				"Reports from before the node was last out of service do not count.",
 		},
 		{
 			Path: "checks[].heartbeat.ttl", Required: true, Min: "1s", Max: "24h", Example: "30s",

@@ -124,7 +124,9 @@ func TestRealSystemd(t *testing.T) {
 		defer unwatch()
 		stopped := async(func() error { return m.StopUnit(soon(t), "fleet-test-slow.service") })
 		awaitState("fleet-test-slow.service", "deactivating", wake)
+		require.True(t, state("fleet-test-slow.service").Job)
 		require.NoError(t, m.StartUnit(soon(t), "fleet-test-slow.service"))
+		require.False(t, state("fleet-test-slow.service").Job)
 		var jobErr *JobError
 		require.ErrorAs(t, receive(t, stopped), &jobErr)
 		require.Equal(t, "canceled", jobErr.Result)
