@@ -81,6 +81,10 @@ bench: build ## Measure probe cost, size, start, memory, idle CPU and scale, and
 	go test -run '^$$' -bench . -benchtime 8s ./internal/health
 	go run ./internal/bench -bin $(BIN)
 
+SOAK ?= 15m
+soak: build ## Judge every answer of an agent with 200 checks, many events and many probes, for SOAK (15m)
+	go run ./internal/soak -bin $(BIN) -for $(SOAK)
+
 FUZZTIME ?= 20s
 fuzz: ## Fuzz every parser for FUZZTIME each (20s)
 	@go list ./... | while read -r pkg; do \
@@ -90,4 +94,4 @@ fuzz: ## Fuzz every parser for FUZZTIME each (20s)
 docs: ## Write the generated documentation again
 	go run ./internal/docs
 
-.PHONY: help build build-all demo test race histories mutants coverage lint deb deb-check e2e e2e-vm bench fuzz docs
+.PHONY: help build build-all demo test race histories mutants soak coverage lint deb deb-check e2e e2e-vm bench fuzz docs

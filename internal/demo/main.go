@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,13 +15,13 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/control"
 	"github.com/fleet-agent/fleet-agent/internal/sim/imds"
+	"github.com/fleet-agent/fleet-agent/internal/stage"
 )
 
 // bound is the longest that the demonstration may take.
@@ -53,8 +52,7 @@ type demo struct {
 	start  time.Time
 	colour bool
 
-	dir      string
-	children []*exec.Cmd
+	stage    *stage.Stage
 	sim      *imds.ControlClient
 	socket   string
 	probe    string
@@ -64,14 +62,15 @@ type demo struct {
 // run is the story.
 func (d *demo) run(ctx context.Context) error {
 	var err error
-	if d.dir, err = os.MkdirTemp("", "fleet-demo-"); err != nil {
+	if d.stage, err = stage.New(d.bin); err != nil {
 		return err
 	}
 	d.say("a simulated metadata service and a node agent start on loopback")
-	metadata, err := d.startSimulator(ctx)
+	metadata, sim, err := d.stage.Simulator(ctx, "[{name: demo_0, scale_set: demo, priority: Spot}]")
 	if err != nil {
 		return err
 	}
+	d.sim = sim
 	if err := d.startAgent(ctx, metadata); err != nil {
 		return err
 	}
@@ -139,46 +138,8 @@ func stepRuns(name string) func(control.Status) bool {
 	}
 }
 
-// startSimulator starts fleetsim and returns the address of its metadata service.
-func (d *demo) startSimulator(ctx context.Context) (string, error) {
-	ready, scenario := filepath.Join(d.dir, "fleetsim.json"), filepath.Join(d.dir, "scenario.yaml")
-	if err := os.WriteFile(scenario, []byte("vms: [{name: demo_0, scale_set: demo, priority: Spot}]\n"), 0o600); err != nil {
-		return "", err
-	}
-	if err := d.child("fleetsim", "imds", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--scenario", scenario, "--ready-file", ready); err != nil {
-		return "", err
-	}
-	var addresses struct {
-		VMs []struct {
-			Endpoint string `json:"endpoint"`
-		} `json:"vms"`
-		Control string `json:"control"`
-	}
-	err := d.poll(ctx, "fleetsim", func() (bool, error) {
-		data, err := os.ReadFile(ready)
-		if errors.Is(err, os.ErrNotExist) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		return true, json.Unmarshal(data, &addresses)
-	})
-	if err != nil {
-		return "", err
-	}
-	if len(addresses.VMs) == 0 {
-		return "", errors.New("fleetsim names no metadata endpoint")
-	}
-	d.sim = imds.NewControlClient(addresses.Control)
-	return addresses.VMs[0].Endpoint, nil
-}
-
 const agentConfig = `
-listen: {probe: "127.0.0.1:0", metrics: "127.0.0.1:0"}
 imds: {endpoint: %q}
-state_dir: %q
-run_dir: %q
 checks:
   - name: app
     http: {url: "http://%s/"}
@@ -206,106 +167,27 @@ func (d *demo) startAgent(ctx context.Context, metadata string) error {
 	}
 	go func() { _ = d.workload.Serve(workload) }() // ends with cleanUp
 
-	run := filepath.Join(d.dir, "run")
 	_, port, err := net.SplitHostPort(workload.Addr().String())
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(d.dir, "config.yaml")
-	text := fmt.Sprintf(agentConfig, metadata, filepath.Join(d.dir, "state"), run, workload.Addr(), port)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return err
-	}
-	d.socket = filepath.Join(run, control.SocketName)
-	if err := d.child("fleet-agent", "run", "--config", file); err != nil {
-		return err
-	}
-	return d.poll(ctx, "fleet-agent", func() (bool, error) {
-		s, err := control.NewClient(d.socket).Status(ctx)
-		if err != nil {
-			return false, nil //nolint:nilerr // not up yet
-		}
-		d.probe = s.Agent.ProbeAddress
-		return true, nil
-	})
+	agent, err := d.stage.Agent(ctx, fmt.Sprintf(agentConfig, metadata, workload.Addr(), port))
+	d.socket, d.probe = agent.Socket, agent.Probe
+	return err
 }
 
-// child starts a command in a process group of its own, so that an interrupt
-// of the terminal reaches it only through cleanUp. Its log goes to a file.
-func (d *demo) child(name string, args ...string) error {
-	log, err := os.Create(filepath.Join(d.dir, name+".log"))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	cmd := exec.Command(filepath.Join(d.bin, name), args...) //nolint:noctx // cleanUp ends it, and waits
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", name, err)
-	}
-	d.children = append(d.children, cmd)
-	return nil
-}
-
-// cleanUp ends the children and removes what they left.
+// cleanUp ends what the demonstration has started.
 func (d *demo) cleanUp() {
-	for _, c := range slices.Backward(d.children) {
-		_ = c.Process.Signal(syscall.SIGTERM) // it may have ended
-		killer := time.AfterFunc(5*time.Second, func() { _ = c.Process.Kill() })
-		_ = c.Wait()
-		killer.Stop()
+	if d.stage != nil {
+		d.stage.Close()
 	}
 	if d.workload != nil {
 		_ = d.workload.Close()
 	}
-	if d.dir != "" {
-		_ = os.RemoveAll(d.dir)
-	}
-}
-
-// poll asks until done says yes.
-func (d *demo) poll(ctx context.Context, what string, done func() (bool, error)) error {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ok, err := done()
-		if err != nil {
-			return fmt.Errorf("wait for %s: %w", what, err)
-		}
-		if ok {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			if errors.Is(context.Cause(ctx), context.Canceled) {
-				return errors.New("interrupted")
-			}
-			return fmt.Errorf("wait for %s: %w\n%s", what, context.Cause(ctx), d.logs())
-		}
-	}
-}
-
-// logs are the last lines of every child, for a demonstration that fails.
-func (d *demo) logs() string {
-	var b strings.Builder
-	files, _ := filepath.Glob(filepath.Join(d.dir, "*.log")) // the pattern is valid
-	for _, f := range files {
-		data, err := os.ReadFile(f)
-		if err != nil {
-			continue
-		}
-		if len(data) > 4000 {
-			data = data[len(data)-4000:]
-		}
-		fmt.Fprintf(&b, "--- %s\n%s", filepath.Base(f), data)
-	}
-	return b.String()
 }
 
 func (d *demo) await(ctx context.Context, what string, reached func(control.Status) bool) error {
-	return d.poll(ctx, what, func() (bool, error) {
+	return d.stage.Await(ctx, what, func() (bool, error) {
 		s, err := control.NewClient(d.socket).Status(ctx)
 		return err == nil && reached(*s), err
 	})
@@ -326,14 +208,14 @@ func (d *demo) get(ctx context.Context, path string) (int, string, error) {
 }
 
 func (d *demo) awaitCode(ctx context.Context, path string, want int) error {
-	return d.poll(ctx, fmt.Sprintf("%s to answer %d", path, want), func() (bool, error) {
+	return d.stage.Await(ctx, fmt.Sprintf("%s to answer %d", path, want), func() (bool, error) {
 		code, _, err := d.get(ctx, path)
 		return code == want, err
 	})
 }
 
 func (d *demo) awaitAck(ctx context.Context, event imds.Event) error {
-	return d.poll(ctx, "the ack", func() (bool, error) {
+	return d.stage.Await(ctx, "the ack", func() (bool, error) {
 		acks, err := d.sim.Acks(ctx)
 		if err != nil {
 			return false, err
