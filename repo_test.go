@@ -133,7 +133,7 @@ func TestImportRules(t *testing.T) {
 // TestOneCommandForTheSocket: two units in one systemctl restart are two jobs, of which
 // the first fails; so every document has the command that works.
 func TestOneCommandForTheSocket(t *testing.T) {
-	restart := regexp.MustCompile(`systemctl restart fleet-agent\.socket[^\n`+"`"+`,.;]*`)
+	restart := regexp.MustCompile(`systemctl restart fleet-agent\.socket[^\n` + "`" + `,.;]*`)
 	found := 0
 	for _, pattern := range []string{"*.md", "docs/*.md", "examples/*", "aib/*", "aib/*/*", "packaging/deb/*", "internal/*/*.go", "cmd/*/*.go"} {
 		files, err := filepath.Glob(pattern)

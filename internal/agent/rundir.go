@@ -49,10 +49,14 @@ func (w *runDirWatch) Run(ctx context.Context) error {
 			looked = now
 			w.accounts.group(adminGroup)
 		}
-		looked := make(chan error, 1)
-		go func() { looked <- w.look(ctx) }()
+		var err error
+		looked := make(chan struct{})
+		go func() {
+			defer close(looked)
+			err = w.look(ctx)
+		}()
 		select {
-		case err := <-looked:
+		case <-looked:
 			if err != nil && w.mayRestart() {
 				return fmt.Errorf("make %s again: %w", w.dir, err)
 			}
