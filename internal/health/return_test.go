@@ -57,10 +57,10 @@ func TestARunFromBeforeProvesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var down atomic.Bool
-				runs := 0
+				var runs atomic.Int32
 				c := check("app", nil)
 				c.Probe = func(ctx context.Context) error { // looks, and then takes its time
-					runs++
+					runs.Add(1)
 					seen := down.Load()
 					select {
 					case <-time.After(1500 * time.Millisecond):
@@ -76,14 +76,14 @@ func TestARunFromBeforeProvesNothing(t *testing.T) {
 				require.Equal(t, [2]int{200, 200}, n.codes())
 				set(n.Monitor, true)
 				after(3500 * time.Millisecond) // in the middle of the second run
-				require.Equal(t, 2, runs)
+				require.EqualValues(t, 2, runs.Load())
 				down.Store(true)
 				set(n.Monitor, false)
 				after(0)
 				e, _ := n.Explain("app")
 				require.Len(t, e.Results, 1, "what was cut short is no result")
 				after(100 * time.Millisecond)
-				require.Equal(t, 3, runs, "it did not wait for the run from before")
+				require.EqualValues(t, 3, runs.Load(), "it did not wait for the run from before")
 				for range 100 {
 					require.Equal(t, 503, n.codes()[1])
 					after(100 * time.Millisecond)
