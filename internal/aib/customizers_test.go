@@ -410,6 +410,9 @@ func below(t *testing.T, m *machine, dir string) []string {
 func TestAtDeprovisioning(t *testing.T) {
 	testkit.Root(t)
 	const setUp = `set -e
+mount -t tmpfs t /mnt # the repository may be below /tmp
+cp "$0" /mnt/generalize.sh
+script=/mnt/generalize.sh
 mount -t tmpfs -o mode=1777 t /tmp
 mount -t tmpfs -o mode=1777 t /var/tmp
 mount -t tmpfs -o mode=755 t /var/lib
@@ -417,10 +420,10 @@ echo precious >/var/lib/precious
 for name in fleet-agent-generalize.sh fleet-agent-generalize.sh.new; do ln -s /var/lib/precious /var/tmp/$name; done
 mkdir /tmp/folder
 ln -s /tmp/folder /tmp/DeprovisioningScript.sh
-dash -e "$0" --at-deprovisioning
-dash -e "$0" --at-deprovisioning
+dash -e "$script" --at-deprovisioning
+dash -e "$script" --at-deprovisioning
 cat /var/lib/precious
-cmp "$0" "$(sed -n 's/^sudo -n sh \(.*\) --waagent$/\1/p' /tmp/DeprovisioningScript.sh)"
+cmp "$script" "$(sed -n 's/^sudo -n sh \(.*\) --waagent$/\1/p' /tmp/DeprovisioningScript.sh)"
 find /var/lib /tmp -mindepth 1 -printf '%p %y %m %u\n' | sort
 `
 	testkit.Tool(t, "dash", "dash")
