@@ -238,7 +238,7 @@ func (h *history) happen() {
 		h.fault()
 	case n < 62:
 		h.stall()
-	case n < 65:
+	case n < 66:
 		h.turnOdd()
 	case n < 73:
 		if h.rng.IntN(4) == 0 {
@@ -370,6 +370,9 @@ func (h *history) turnOdd() {
 	odd, length := pick(h.rng, oddElement, oddKey, oddDuration), h.upTo(15*time.Second)
 	h.note("documents have %s for %s", odd, length)
 	h.setOdd(odd)
+	if h.rng.IntN(2) == 0 {
+		h.in(h.upTo(length), h.change) // which is what has to be told from it
+	}
 	h.in(length, func() {
 		h.note("documents are whole")
 		h.setOdd("")
