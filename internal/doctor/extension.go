@@ -25,9 +25,12 @@ const (
 // Without that file a version was unpacked and no more, as in state NotInstalled.
 const (
 	handlerEnabled       = "Enabled"
-	handlerInstalled     = "Installed" // or disabled
 	handlerFailedUpgrade = "FailedUpgrade"
 )
+
+// handlerIdle are the states of a version that is there and not in use: installed
+// or disabled, or left by an upgrade.
+var handlerIdle = []string{"Installed", handlerFailedUpgrade}
 
 // extensionFacts is what the Application Health extension was told, whether it
 // runs, and what it said last.
@@ -133,7 +136,7 @@ func inForce(handler string, runs bool) int {
 		return 3
 	case runs:
 		return 2
-	case handler == handlerInstalled, handler == handlerFailedUpgrade:
+	case slices.Contains(handlerIdle, handler):
 		return 1
 	}
 	return 0
