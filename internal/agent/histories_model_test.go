@@ -458,7 +458,7 @@ func (h *history) acks(id string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if doubt, doubted := h.doubts[id]; doubted {
-		if !h.polled.After(doubt) || doubt.Before(h.upSince) && h.polled.Before(h.upSince) {
+		if h.polled.Before(doubt) || doubt.Before(h.upSince) && h.polled.Before(h.upSince) {
 			h.problems = append(h.problems, fmt.Sprintf("%8.3f  acks %s: it may have been, and no document is newer", time.Since(h.begin).Seconds(), id))
 		}
 		delete(h.doubts, id)
