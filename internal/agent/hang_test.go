@@ -83,6 +83,21 @@ func TestKilledBeforeAnythingWasDurable(t *testing.T) {
 			require.Equal(t, 1, undone, "what the lost drain had stopped is started")
 		})
 	})
+	t.Run("an operator who joined a drain that is durable", func(t *testing.T) {
+		inWorld(t, func(t *testing.T, w *world) {
+			w.serving()
+			id := w.sim.Publish(simimds.EventSpec{Type: simimds.Reboot, Resources: []string{self}, Hold: true})
+			w.awaitState(control.StateDrained, 30*time.Second)
+			before := w.journalFile()
+			w.drain()
+			w.pass(time.Second)
+			w.killHard(before)
+			w.start()
+			require.NoError(t, w.sim.Complete(id))
+			w.pass(20 * time.Second)
+			require.Equal(t, control.StateDrained, w.status().State)
+		})
+	})
 	t.Run("a reboot forgets the flag", func(t *testing.T) {
 		inWorld(t, func(_ *testing.T, w *world) {
 			w.serving()

@@ -93,6 +93,13 @@ func (r *Runner) Restore(flag *Flag) bool {
 		return false
 	}
 	r.flight.believed = news
+	if f := r.flight; flag != nil && f.id == flag.DrainID && !f.undraining {
+		for _, cause := range flag.Causes { // one may have joined that is not durable
+			if add(&f.causes, cause) {
+				r.cfg.Journal.Note(Entry{Kind: CauseJoined, DrainID: f.id, Cause: &cause})
+			}
+		}
+	}
 	return true
 }
 
