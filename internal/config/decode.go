@@ -148,21 +148,18 @@ func (d *decoder) pairs(n *yaml.Node, w where) func(yield func(key, value *yaml.
 
 // mapping reads the keys of struct v.
 func (d *decoder) mapping(n *yaml.Node, v reflect.Value, w where) {
-	fields := make(map[string]int)
-	for f := range fieldsOf(v.Type()) {
-		fields[f.name] = f.index
-	}
+	fields := fieldsOf(v.Type())
 	given, unknown := make(map[string]bool), false
 	for key, value := range d.pairs(n, w) {
 		name := key.Value
 		given[name] = true
-		index, ok := fields[name]
-		if !ok {
+		i := slices.IndexFunc(fields, func(f structField) bool { return f.name == name })
+		if i < 0 {
 			d.unknownKey(key, w)
 			unknown = true
 			continue
 		}
-		d.value(value, v.Field(index), w.field(name))
+		d.value(value, v.Field(fields[i].index), w.field(name))
 	}
 	if n.Kind != yaml.MappingNode {
 		return

@@ -105,7 +105,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, w where) {
 		f, ok := parseDecimal(n.Value)
 		if !ok || quoted(n) {
 			hint, what := "write "+row.write(), "is not a number"
-			if meant, zeros := withoutZeros(n.Value); zeros && decimalRE.MatchString(meant) {
+			if meant, zeros := withoutZeros(n.Value); zeros && decimalRE().MatchString(meant) {
 				hint, what = "write "+meant, leadingZero
 			}
 			d.fail(n, w, hint, "%s %s", show(row, n), what)

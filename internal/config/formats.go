@@ -44,13 +44,13 @@ const (
 const maxRunDir = 107 - len("/control.sock")
 
 var (
-	nameRE       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-	unitRE       = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,240}\.(service|socket|target|timer|mount|automount|swap|path|slice|scope|device)$`)
-	hookRE       = regexp.MustCompile(`^[A-Za-z0-9:_.-]{1,200}$`)
-	envRE        = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	headerRE     = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
-	apiVersionRE = regexp.MustCompile(`^20[0-9]{2}-[0-9]{2}-[0-9]{2}(-preview)?$`)
-	eventTypeRE  = regexp.MustCompile(`^[A-Z][A-Za-z0-9]{0,62}$`)
+	nameRE       = lazily(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+	unitRE       = lazily(`^[A-Za-z0-9:_.\\@-]{1,240}\.(service|socket|target|timer|mount|automount|swap|path|slice|scope|device)$`)
+	hookRE       = lazily(`^[A-Za-z0-9:_.-]{1,200}$`)
+	envRE        = lazily(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	headerRE     = lazily("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+	apiVersionRE = lazily(`^20[0-9]{2}-[0-9]{2}-[0-9]{2}(-preview)?$`)
+	eventTypeRE  = lazily(`^[A-Z][A-Za-z0-9]{0,62}$`)
 )
 
 // eventTypes are the types of Scheduled Events that Azure documents.
@@ -155,17 +155,17 @@ func (f *FieldDoc) checkText(s string) (msg, hint string) {
 			return fmt.Sprintf("has %d bytes, more than %d: a unix socket is made in it", len(s), maxRunDir), "choose a shorter path"
 		}
 	case formatName, formatNames:
-		if !nameRE.MatchString(s) {
+		if !nameRE().MatchString(s) {
 			return quoted + " is not a name", "write at most 63 letters, digits, '.', '_' and '-', the first a letter or a digit"
 		}
 	case formatUnit, formatTarget:
 		return f.checkUnit(s)
 	case formatHook:
-		if !hookRE.MatchString(s) {
+		if !hookRE().MatchString(s) {
 			return quoted + " is not an instance name", "write the NAME of fleet-hook@NAME.service, such as " + f.example()
 		}
 	case formatAPIVersion:
-		if !apiVersionRE.MatchString(s) {
+		if !apiVersionRE().MatchString(s) {
 			return bad("is not an api-version")
 		}
 	case formatHeaders:
@@ -186,11 +186,11 @@ func checkKey(format string, key, path string) (msg, hint string) {
 	quoted := strconv.Quote(clip(key))
 	switch format {
 	case formatHeaders:
-		if !headerRE.MatchString(key) {
+		if !headerRE().MatchString(key) {
 			return quoted + " is not the name of a header", "write letters, digits and '-'"
 		}
 	case formatEnv:
-		if !envRE.MatchString(key) {
+		if !envRE().MatchString(key) {
 			return quoted + " is not the name of an environment variable", "write letters, digits and '_'"
 		}
 		if strings.HasPrefix(key, "FLEET_") && strings.HasPrefix(path, "drain.") {
@@ -203,7 +203,7 @@ func checkKey(format string, key, path string) (msg, hint string) {
 		if near := graph.Nearest(key, eventTypes); near != "" {
 			return "unknown event type " + quoted, fmt.Sprintf("did you mean %q?", near)
 		}
-		if !eventTypeRE.MatchString(key) {
+		if !eventTypeRE().MatchString(key) {
 			return quoted + " is not an event type", "write " + orList(eventTypes) + ", or the type as Azure spells it"
 		}
 	default:
@@ -352,11 +352,11 @@ func (f *FieldDoc) checkUnit(s string) (msg, hint string) {
 		suffix = ".target"
 	}
 	switch {
-	case unitRE.MatchString(s) && (f.Format == formatUnit || strings.HasSuffix(s, suffix)):
+	case unitRE().MatchString(s) && (f.Format == formatUnit || strings.HasSuffix(s, suffix)):
 		return "", ""
-	case unitRE.MatchString(s):
+	case unitRE().MatchString(s):
 		return quoted + " is not a target", "write " + f.write() + ", or use unit: " + s
-	case unitRE.MatchString(s + suffix):
+	case unitRE().MatchString(s + suffix):
 		return quoted + " has no suffix", fmt.Sprintf("write %q", s+suffix)
 	default:
 		return quoted + " is not the name of a systemd unit", "write " + f.write()

@@ -154,9 +154,9 @@ func (s *schema) textOf(row *FieldDoc) map[string]any {
 	}
 	switch row.Format {
 	case formatName, formatNames:
-		p["pattern"] = nameRE.String()
+		p["pattern"] = nameRE().String()
 	case formatHook:
-		p["pattern"] = hookRE.String()
+		p["pattern"] = hookRE().String()
 	case formatPath, formatRunDir:
 		p["pattern"] = "^(/|$)"
 	case formatURL, formatEndpoint:
@@ -164,7 +164,7 @@ func (s *schema) textOf(row *FieldDoc) map[string]any {
 	case formatAddress, formatListen:
 		p["pattern"] = "(^$|:[0-9]+$)"
 	case formatAPIVersion:
-		p["pattern"] = apiVersionRE.String()
+		p["pattern"] = apiVersionRE().String()
 	default:
 	}
 	return p

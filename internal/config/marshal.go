@@ -47,7 +47,7 @@ type marshaler struct {
 
 func (m *marshaler) mapping(v reflect.Value, w where) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
-	for f := range fieldsOf(v.Type()) {
+	for _, f := range fieldsOf(v.Type()) {
 		at, field := w.field(f.name), v.Field(f.index)
 		if field.IsZero() && m.schema.row[at.key].Default == "" && !shown(field) {
 			continue

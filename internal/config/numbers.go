@@ -4,22 +4,21 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Numbers are read as they are written, in decimal. YAML would make 291 of 0443,
 // 31 of 0x1f and 1000 of 1_000 and 1e3, and its versions disagree on which.
 var (
-	wholeRE   = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
-	decimalRE = regexp.MustCompile(`^-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)$`)
-	// zerosRE matches zeros ahead of a number anywhere in a text: "05s", "1m05s".
-	zerosRE = regexp.MustCompile(`(^|[^0-9._])0+([0-9])`)
+	wholeRE   = lazily(`^-?(0|[1-9][0-9]*)$`)
+	decimalRE = lazily(`^-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)$`)
 )
 
 const leadingZero = "has a leading zero"
 
 // parseWhole reads a whole number; one that is too large is the largest.
 func parseWhole(s string) (int, bool) {
-	if !wholeRE.MatchString(s) {
+	if !wholeRE().MatchString(s) {
 		return 0, false
 	}
 	i, _ := strconv.Atoi(s) // can only be out of range
@@ -28,21 +27,36 @@ func parseWhole(s string) (int, bool) {
 
 // parseDecimal reads a number; one that is too large is infinite.
 func parseDecimal(s string) (float64, bool) {
-	if !decimalRE.MatchString(s) {
+	if !decimalRE().MatchString(s) {
 		return 0, false
 	}
 	f, _ := strconv.ParseFloat(s, 64) // can only be out of range
 	return f, true
 }
 
-// withoutZeros returns the text without the zeros ahead of its numbers, and
-// whether there were any.
+// lazily compiles a pattern when it is first used: most texts need few of them, and
+// the start of the agent waits for each.
+func lazily(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
+
+// withoutZeros returns the text without the zeros ahead of its numbers, "1m5s" for
+// "01m05s", and whether there were any.
 func withoutZeros(s string) (string, bool) {
-	return zerosRE.ReplaceAllString(s, "$1$2"), zerosRE.MatchString(s)
+	isDigit := func(c byte) bool { return '0' <= c && c <= '9' }
+	kept := make([]byte, 0, len(s))
+	for i := range len(s) {
+		inNumber := len(kept) > 0 && (isDigit(kept[len(kept)-1]) || kept[len(kept)-1] == '.' || kept[len(kept)-1] == '_')
+		if s[i] == '0' && !inNumber && i+1 < len(s) && isDigit(s[i+1]) {
+			continue
+		}
+		kept = append(kept, s[i])
+	}
+	return string(kept), len(kept) < len(s)
 }
 
 // meantWhole returns the whole number that s spells in another way.
 func meantWhole(s string) (string, bool) {
 	s, _ = withoutZeros(strings.ReplaceAll(strings.TrimPrefix(s, "+"), "_", ""))
-	return s, wholeRE.MatchString(s)
+	return s, wholeRE().MatchString(s)
 }

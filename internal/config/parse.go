@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -68,29 +67,29 @@ func size(n *yaml.Node, have int) int {
 
 var (
 	// yamlError matches the errors of the YAML library.
-	yamlError = regexp.MustCompile(`^(?:yaml: )?(?:line ([0-9]+): )?((?s).*)$`)
+	yamlError = lazily(`^(?:yaml: )?(?:line ([0-9]+): )?((?s).*)$`)
 	// parserError matches those whose line the library counts from 0: its
 	// parser's, not its scanner's.
-	parserError = regexp.MustCompile(`^(did not find expected (',' or|'-' indicator|key|node content|<)|found (undefined tag|duplicate %|incompatible))`)
+	parserError = lazily(`^(did not find expected (',' or|'-' indicator|key|node content|<)|found (undefined tag|duplicate %|incompatible))`)
 	// badAlias matches an alias without its anchor, which comes without a line.
-	badAlias = regexp.MustCompile(`^unknown anchor '(.*)' referenced`)
+	badAlias = lazily(`^unknown anchor '(.*)' referenced`)
 )
 
 // syntaxError makes an Error of one of the YAML library's, which tell the line in
 // several ways, or don't.
 func syntaxError(err error, text []byte) *Error {
-	m := yamlError.FindStringSubmatch(err.Error())
+	m := yamlError().FindStringSubmatch(err.Error())
 	problem := m[2]
 	e := &Error{Line: 1, Message: "is not YAML: " + clip(problem)}
 	if line, err := strconv.Atoi(m[1]); err == nil {
 		e.Line = line
-		if parserError.MatchString(problem) {
+		if parserError().MatchString(problem) {
 			e.Line++
 		}
 	}
 	// What ends too soon is found past the last line.
 	e.Line = min(e.Line, max(1, bytes.Count(bytes.TrimRight(text, "\n"), []byte("\n"))+1))
-	switch alias := badAlias.FindStringSubmatch(problem); {
+	switch alias := badAlias().FindStringSubmatch(problem); {
 	case alias != nil:
 		e.Line = lineOf(text, bytes.Index(text, []byte("*"+alias[1])))
 		e.Hint = "define it before it is used, or put text that begins with * in quotes"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -11,10 +12,11 @@ import (
 // schema is the field table bound to the Go types of Config.
 type schema struct {
 	rows     []FieldDoc
-	row      map[string]*FieldDoc    // by path
-	types    map[string]reflect.Type // by path, pointers removed
-	children map[string][]string     // the keys of a map, by its path, in the order of the table
-	defaults map[string]*yaml.Node   // the parsed defaults, by path
+	row      map[string]*FieldDoc     // by path
+	types    map[string]reflect.Type  // by path, pointers removed
+	children map[string][]string      // the keys of a map, by its path, in the order of the table
+	defaults map[string]*yaml.Node    // the parsed defaults, by path
+	plain    map[string]reflect.Value // the defaults that have been read and nothing is added to, by path
 }
 
 func newSchema() *schema {
@@ -24,6 +26,7 @@ func newSchema() *schema {
 		types:    make(map[string]reflect.Type),
 		children: make(map[string][]string),
 		defaults: make(map[string]*yaml.Node),
+		plain:    make(map[string]reflect.Value),
 	}
 	s.bind(reflect.TypeFor[Config](), "")
 	for i := range s.rows {
@@ -63,7 +66,7 @@ func join(parent, name string) string {
 
 // bind records the types of the fields of struct t, which is at path.
 func (s *schema) bind(t reflect.Type, path string) {
-	for f := range fieldsOf(t) {
+	for _, f := range fieldsOf(t) {
 		p := join(path, f.name)
 		ft := f.typ
 		if ft.Kind() == reflect.Pointer {
@@ -103,16 +106,23 @@ type structField struct {
 	typ   reflect.Type
 }
 
-// fieldsOf yields the fields of t that have a key.
-func fieldsOf(t reflect.Type) func(yield func(structField) bool) {
-	return func(yield func(structField) bool) {
-		for i := range t.NumField() {
-			f := t.Field(i)
-			if name := f.Tag.Get("yaml"); name != "" && !yield(structField{name, i, f.Type}) {
-				return
-			}
+// fieldsByType remembers what fieldsOf found, []structField by reflect.Type.
+var fieldsByType sync.Map
+
+// fieldsOf returns the fields of t that have a key.
+func fieldsOf(t reflect.Type) []structField {
+	if known, ok := fieldsByType.Load(t); ok {
+		return known.([]structField)
+	}
+	var fields []structField
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if name := f.Tag.Get("yaml"); name != "" {
+			fields = append(fields, structField{name, i, f.Type})
 		}
 	}
+	fieldsByType.Store(t, fields)
+	return fields
 }
 
 // numbers is the type of a list of whole numbers, in words.
@@ -166,20 +176,34 @@ func (s *schema) typeWords(row *FieldDoc) string {
 // fill sets the fields of struct v, which is at path, to their defaults. Fields
 // that are pointers stay nil: their maps are filled when they are given.
 func (s *schema) fill(v reflect.Value, path string) {
-	for f := range fieldsOf(v.Type()) {
+	for _, f := range fieldsOf(v.Type()) {
 		field, p := v.Field(f.index), join(path, f.name)
 		if def := s.defaults[p]; def != nil {
-			d := decoder{schema: s, main: true}
-			d.value(def, field, where{key: p, path: p, shown: p})
-			if len(d.errs) > 0 {
-				panic("config: the default is refused: " + d.errs.Error())
-			}
+			field.Set(s.readDefault(p, def, field.Type()))
 			continue
 		}
 		if field.Kind() == reflect.Struct && mapOf(field.Type()) != nil {
 			s.fill(field, p)
 		}
 	}
+}
+
+// readDefault reads a default, and but once when it can be shared: a hundred checks
+// have the same interval.
+func (s *schema) readDefault(path string, def *yaml.Node, t reflect.Type) reflect.Value {
+	if v, ok := s.plain[path]; ok {
+		return v
+	}
+	v := reflect.New(t).Elem()
+	d := decoder{schema: s, main: true}
+	d.value(def, v, where{key: path, path: path, shown: path})
+	if len(d.errs) > 0 {
+		panic("config: the default is refused: " + d.errs.Error())
+	}
+	if t.Kind() != reflect.Map && t.Kind() != reflect.Slice && t.Kind() != reflect.Pointer {
+		s.plain[path] = v
+	}
+	return v
 }
 
 // elsewhere says where the key name, which the map at path does not have, would

@@ -67,7 +67,7 @@ func TestKinds(t *testing.T) {
 	}
 	for _, kind := range kindsOf(reflect.TypeFor[Check]()) {
 		var c Check
-		for f := range fieldsOf(reflect.TypeFor[Check]()) {
+		for _, f := range fieldsOf(reflect.TypeFor[Check]()) {
 			if f.name == kind {
 				value(reflect.ValueOf(&c).Elem().Field(f.index))
 			}
@@ -76,7 +76,7 @@ func TestKinds(t *testing.T) {
 	}
 	for _, kind := range kindsOf(reflect.TypeFor[Step]()) {
 		var s Step
-		for f := range fieldsOf(reflect.TypeFor[Step]()) {
+		for _, f := range fieldsOf(reflect.TypeFor[Step]()) {
 			if f.name == kind {
 				value(reflect.ValueOf(&s).Elem().Field(f.index))
 			}
@@ -85,7 +85,7 @@ func TestKinds(t *testing.T) {
 	}
 	require.Empty(t, Check{}.Kind())
 	require.Empty(t, Step{}.Kind())
-	for f := range fieldsOf(reflect.TypeFor[Check]()) {
+	for _, f := range fieldsOf(reflect.TypeFor[Check]()) {
 		require.Equal(t, f.typ.Kind() == reflect.Pointer, slices.Contains(kindsOf(reflect.TypeFor[Check]()), f.name), f.name)
 	}
 }

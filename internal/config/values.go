@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +28,7 @@ func (d Duration) String() string {
 }
 
 // spelled matches durations as people write them and Go does not read them.
-var spelled = regexp.MustCompile(`(?i)^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)\s*$`)
+var spelled = lazily(`(?i)^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)\s*$`)
 
 // parseDuration reads a duration; the second result is what to write instead
 // when the text is not one.
@@ -76,7 +75,7 @@ func meantDuration(s string) string {
 	if _, bare := parseDecimal(s); bare {
 		return s + "s"
 	}
-	m := spelled.FindStringSubmatch(s)
+	m := spelled().FindStringSubmatch(s)
 	if m == nil {
 		return s
 	}
