@@ -22,11 +22,13 @@ import (
 
 // The bounds of docs/performance.md.
 const (
-	maxSizeMB      = 14
-	maxVerdictMs   = 25 // of the first verdict, with 100 checks that answer at once
-	maxMemoryRatio = 1.25
-	maxScaleMB     = 40
-	maxLate        = 0.2 // of the interval
+	maxSizeMB = 14
+	// maxVerdictRatio is of the first verdict with 100 checks that answer at once:
+	// 25 ms where the control takes 4.
+	maxVerdictRatio = 6.25
+	maxMemoryRatio  = 1.25
+	maxScaleMB      = 40
+	maxLate         = 0.2 // of the interval
 )
 
 func main() {
@@ -115,7 +117,7 @@ func (b *bench) measureStarts(ctx context.Context) error {
 	what := fmt.Sprintf(" (ms after exec, median of %d)", starts)
 	b.table.row("first verdict, 10 checks"+what, median(ten), median(control))
 	b.table.row("first verdict, 100 checks"+what, median(hundred), median(control))
-	b.table.bound("the first verdict of 100 checks in ms", median(hundred), maxVerdictMs)
+	b.table.bound("the ratio of the first verdict of 100 checks", median(hundred)/median(control), maxVerdictRatio)
 	return nil
 }
 
