@@ -52,6 +52,8 @@ var mayImport = map[string][]string{
 	"internal/examples":  {},
 	"internal/aib":       {},
 
+	"internal/fleet": {},
+
 	"internal/agent": {
 		"internal/config", "internal/control", "internal/drain", "internal/graph", "internal/health",
 		"internal/health/probe", "internal/imds", "internal/safefile", "internal/safetext", "internal/scheduledevents",
