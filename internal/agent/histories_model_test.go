@@ -541,7 +541,7 @@ func (h *history) undrain(force bool, ask func() error) error {
 	for i, f := range h.facts {
 		before[i] = *f
 		live := h.truth(f).live || f.held && h.hides()
-		cordons := live && f.action == "cordon" && !f.dismissed
+		cordons := f.action == "cordon" && !f.dismissed && (live || !h.missed(f))
 		if force && (drainsFor(d, f.id) || cordons) {
 			// For good, if it was there; else the agent may not have missed it, or
 			// seen it, yet.
