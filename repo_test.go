@@ -58,7 +58,8 @@ var mayImport = map[string][]string{
 		"internal/server", "internal/systemd",
 	},
 
-	"internal/sim/imds": {},
+	"internal/sim/strict": {},
+	"internal/sim/imds":   {"internal/sim/strict"},
 
 	"cmd/fleet-agent": {
 		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/fleet-agent/fleet-agent/internal/sim/strict"
 )
 
 // A span is a duration that is written like "30s", in JSON and in YAML.
@@ -27,25 +29,13 @@ func (s *span) UnmarshalJSON(data []byte) error {
 
 // UnmarshalYAML is UnmarshalJSON for scenario files.
 func (s *span) UnmarshalYAML(node *yaml.Node) error {
-	if node.Kind != yaml.ScalarNode {
-		return lineError(node.Line, `not a duration: write a number with a unit, like 30s`)
-	}
-	if err := s.parse(node.Value); err != nil {
-		return lineError(node.Line, err.Error())
-	}
-	return nil
+	d, err := strict.DecodeDuration(node)
+	*s = span(d)
+	return err
 }
 
 func (s *span) parse(text string) error {
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		return fmt.Errorf("%q is not a duration: write a number with a unit, like 30s or 5m", text)
-	}
+	d, err := strict.ParseDuration(text)
 	*s = span(d)
-	return nil
-}
-
-// lineError is an error in the form that the YAML decoder collects.
-func lineError(line int, text string) error {
-	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %s", line, text)}}
+	return err
 }
