@@ -59,6 +59,7 @@ var mayImport = map[string][]string{
 	},
 
 	"internal/sim/imds": {},
+	"internal/sim/arm":  {},
 
 	"cmd/fleet-agent": {
 		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
