@@ -60,6 +60,7 @@ var mayImport = map[string][]string{
 
 	"internal/sim/strict": {},
 	"internal/sim/imds":   {"internal/sim/strict"},
+	"internal/sim/arm":    {"internal/sim/strict"},
 
 	"cmd/fleet-agent": {
 		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
