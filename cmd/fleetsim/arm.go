@@ -31,6 +31,7 @@ type armOptions struct {
 	requestLog   string
 	noThrottling bool
 	readyFile    string
+	state        string
 }
 
 func newARMCommand(g *globals) *cobra.Command {
@@ -76,6 +77,7 @@ html and huge; it is limited by method, path, count, after and for.`,
 	f.StringVar(&o.caOut, "ca-out", "", "`FILE` to write the authority's certificate to, with --tls")
 	f.StringVar(&o.control, "control", "", "`HOST:PORT` of the control API, on loopback (default: none)")
 	f.StringVar(&o.subscription, "subscription", arm.DefaultSubscription, "`ID` of the subscription")
+	f.StringVar(&o.state, "state", "", "`DIR` in which the simulation survives a restart; its time stands still meanwhile")
 	f.Float64Var(&o.clock, "clock", 1, "how many times as fast as real time the simulated time passes, up to 1000")
 	f.IntVar(&o.pageSize, "page-size", arm.DefaultPageSize, "how many resources a page of a list has")
 	f.StringVar(&o.requestLog, "request-log", "", "`FILE` that gets a line of JSON for every request")
@@ -115,14 +117,14 @@ func (o *armOptions) check(cmd *cobra.Command) error {
 	return err
 }
 
-func runARM(cmd *cobra.Command, g *globals, o armOptions) error {
+func runARM(cmd *cobra.Command, g *globals, o armOptions) (err error) {
 	if err := o.check(cmd); err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(g.out.Err, &slog.HandlerOptions{ReplaceAttr: narrate}))
 	cfg := arm.Config{
 		Subscription: o.subscription, Clock: arm.NewClock(time.Now(), o.clock), PageSize: o.pageSize,
-		RequireToken: o.tls, Unthrottled: o.noThrottling, Logger: log,
+		RequireToken: o.tls, Unthrottled: o.noThrottling, Logger: log, State: o.state,
 	}
 	if o.requestLog != "" {
 		f, err := os.OpenFile(o.requestLog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -133,9 +135,17 @@ func runARM(cmd *cobra.Command, g *globals, o armOptions) error {
 		cfg.RequestLog = f
 	}
 	server, err := arm.New(cfg)
+	if errors.Is(err, arm.ErrStateInUse) {
+		return cli.Hint(err, "give each simulation a --state directory of its own")
+	}
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if closed := server.Close(); err == nil {
+			err = closed
+		}
+	}()
 	endpoint := service{address: o.listen, handler: server}
 	if o.tls {
 		if endpoint.tls, err = o.certificate(); err != nil {
