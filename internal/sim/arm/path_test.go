@@ -10,8 +10,8 @@ import (
 func TestParsePath(t *testing.T) {
 	const sub = "/subscriptions/s"
 	for path, want := range map[string]target{
-		"/subscriptions": {scope: "/subscriptions"},
-		sub:              {subscription: "s", scope: sub},
+		"/subscriptions":                      {scope: "/subscriptions"},
+		sub:                                   {subscription: "s", scope: sub},
 		"/SUBSCRIPTIONS/s/resourcegroups/Rg/": {subscription: "s", group: "Rg", scope: "/SUBSCRIPTIONS/s/resourcegroups/Rg"},
 		sub + "/providers":                    {subscription: "s", scope: sub + "/providers"},
 		sub + "/providers/A.B":                {subscription: "s", scope: sub, namespace: "A.B"},

@@ -27,7 +27,7 @@ func TestUnknownTypeIsKept(t *testing.T) {
 	w.do("PATCH", thing, `{"properties":{"deep":null,"more":2}}`).want(200)
 	got = w.get(thing).want(200)
 	require.Equal(t, []string{"big", "more", "n"}, slices.Sorted(keysOf(got.body["properties"].(object))))
-	require.Len(t, w.get(group+"/providers/Microsoft.Example/things").want(200).body["value"], 1)
+	require.Len(t, w.get(group + "/providers/Microsoft.Example/things").want(200).body["value"], 1)
 	w.do("DELETE", thing, nil).want(200)
 	w.do("DELETE", thing, nil).want(204)
 	message := w.get(thing).refused(404, "ResourceNotFound")
