@@ -59,14 +59,15 @@ var mayImport = map[string][]string{
 	},
 
 	"internal/sim/strict": {},
-	"internal/sim/imds":   {"internal/sim/strict"},
-	"internal/sim/arm":    {"internal/sim/strict"},
+	"internal/sim/steer":  {"internal/sim/strict"},
+	"internal/sim/imds":   {"internal/sim/steer", "internal/sim/strict"},
+	"internal/sim/arm":    {"internal/sim/steer", "internal/sim/strict"},
 
 	"cmd/fleet-agent": {
 		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
-	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/server", "internal/sim/imds"},
+	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":      {},
