@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// instances is the kind of a scale set's view of its members. It is not stored: the
+// instanceKind is the kind of a scale set's view of its members. It is not stored: the
 // member is a virtual machine, and its instance id is its name.
-func instances() kind {
+func instanceKind() kind {
 	return kind{
 		name: instanceType, orphan: true,
 		methods: map[string]handler{

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// virtualMachines is the kind of virtual machines: members of scale sets, and any
+// machineKind is the kind of virtual machines: members of scale sets, and any
 // other that is put. Hidden are
 //
 //	model       what of its set's model it was made from (see modelOf), or custom
@@ -20,7 +20,7 @@ import (
 //	protection  protectionPolicy, which only the set's view of a member has
 //	latest      what latestModelApplied says, when it lies
 //	vanished    the set lists it and it is not there
-func virtualMachines() kind {
+func machineKind() kind {
 	return kind{
 		name: vmType, bodyETag: true, preempts: true,
 		complete: completeVM,

@@ -31,7 +31,7 @@ const (
 	evictTime   = 30 * time.Second // the notice of an eviction
 )
 
-// scaleSets is the kind of Flexible scale sets. The extensions of the model are part
+// scaleSetKind is the kind of Flexible scale sets. The extensions of the model are part
 // of the body, with their protected settings, which no answer has. Hidden are
 //
 //	failure    what the operation that is under way will fail with
@@ -39,7 +39,7 @@ const (
 //	history    osUpgradeHistory
 //	repairs    Suspended, when setOrchestrationServiceState said so
 //	born       how many members the set has ever had, for their names
-func scaleSets() kind {
+func scaleSetKind() kind {
 	return kind{
 		name: setType, bodyETag: true, preempts: true,
 		complete: completeSet,

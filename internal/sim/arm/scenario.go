@@ -4,7 +4,6 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
 	"time"
@@ -267,15 +266,25 @@ type rawSpec struct {
 }
 
 type faultSpec struct {
-	Method     string `yaml:"method" enum:"GET,PUT,PATCH,POST,DELETE" doc:"without it, any"`
-	Path       string `yaml:"path" required:"true" doc:"part of the path, without regard to case"`
-	After      age    `yaml:"after" doc:"since the start"`
-	For        age    `yaml:"for" doc:"how long; without it, for ever"`
-	Count      int    `yaml:"count" doc:"how many requests; without it, all"`
-	Status     int    `yaml:"status" required:"true" doc:"of the answer"`
+	Kind       string `yaml:"kind" required:"true" enum:"error,throttle,operation,delay,hang,reset,lost,empty,truncated,html,huge"`
+	Method     string `yaml:"method" enum:"GET,HEAD,PUT,PATCH,POST,DELETE" doc:"without it, any"`
+	Path       string `yaml:"path" doc:"part of the path, without regard to case; without it, any"`
+	Status     int    `yaml:"status" doc:"of the answer, for error and html"`
 	Code       string `yaml:"code"`
 	Message    string `yaml:"message"`
 	RetryAfter age    `yaml:"retry_after"`
+	Delay      age    `yaml:"delay" doc:"before the answer"`
+	After      age    `yaml:"after" doc:"since the start"`
+	Count      int    `yaml:"count" doc:"how many requests; without it, all"`
+	For        age    `yaml:"for" doc:"how long; without it, until it is cleared"`
+}
+
+// fault is what the control API would be told.
+func (f faultSpec) fault() Fault {
+	return Fault{
+		Kind: FaultKind(f.Kind), Method: f.Method, Path: f.Path, Status: f.Status, Code: f.Code, Message: f.Message, Count: f.Count,
+		RetryAfter: time.Duration(f.RetryAfter), Delay: time.Duration(f.Delay), After: time.Duration(f.After), For: time.Duration(f.For),
+	}
 }
 
 // An age is a duration that is written like 90s, 10m, 36h or 30d.
@@ -317,25 +326,27 @@ func ExampleText(name string) ([]byte, error) {
 	return data, nil
 }
 
-// LoadScenario reads a scenario: an example by its name, or a file.
-func LoadScenario(name string) (*Scenario, error) {
-	if data, err := ExampleText(name); err == nil {
-		if _, err := os.Stat(name); err != nil { // a file of that name is meant more likely
-			sc, err := ParseScenario(name+".yaml", data)
-			if sc != nil {
-				sc.Name = name
-			}
-			return sc, err
-		}
-	}
-	data, err := strict.ReadFile("scenario", name)
+// Example returns one of the scenarios that come with the package.
+func Example(name string) (*Scenario, error) {
+	data, err := ExampleText(name)
 	if err != nil {
-		if os.IsNotExist(err) || !strings.ContainsAny(name, "/.") {
-			return nil, fmt.Errorf("%w; the scenarios that come with fleetsim are %s", err, strings.Join(Examples(), ", "))
-		}
 		return nil, err
 	}
-	return ParseScenario(name, data)
+	sc, err := ParseScenario(name+".yaml", data)
+	if err != nil {
+		return nil, err
+	}
+	sc.Name = name
+	return sc, nil
+}
+
+// LoadScenario reads a scenario file.
+func LoadScenario(file string) (*Scenario, error) {
+	data, err := strict.ReadFile("scenario", file)
+	if err != nil {
+		return nil, err
+	}
+	return ParseScenario(file, data)
 }
 
 // ParseScenario reads a scenario. Its errors are all those of the file, each with

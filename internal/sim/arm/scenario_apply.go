@@ -22,6 +22,11 @@ func (s *Server) Apply(sc *Scenario) error {
 	if err != nil {
 		return fmt.Errorf("apply scenario %s: %w", sc.Name, err)
 	}
+	for _, f := range sc.file.Faults {
+		if err := s.SetFault(f.fault()); err != nil {
+			return fmt.Errorf("apply scenario %s: %w", sc.Name, err)
+		}
+	}
 	return nil
 }
 

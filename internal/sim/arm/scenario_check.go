@@ -66,9 +66,8 @@ func checkScenario(c *strict.Checker, f *scenarioFile) {
 		}
 	}
 	for i, fault := range f.Faults {
-		if fault.Status < 400 || fault.Status > 599 {
-			c.Fail("the status of a fault is 400 to 599", "faults", i, "status")
-		}
+		f := fault.fault()
+		c.Check(f.check(), "faults", i)
 	}
 }
 

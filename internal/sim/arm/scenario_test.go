@@ -39,6 +39,7 @@ func TestScenarioErrors(t *testing.T) {
 		"capacity":           {set + "    capacity: -1\n", `s.yaml:5: scale_sets[0].capacity: it is 0 to 1000`},
 		"autoscale":          {"autoscale:\n  - {name: x, scale_set: y, rules: [{by: 1}]}\n", "s.yaml:2: autoscale[0].scale_set: there is no scale set \"y\" in this file\ns.yaml:2: autoscale[0].rules[0]: a rule has one of above and below"},
 		"speed":              {"clock:\n  speed: 1001\n", `s.yaml:2: clock.speed: it is 0 to 1000`},
+		"fault":              {"faults:\n  - {kind: error, status: 42}\n", `s.yaml:2: faults[0]: status 42 is not between 200 and 599`},
 		"resource":           {"resources:\n  - {id: vnet, body: {location: eastus}}\n", `s.yaml:2: resources[0].id: an id begins with`},
 	}
 	for name, tt := range tests {
@@ -54,15 +55,17 @@ func TestScenarioErrors(t *testing.T) {
 }
 
 func TestLoadScenario(t *testing.T) {
-	sc, err := LoadScenario("article")
+	sc, err := Example("article")
 	require.NoError(t, err)
 	require.Equal(t, "article", sc.Name)
 	require.NotEmpty(t, sc.Description)
-	_, err = LoadScenario("artikel")
+	_, err = Example("artikel")
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	require.ErrorContains(t, err, "the scenarios that come with fleetsim are article, thousand, traps")
+	require.Equal(t, []string{"article", "thousand", "traps"}, Examples())
 
 	file := filepath.Join(t.TempDir(), "mine.yaml")
+	_, err = LoadScenario(file)
+	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.NoError(t, os.WriteFile(file, []byte("subscription: 33333333-3333-3333-3333-333333333333\nclock: {start: 2026-03-02T09:00:00Z, speed: 100}\n"), 0o600))
 	sc, err = LoadScenario(file)
 	require.NoError(t, err)
@@ -80,7 +83,7 @@ func TestExamplesFitTheSchema(t *testing.T) {
 		text, err := ExampleText(name)
 		require.NoError(t, err)
 		require.Empty(t, fits(schema, yamlValue(t, text), name))
-		_, err = LoadScenario(name)
+		_, err = Example(name)
 		require.NoError(t, err)
 	}
 	for _, text := range []string{

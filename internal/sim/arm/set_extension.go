@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// setExtensions is the kind of the extensions of a scale set's model: a view of a
+// setExtensionKind is the kind of the extensions of a scale set's model: a view of a
 // part of the set's body. Writing one of them leaves the others, and the protected
 // settings that are not written, as they are.
-func setExtensions() kind {
+func setExtensionKind() kind {
 	return kind{
 		name: setExtType, orphan: true,
 		methods: map[string]handler{

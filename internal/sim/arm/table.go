@@ -8,7 +8,7 @@ func kinds() map[string]*kind {
 	table := map[string]*kind{}
 	for _, k := range []kind{
 		resourceGroups(),
-		scaleSets(), setExtensions(), instances(), virtualMachines(),
+		scaleSetKind(), setExtensionKind(), instanceKind(), machineKind(),
 	} {
 		table[strings.ToLower(k.name)] = &k
 	}
