@@ -60,6 +60,9 @@ var mayImport = map[string][]string{
 
 	"internal/sim/imds": {},
 
+	// Judges of the simulated control plane: for tests only.
+	"internal/sim/arm/armtypes": {},
+
 	"cmd/fleet-agent": {
 		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
