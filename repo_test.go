@@ -58,7 +58,10 @@ var mayImport = map[string][]string{
 		"internal/server", "internal/systemd",
 	},
 
-	"internal/sim/imds": {},
+	"internal/sim/strict": {},
+	"internal/sim/steer":  {"internal/sim/strict"},
+	"internal/sim/imds":   {"internal/sim/steer", "internal/sim/strict"},
+	"internal/sim/arm":    {"internal/sim/steer", "internal/sim/strict"},
 
 	// Judges of the simulated control plane: for tests only.
 	"internal/sim/arm/armtypes": {},
@@ -67,7 +70,7 @@ var mayImport = map[string][]string{
 		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
-	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/server", "internal/sim/imds"},
+	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":      {},
