@@ -65,6 +65,7 @@ var mayImport = map[string][]string{
 
 	// Judges of the simulated control plane: for tests only.
 	"internal/sim/arm/armtypes": {},
+	"internal/sim/judgeproxy":   {"internal/sim/arm/armtypes"},
 
 	"cmd/fleet-agent": {
 		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",

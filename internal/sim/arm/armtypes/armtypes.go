@@ -12,6 +12,7 @@ package armtypes
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -138,15 +139,27 @@ func (t *Types) Resources() []ID {
 	return ids
 }
 
-// Newest is the newest version that is known of a type; "" if there is none.
-func (t *Types) Newest(resourceType string) string {
-	newest := ""
+// Nearest is the version at which to judge a type that was asked for at a version: that
+// one, or else the next that is known, or else the newest. "" means that the type is not
+// known.
+func (t *Types) Nearest(resourceType, apiVersion string) string {
+	next, newest := "", ""
 	for _, r := range t.resources {
-		if strings.EqualFold(r.ID.Type, resourceType) {
-			newest = max(newest, r.ID.APIVersion)
+		if !strings.EqualFold(r.ID.Type, resourceType) {
+			continue
+		}
+		newest = max(newest, r.ID.APIVersion)
+		if r.ID.APIVersion >= apiVersion && (next == "" || r.ID.APIVersion < next) {
+			next = r.ID.APIVersion
 		}
 	}
-	return newest
+	return cmp.Or(next, newest)
+}
+
+// HasAction says whether the input and output of an action are known.
+func (t *Types) HasAction(resourceType, apiVersion, name string) bool {
+	_, known := t.actions[key(resourceType, apiVersion, name)]
+	return known
 }
 
 // Check judges the body of a resource, decoded from JSON (see Decode). A type or

@@ -295,8 +295,18 @@ func TestWhatNoFileKnowsIsAFinding(t *testing.T) {
 	types := load(t)
 	require.Equal(t, Untyped, types.Check("Microsoft.Compute/virtualMachineScaleSets", "2022-08-01", map[string]any{}, Request)[0].Kind)
 	require.Equal(t, Untyped, types.CheckAction("Microsoft.Compute/virtualMachines", "2026-04-01", "simulateEviction", nil, Request)[0].Kind)
-	require.Equal(t, "2025-10-01", types.Newest("microsoft.virtualmachineimages/IMAGETEMPLATES"))
-	require.Empty(t, types.Newest("Microsoft.Compute/disks"))
+	require.False(t, types.HasAction("Microsoft.Compute/virtualMachines", "2026-04-01", "simulateEviction"))
+	require.True(t, types.HasAction("microsoft.compute/virtualmachines", "2026-04-01", "runcommand"))
+}
+
+func TestNearest(t *testing.T) {
+	types := load(t)
+	for asked, want := range map[string]string{
+		"2022-07-01": "2024-02-01", "2024-02-01": "2024-02-01", "2025-01-01": "2025-10-01", "2025-10-01": "2025-10-01", "2030-01-01": "2025-10-01",
+	} {
+		require.Equal(t, want, types.Nearest("microsoft.virtualmachineimages/IMAGETEMPLATES", asked), asked)
+	}
+	require.Empty(t, types.Nearest("Microsoft.Compute/disks", "2025-01-02"))
 }
 
 // null stands for a property that is not there.
