@@ -15,8 +15,11 @@ type armError struct {
 	Target  string     `json:"target,omitempty"`
 	Details []armError `json:"details,omitempty"`
 
-	// RetryAfter is sent with the answer when it is not zero.
-	RetryAfter time.Duration `json:"-"`
+	// Inner is the internalErrorCode of innerError.
+	Inner string `json:"inner,omitempty"`
+	// RetryAfter is simulated time; zero is not sent.
+	RetryAfter time.Duration     `json:"-"`
+	Headers    map[string]string `json:"-"` // further headers of the answer
 }
 
 // Error returns code and message.
@@ -36,6 +39,9 @@ func (e *armError) object() object {
 			details[i] = e.Details[i].object()
 		}
 		o["details"] = details
+	}
+	if e.Inner != "" {
+		o["innerError"] = object{"internalErrorCode": e.Inner}
 	}
 	return o
 }

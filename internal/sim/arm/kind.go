@@ -117,6 +117,9 @@ type answer struct {
 	// Operation makes the answer one of a long-running operation, with 202 when
 	// there is no status.
 	Operation *operation
+
+	HTML string // in place of Body
+	half bool   // only the first half of the body is sent
 }
 
 // ok is an answer with a body.

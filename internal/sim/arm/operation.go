@@ -31,6 +31,7 @@ type operation struct {
 	Output   object    `json:"output,omitempty"` // of an action: what Location returns at the end
 	Status   string    `json:"status"`
 	Error    *armError `json:"error,omitempty"`
+	Fails    *armError `json:"fails,omitempty"` // how it ends, because of a fault
 	Start    time.Time `json:"start"`
 	End      time.Time `json:"end"`
 }
@@ -41,8 +42,8 @@ func (tx *txn) endOperation(id string) {
 	if o == nil || o.Status != statusInProgress {
 		return
 	}
-	var failure *armError
-	if k := tx.server.kind(o.Kind); k.end != nil {
+	failure := o.Fails
+	if k := tx.server.kind(o.Kind); k.end != nil && failure == nil {
 		if err := k.end(tx, *o); err != nil {
 			failure = asARM(err)
 		}

@@ -6,7 +6,10 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/sim/steer"
 )
 
 // DefaultSubscription is the subscription of a simulation that was given none.
@@ -38,8 +41,19 @@ type Server struct {
 	log   *slog.Logger
 	kinds map[string]*kind
 
-	mu    sync.Mutex // guards what follows; held while a request is answered
-	store *store
+	answered atomic.Int64 // requests, for their ids
+
+	mu       sync.Mutex // guards what follows; held while a request is answered
+	store    *store
+	throttle throttle
+
+	faultMu sync.Mutex // guards what follows
+	faults  steer.Book[fault]
+
+	recordMu  sync.Mutex // guards what follows
+	requests  []Request  // the last ones, at most maxRequests
+	counts    map[countKey]int
+	logFailed bool // the request log could not be written the last time
 }
 
 // New makes a server that listens on nothing.
@@ -56,7 +70,10 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, clock: cfg.Clock, log: cfg.Logger, kinds: kinds(), store: newStore()}
+	s := &Server{
+		cfg: cfg, clock: cfg.Clock, log: cfg.Logger, kinds: kinds(), store: newStore(),
+		throttle: throttle{buckets: map[string]*bucket{}}, counts: map[countKey]int{},
+	}
 	return s, nil
 }
 
@@ -97,11 +114,6 @@ func (s *Server) within(f func(tx *txn) error) error {
 	}
 	s.settle(now)
 	return nil
-}
-
-// ServeHTTP answers a request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.serve(w, r)
 }
 
 // base is how a client reached the server.
