@@ -26,6 +26,10 @@ type armOptions struct {
 	caOut        string
 	control      string
 	subscription string
+	scenario     string
+	list         bool
+	show         string
+	schema       bool
 	clock        float64
 	pageSize     int
 	requestLog   string
@@ -62,13 +66,27 @@ With --control an API without authentication steers the simulation:
   curl -X POST CONTROL/v1/fault -d '{"kind":"throttle","path":"/virtualMachines","count":5}'
   curl CONTROL/v1/requests
 
+What is in the subscription at the start comes from a scenario, which is a file or one
+of those that --list shows. --show prints one to begin with, and --schema the JSON
+Schema of the files.
+
 A fault is one of error, throttle, operation, delay, hang, reset, lost, empty, truncated,
 html and huge; it is limited by method, path, count, after and for.`,
-		Example: `  fleetsim arm --clock 60
+		Example: `  fleetsim arm --scenario article --clock 60
   FLEETCTL_ARM_ENDPOINT=http://127.0.0.1:8080 fleetctl status -g rg-pay-prod   # with --listen 127.0.0.1:8080
   fleetsim arm --tls --ca-out ca.pem --request-log requests.jsonl`,
 		Args: arguments(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return runARM(cmd, g, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case o.list:
+				return listARMScenarios(g)
+			case o.show != "":
+				return showARMScenario(g, o.show)
+			case o.schema:
+				return showARMSchema(g)
+			}
+			return runARM(cmd, g, o)
+		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -78,6 +96,10 @@ html and huge; it is limited by method, path, count, after and for.`,
 	f.StringVar(&o.control, "control", "", "`HOST:PORT` of the control API, on loopback (default: none)")
 	f.StringVar(&o.subscription, "subscription", arm.DefaultSubscription, "`ID` of the subscription")
 	f.StringVar(&o.state, "state", "", "`DIR` in which the simulation survives a restart; its time stands still meanwhile")
+	f.StringVar(&o.scenario, "scenario", "", "`FILE` or name of what is in the subscription at the start")
+	f.BoolVar(&o.list, "list", false, "list the scenarios that come with fleetsim, and exit")
+	f.StringVar(&o.show, "show", "", "print the file of the scenario `NAME`, a start for one of your own, and exit")
+	f.BoolVar(&o.schema, "schema", false, "print the JSON Schema of scenario files, and exit")
 	f.Float64Var(&o.clock, "clock", 1, "how many times as fast as real time the simulated time passes, up to 1000")
 	f.IntVar(&o.pageSize, "page-size", arm.DefaultPageSize, "how many resources a page of a list has")
 	f.StringVar(&o.requestLog, "request-log", "", "`FILE` that gets a line of JSON for every request")
@@ -126,6 +148,10 @@ func runARM(cmd *cobra.Command, g *globals, o armOptions) (err error) {
 		Subscription: o.subscription, Clock: arm.NewClock(time.Now(), o.clock), PageSize: o.pageSize,
 		RequireToken: o.tls, Unthrottled: o.noThrottling, Logger: log, State: o.state,
 	}
+	scenario, err := o.load(cmd, &cfg)
+	if err != nil {
+		return err
+	}
 	if o.requestLog != "" {
 		f, err := os.OpenFile(o.requestLog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
@@ -146,6 +172,11 @@ func runARM(cmd *cobra.Command, g *globals, o armOptions) (err error) {
 			err = closed
 		}
 	}()
+	if scenario != nil && !server.Restored() {
+		if err := server.Apply(scenario); err != nil {
+			return err
+		}
+	}
 	endpoint := service{address: o.listen, handler: server}
 	if o.tls {
 		if endpoint.tls, err = o.certificate(); err != nil {

@@ -169,6 +169,9 @@ func networks() kind {
 			return storeSubnets(tx, r)
 		},
 		view: func(tx *txn, _ *call, r *resource, body object) (object, error) {
+			if dig(body, "properties.subnets") != nil {
+				return body, nil // as a scenario wrote it
+			}
 			subnets := []any{}
 			for _, s := range tx.list(subnetType, r.ID) {
 				o := clone(s.Body)
@@ -237,7 +240,7 @@ func roleAssignments() kind {
 				}
 			}
 			for _, other := range tx.list(roleAssignmentType, w.Target.scope) {
-				if w.Old == nil && scopeOf(other) == key(tx.canonicalScope(w.Target)) && same(sub(other.Body, "properties")["principalId"], dig(w.Body, "properties.principalId")) &&
+				if w.Old == nil && assignmentScope(other) == key(tx.canonicalScope(w.Target)) && same(sub(other.Body, "properties")["principalId"], dig(w.Body, "properties.principalId")) &&
 					same(sub(other.Body, "properties")["roleDefinitionId"], dig(w.Body, "properties.roleDefinitionId")) {
 					return conflict("RoleAssignmentExists", "The role assignment already exists.")
 				}
@@ -252,8 +255,8 @@ func roleAssignments() kind {
 	}
 }
 
-// scopeOf is the scope of a role assignment, as the store knows it.
-func scopeOf(r *resource) string {
+// assignmentScope is the scope of a role assignment, as the store knows it.
+func assignmentScope(r *resource) string {
 	scope, _, _ := cutFold(r.ID, "/providers/"+roleAssignmentType)
 	return key(scope)
 }
@@ -278,7 +281,7 @@ func listRoleAssignments(tx *txn, c *call) (answer, error) {
 	at := key(c.Target.scope) + "/"
 	var all []*resource
 	for _, r := range tx.list(roleAssignmentType, "/subscriptions/"+tx.server.cfg.Subscription) {
-		scope := scopeOf(r) + "/"
+		scope := assignmentScope(r) + "/"
 		above, below := strings.HasPrefix(at, scope), strings.HasPrefix(scope, at)
 		if (above || below && !onlyAbove) && (principal == "" || strings.EqualFold(principal, str(r.Body, "properties.principalId"))) {
 			all = append(all, r)

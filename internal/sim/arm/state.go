@@ -144,6 +144,10 @@ func (s *Server) restore() error {
 	return nil
 }
 
+// Restored says whether the simulation goes on from its state directory: then it
+// needs no scenario.
+func (s *Server) Restored() bool { return s.restored }
+
 // persist writes the state when something changed. s.mu is held.
 func (s *Server) persist(now time.Time) {
 	if s.state == nil || !s.dirty {
