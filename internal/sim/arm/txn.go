@@ -134,10 +134,13 @@ func (tx *txn) unschedule(id, name string) {
 func (tx *txn) start(o operation, takes time.Duration) *operation {
 	o.ID = guid("operation", strconv.FormatInt(tx.store.next(), 10))
 	o.Status, o.Start = statusInProgress, tx.now
+	if takes >= 0 {
+		o.Due = tx.now.Add(takes)
+	}
 	tx.store.Operations[o.ID] = &o
 	tx.undo = append(tx.undo, func() { delete(tx.store.Operations, o.ID) })
 	if takes >= 0 {
-		tx.schedule(tx.now.Add(takes), operationKind, o.ID, "end", nil)
+		tx.schedule(o.Due, operationKind, o.ID, "end", nil)
 	}
 	return &o
 }
