@@ -196,10 +196,10 @@ func noticeOfMember(r *resource) time.Duration {
 }
 
 // named resolves the instance ids of an action's body: names, or "*" for all.
-func (tx *txn) named(c *call, setID string) (ids []string, all bool, err error) {
+func (tx *txn) named(c *call, setID string) (ids []string, err error) {
 	list, given := c.Body["instanceIds"].([]any)
 	if !given || len(list) == 0 {
-		return nil, false, invalid("instanceIds", "Required parameter 'instanceIds' is missing (null).")
+		return nil, invalid("instanceIds", "Required parameter 'instanceIds' is missing (null).")
 	}
 	for _, v := range list {
 		name, _ := v.(string)
@@ -207,19 +207,19 @@ func (tx *txn) named(c *call, setID string) (ids []string, all bool, err error) 
 			for _, r := range tx.members(setID) {
 				ids = append(ids, r.ID)
 			}
-			return ids, true, nil
+			return ids, nil
 		}
 		r := tx.member(setID, name)
 		if r == nil || r.state() == "Deleting" || boolean(r.Hidden, "vanished") {
-			return nil, false, invalid("instanceIds", "The provided instanceId %s is not an active Virtual Machine Scale Set VM instanceId.", name)
+			return nil, invalid("instanceIds", "The provided instanceId %s is not an active Virtual Machine Scale Set VM instanceId.", name)
 		}
 		ids = append(ids, r.ID)
 	}
-	return ids, false, nil
+	return ids, nil
 }
 
 func deleteMembers(tx *txn, c *call) (answer, error) {
-	ids, _, err := tx.named(c, c.ID)
+	ids, err := tx.named(c, c.ID)
 	if err != nil {
 		return answer{}, err
 	}
@@ -232,7 +232,7 @@ func powerMembers(verb string) handler {
 		if c.Body["instanceIds"] == nil {
 			c.Body = object{"instanceIds": []any{"*"}}
 		}
-		ids, _, err := tx.named(c, c.ID)
+		ids, err := tx.named(c, c.ID)
 		if err != nil {
 			return answer{}, err
 		}

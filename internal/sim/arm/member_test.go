@@ -2,6 +2,7 @@ package arm
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,11 +127,12 @@ func TestVictims(t *testing.T) {
 		return &resource{ID: "/" + name, Body: object{"zones": []any{zone}, "properties": object{"timeCreated": created}}}
 	}
 	all := []*resource{member("a", "1", "1"), member("b", "2", "2"), member("c", "1", "3"), member("d", "2", "4"), member("e", "1", "0")}
-	names := func(list []*resource) (s string) {
+	names := func(list []*resource) string {
+		var all []string
 		for _, r := range list {
-			s += r.name()
+			all = append(all, r.name())
 		}
-		return s
+		return strings.Join(all, "")
 	}
 	require.Equal(t, "cda", names(victims(object{}, all, 3)), "the fullest zone first, and there the newest")
 	require.Equal(t, "eabcd", names(victims(object{"properties": object{"scaleInPolicy": object{"rules": []any{"OldestVM"}}}}, all, 9)))
