@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"bytes"
 	"net/http"
 	"slices"
 	"strings"
@@ -145,6 +146,9 @@ func putInstance(tx *txn, c *call) (answer, error) {
 		if !given && !own {
 			return answer{}, unknown("what to change: properties has neither protectionPolicy nor a part of the model")
 		}
+		if part := changedPart(c.Body, tx.instanceBody(c, tx.get(setOf(r)), r)); part != "" {
+			return answer{}, unknown("changes of %s of a member: write its virtual machine", part)
+		}
 		r = tx.edit(r.ID, func(r *resource) {
 			if given {
 				r.Hidden["protection"] = object{
@@ -161,6 +165,42 @@ func putInstance(tx *txn, c *call) (answer, error) {
 		}, modelTime)
 		return answer{Status: http.StatusOK, Body: tx.instanceBody(c, tx.get(setOf(r)), r), Header: etag(r), Operation: o}, nil
 	})
+}
+
+// changedPart is the first part of a member's body, but for its protection, that is
+// given and not as it is; "" when there is none.
+func changedPart(body, is object) string {
+	for _, name := range []string{"sku", "tags", "zones", "identity", "plan"} {
+		if v := body[name]; v != nil && !holds(is[name], v) {
+			return name
+		}
+	}
+	for _, name := range append([]string{"licenseType", "diagnosticsProfile", "userData", "availabilitySet"}, ownModel...) {
+		if v := dig(body, "properties."+name); v != nil && !holds(dig(is, "properties."+name), v) {
+			return "properties." + name
+		}
+	}
+	return ""
+}
+
+// holds says whether a value has all of what is given of it.
+func holds(is, given any) bool {
+	switch given := given.(type) {
+	case nil:
+		return true
+	case object:
+		is, ok := is.(object)
+		for name, v := range given {
+			if !ok || !holds(is[name], v) {
+				return len(given) == 0
+			}
+		}
+		return true
+	case []any:
+		is, _ := is.([]any)
+		return slices.EqualFunc(is, given, holds)
+	}
+	return bytes.EqualFold(flat(is), flat(given))
 }
 
 func deleteInstance(tx *txn, c *call) (answer, error) {
