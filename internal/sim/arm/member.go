@@ -64,6 +64,21 @@ func ofMachine(f func(tx *txn, c *call, r *resource) (answer, error)) handler {
 	}
 }
 
+// byLocation is the kind of the lists of a type in one region.
+func byLocation(typ string) kind {
+	namespace, name, _ := strings.Cut(typ, "/")
+	return kind{
+		name: namespace + "/locations/" + name, orphan: true,
+		methods: map[string]handler{"LIST": func(tx *txn, c *call) (answer, error) {
+			region := location(c.Target.names[0])
+			all := slices.DeleteFunc(tx.list(typ, c.Target.scope), func(r *resource) bool {
+				return location(str(r.Body, "location")) != region || boolean(r.Hidden, "vanished")
+			})
+			return tx.server.page(c, all, tx.server.viewer(tx, c))
+		}},
+	}
+}
+
 // completeVM adds what Azure adds to a machine that a client puts. A member whose
 // own model was written is not what its set's model says any more.
 func completeVM(tx *txn, w *write) error {
@@ -416,6 +431,13 @@ func handlerVersion(version string) string {
 	return version
 }
 
+// modelVersion is the version of a model that an installed one comes from: 2.0 for
+// 2.0.1.
+func modelVersion(version string) string {
+	parts := strings.Split(version, ".")
+	return strings.Join(parts[:min(len(parts), 2)], ".")
+}
+
 // running is the end of a boot: the machine runs, its health is not known yet.
 func (tx *txn) running(id string) {
 	r := tx.edit(id, func(r *resource) {
@@ -493,6 +515,7 @@ func viewVM(tx *txn, c *call, r *resource, body object) (object, error) {
 	if strings.EqualFold(c.query("$expand"), "instanceView") {
 		set(body, "properties.instanceView", tx.instanceView(r))
 	}
+	hideSecrets(body, "properties.osProfile")
 	return body, nil
 }
 
