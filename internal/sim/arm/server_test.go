@@ -327,7 +327,7 @@ func TestManyAtOnce(t *testing.T) {
 	for client := range clients {
 		go func() {
 			for i := range writes {
-				r := httptest.NewRequest("PUT", fmt.Sprintf("%s/providers/Microsoft.Example/things/c%dw%d?api-version=2026-04-01", group, client, i), strings.NewReader(`{}`))
+				r := httptest.NewRequest(http.MethodPut, fmt.Sprintf("%s/providers/Microsoft.Example/things/c%dw%d?api-version=2026-04-01", group, client, i), strings.NewReader(`{}`))
 				r.Header.Set("Content-Type", "application/json")
 				got := httptest.NewRecorder()
 				w.server.ServeHTTP(got, r)
