@@ -10,6 +10,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/command"
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
 
 // The codes that fleetctl exits with, besides those of internal/cli.
@@ -51,6 +52,8 @@ type globals struct {
 	debug         bool          // requests are shown on standard error
 	noColor       bool
 
+	reader reader
+	spec   *fleet.Spec
 	out    *cli.Output
 	getenv func(string) string
 	now    func() time.Time
@@ -118,6 +121,7 @@ Environment:
 			root.AddCommand(c)
 		}
 	}
+	add(groupSee, newStatusCommand(g), newImagesCommand(g), newVerifyCommand(g))
 	add(groupTool, newVersionCommand(g), newCompletionCommand())
 	root.SetHelpCommandGroupID(groupTool)
 	root.SetUsageFunc(command.WriteUsage)

@@ -45,8 +45,10 @@ func TestImageProblems(t *testing.T) {
 		"nobody's is past its end": {func(f *fleet.Fleet) { newest(f).EndOfLife = fleettest.Now.AddDate(0, 0, -1) }, map[string]fleet.Level{}},
 		"is not in a region":       {func(f *fleet.Fleet) { used(f).Regions = used(f).Regions[:1] }, map[string]fleet.Level{"not-in-region": fleet.LevelError, "no-latest": fleet.LevelInfo}},
 		"is gone":                  {func(f *fleet.Fleet) { used(f).Name = "1.7.2" }, map[string]fleet.Level{"version-gone": fleet.LevelError}},
-		"is gone, members stay": {func(f *fleet.Fleet) { f.Sets[0].Members[0].Image.ExactVersion = "1.6.0" },
-			map[string]fleet.Level{"version-gone": fleet.LevelInfo}},
+		"is gone, members stay": {
+			func(f *fleet.Fleet) { f.Sets[0].Members[0].Image.ExactVersion = "1.6.0" },
+			map[string]fleet.Level{"version-gone": fleet.LevelInfo},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := fleettest.Article()

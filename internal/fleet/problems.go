@@ -97,6 +97,7 @@ func healthCause(state string, list []*MemberStatus) string {
 		if n := count(func(version string) bool { return version == "" }); n > 0 {
 			return fmt.Sprintf("; %d without the health extension", n)
 		}
+	default:
 	}
 	return ""
 }
@@ -134,7 +135,7 @@ func (s *SetStatus) versionProblems(add addFunc) {
 		add("mixed-versions", LevelWarning, "mixed versions: "+s.versionList(there))
 	}
 	if len(untold) > 0 {
-		add("version-unknown", LevelWarning, fmt.Sprintf("Azure does not say which version %s", runVerb(len(untold), s.Counts.Total)), namesOf(untold)...)
+		add("version-unknown", LevelWarning, "Azure does not say which version "+runVerb(len(untold), s.Counts.Total), namesOf(untold)...)
 	}
 	if len(stale) > 0 {
 		add("stale-model", LevelWarning, are(len(stale), s.Counts.Total)+" not on the latest model, though on its version: another change is not applied", namesOf(stale)...)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -284,7 +285,7 @@ func (v *verifier) members(s *verifiedSet) {
 	}
 	verdict, concerned, texts := OK, []string(nil), []string(nil)
 	for _, p := range status.Problems {
-		worse := OK
+		var worse Verdict
 		switch p.ID {
 		case "unhealthy", "vanished", "member-failed", "deallocated":
 			worse = VerifyFailed
@@ -395,7 +396,7 @@ func (v *verifier) policy(s *verifiedSet) {
 		differ("the mode", string(cmp.Or(live.Mode, "unknown")), string(Manual))
 	case DriverPlatformRolling:
 		differ("the mode", string(cmp.Or(live.Mode, "unknown")), string(Rolling))
-	case DriverPlatformAutoOS:
+	default: // automatic OS upgrades go with any mode
 	}
 	if s.full() && u.Driver.Platform() {
 		r := &live.Rolling
@@ -408,7 +409,8 @@ func (v *verifier) policy(s *verifiedSet) {
 			what     string
 			is, want *bool
 		}{
-			{"prioritize_unhealthy", r.PrioritizeUnhealthy, u.PrioritizeUnhealthy}, {"max_surge", r.MaxSurge, u.MaxSurge},
+			{"prioritize_unhealthy", r.PrioritizeUnhealthy, u.PrioritizeUnhealthy},
+			{"max_surge", r.MaxSurge, u.MaxSurge},
 			{"cross_zone", r.CrossZone, u.CrossZone},
 		} {
 			if one.want != nil {
@@ -443,7 +445,7 @@ func (v *verifier) extension(s *verifiedSet) {
 	differ("the version", e.Version, want.Extension)
 	differ("the protocol", setting(e, "protocol"), want.Protocol)
 	if want.Port != 0 {
-		differ("the port", setting(e, "port"), fmt.Sprint(want.Port))
+		differ("the port", setting(e, "port"), strconv.Itoa(want.Port))
 	}
 	differ("the path", setting(e, "requestPath"), want.Path)
 	v.judge(s.name, check, wrong, fmt.Sprintf("version %s probes %s port %s %s", e.Version, setting(e, "protocol"), setting(e, "port"), setting(e, "requestPath")))

@@ -46,7 +46,7 @@ func verdicts(view fleet.VerifyView) map[string]fleet.Verdict {
 func TestVerify(t *testing.T) {
 	type set = fleet.Set
 	newest := func(f *fleet.Fleet) *fleet.Version { return &f.Galleries[0].Definitions[0].Versions[2] }
-	auto := func(f *fleet.Fleet, s *set) {
+	auto := func(s *set) {
 		id, _ := s.Model.Image.Gallery()
 		s.Model.Image.ID, s.Model.Upgrade = string(id.Definition), fleet.UpgradePolicy{Mode: fleet.Rolling, AutoOS: true}
 	}
@@ -74,8 +74,10 @@ func TestVerify(t *testing.T) {
 		"model not told":           {func(_ *fleet.Fleet, s *set) { s.Members[0].LatestModel = nil }, map[string]fleet.Verdict{"vmss-authz model": fleet.NotKnown}},
 		"no rolling under Manual":  {func(_ *fleet.Fleet, s *set) { s.Rolling = nil }, map[string]fleet.Verdict{}},
 		"an old halt under Manual": {func(_ *fleet.Fleet, s *set) { s.Rolling = &fleet.RollingUpgrade{Code: "Faulted"} }, map[string]fleet.Verdict{}},
-		"the platform's under Manual": {func(_ *fleet.Fleet, s *set) { s.Rolling = &fleet.RollingUpgrade{Code: "RollingForward"} },
-			map[string]fleet.Verdict{"vmss-authz upgrade": fleet.NotKnown}},
+		"the platform's under Manual": {
+			func(_ *fleet.Fleet, s *set) { s.Rolling = &fleet.RollingUpgrade{Code: "RollingForward"} },
+			map[string]fleet.Verdict{"vmss-authz upgrade": fleet.NotKnown},
+		},
 		"mode not told":          {func(_ *fleet.Fleet, s *set) { s.Model.Upgrade.Mode = "" }, map[string]fleet.Verdict{"vmss-authz upgrade": fleet.NotKnown}},
 		"none yet under Rolling": {func(_ *fleet.Fleet, s *set) { s.Model.Upgrade.Mode = fleet.Rolling }, map[string]fleet.Verdict{}},
 		"halted under Rolling": {func(_ *fleet.Fleet, s *set) {
@@ -91,17 +93,19 @@ func TestVerify(t *testing.T) {
 			s.Model.Upgrade.Mode = fleet.Rolling
 			fleettest.Upgrade(&s.Members[0], "1.7.0")
 		}, map[string]fleet.Verdict{"vmss-authz version": fleet.VerifyFailed, "vmss-authz upgrade": fleet.VerifyFailed}},
-		"automatic OS upgrade": {auto, map[string]fleet.Verdict{}},
-		"automatic OS upgrade, rolled back": {func(f *fleet.Fleet, s *set) {
-			auto(f, s)
+		"automatic OS upgrade": {func(_ *fleet.Fleet, s *set) { auto(s) }, map[string]fleet.Verdict{}},
+		"automatic OS upgrade, rolled back": {func(_ *fleet.Fleet, s *set) {
+			auto(s)
 			s.History = []fleet.RollingUpgrade{{Code: "Completed", Start: fleettest.Now.Add(-time.Hour), RolledBack: 1}, {Code: "Completed"}}
 		}, map[string]fleet.Verdict{"vmss-authz history": fleet.VerifyFailed}},
-		"automatic OS upgrade, failed before": {func(f *fleet.Fleet, s *set) {
-			auto(f, s)
+		"automatic OS upgrade, failed before": {func(_ *fleet.Fleet, s *set) {
+			auto(s)
 			s.History = []fleet.RollingUpgrade{{Code: "Faulted"}, {Code: "Completed", Start: fleettest.Now.Add(-time.Hour)}}
 		}, map[string]fleet.Verdict{}},
-		"no members": {func(_ *fleet.Fleet, s *set) { s.Members, s.Model.Capacity = nil, 0 },
-			map[string]fleet.Verdict{"vmss-authz health": fleet.NotKnown, "vmss-authz version": fleet.NotKnown, "vmss-authz model": fleet.NotKnown}},
+		"no members": {
+			func(_ *fleet.Fleet, s *set) { s.Members, s.Model.Capacity = nil, 0 },
+			map[string]fleet.Verdict{"vmss-authz health": fleet.NotKnown, "vmss-authz version": fleet.NotKnown, "vmss-authz model": fleet.NotKnown},
+		},
 		"no gallery":    {func(f *fleet.Fleet, _ *set) { f.Galleries = nil }, map[string]fleet.Verdict{"ubuntu-app replication": fleet.NotKnown}},
 		"no scale sets": {func(f *fleet.Fleet, _ *set) { f.Sets = nil }, map[string]fleet.Verdict{"fleet scale-sets": fleet.NotKnown}},
 	} {
@@ -137,10 +141,14 @@ func TestVerifyFile(t *testing.T) {
 		want   map[string]fleet.Verdict
 	}{
 		"as it says": {func(*fleet.Spec, *fleet.Fleet) {}, map[string]fleet.Verdict{}},
-		"a set is not there": {func(spec *fleet.Spec, f *fleet.Fleet) { f.Sets = f.Sets[1:] },
-			map[string]fleet.Verdict{"vmss-authz scale-set": fleet.VerifyFailed}},
-		"a set of another group": {func(spec *fleet.Spec, f *fleet.Fleet) { spec.ResourceGroup = "rg-other" },
-			map[string]fleet.Verdict{"vmss-authz scale-set": fleet.VerifyFailed, "vmss-authz-west scale-set": fleet.VerifyFailed, "vmss-batch scale-set": fleet.VerifyFailed}},
+		"a set is not there": {
+			func(_ *fleet.Spec, f *fleet.Fleet) { f.Sets = f.Sets[1:] },
+			map[string]fleet.Verdict{"vmss-authz scale-set": fleet.VerifyFailed},
+		},
+		"a set of another group": {
+			func(spec *fleet.Spec, _ *fleet.Fleet) { spec.ResourceGroup = "rg-other" },
+			map[string]fleet.Verdict{"vmss-authz scale-set": fleet.VerifyFailed, "vmss-authz-west scale-set": fleet.VerifyFailed, "vmss-batch scale-set": fleet.VerifyFailed},
+		},
 		"a set by its id": {func(spec *fleet.Spec, f *fleet.Fleet) {
 			change(spec, func(s *fleet.SetSpec) { s.ID = f.Sets[0].Model.ID })
 		}, map[string]fleet.Verdict{}},
@@ -148,8 +156,8 @@ func TestVerifyFile(t *testing.T) {
 			f.Sets[2].Members[0].Health = fleet.Unhealthy
 			delete(spec.ScaleSets, "vmss-batch")
 		}, map[string]fleet.Verdict{}},
-		"another mode": {func(spec *fleet.Spec, f *fleet.Fleet) { f.Sets[0].Model.Upgrade.Mode = fleet.Rolling }, map[string]fleet.Verdict{"vmss-authz policy": fleet.VerifyFailed}},
-		"another driver": {func(spec *fleet.Spec, f *fleet.Fleet) {
+		"another mode": {func(_ *fleet.Spec, f *fleet.Fleet) { f.Sets[0].Model.Upgrade.Mode = fleet.Rolling }, map[string]fleet.Verdict{"vmss-authz policy": fleet.VerifyFailed}},
+		"another driver": {func(spec *fleet.Spec, _ *fleet.Fleet) {
 			change(spec, func(s *fleet.SetSpec) { s.Upgrade.Driver = fleet.DriverPlatformRolling })
 		}, map[string]fleet.Verdict{"vmss-authz policy": fleet.VerifyFailed}},
 		"the policy of a platform's driver": {func(spec *fleet.Spec, f *fleet.Fleet) {
@@ -171,18 +179,26 @@ func TestVerifyFile(t *testing.T) {
 		"a version where the latest is tracked": {func(spec *fleet.Spec, _ *fleet.Fleet) {
 			change(spec, func(s *fleet.SetSpec) { s.Tracks = fleet.TracksLatest })
 		}, map[string]fleet.Verdict{"vmss-authz image": fleet.VerifyFailed}},
-		"another image": {func(spec *fleet.Spec, _ *fleet.Fleet) { spec.Gallery.Image.Name = "debian-app" },
-			map[string]fleet.Verdict{"vmss-authz image": fleet.VerifyFailed, "vmss-authz-west image": fleet.VerifyFailed, "vmss-batch image": fleet.VerifyFailed}},
-		"another endpoint": {func(_ *fleet.Spec, f *fleet.Fleet) { f.Sets[0].Model.Extensions[0].Settings["requestPath"] = "/" },
-			map[string]fleet.Verdict{"vmss-authz health-extension": fleet.VerifyFailed}},
+		"another image": {
+			func(spec *fleet.Spec, _ *fleet.Fleet) { spec.Gallery.Image.Name = "debian-app" },
+			map[string]fleet.Verdict{"vmss-authz image": fleet.VerifyFailed, "vmss-authz-west image": fleet.VerifyFailed, "vmss-batch image": fleet.VerifyFailed},
+		},
+		"another endpoint": {
+			func(_ *fleet.Spec, f *fleet.Fleet) { f.Sets[0].Model.Extensions[0].Settings["requestPath"] = "/" },
+			map[string]fleet.Verdict{"vmss-authz health-extension": fleet.VerifyFailed},
+		},
 		"no extension": {func(_ *fleet.Spec, f *fleet.Fleet) { f.Sets[0].Model.Extensions = nil }, map[string]fleet.Verdict{"vmss-authz health-extension": fleet.VerifyFailed}},
 		"no repairs":   {func(_ *fleet.Spec, f *fleet.Fleet) { f.Sets[0].Model.Repairs.Enabled = false }, map[string]fleet.Verdict{"vmss-authz repairs": fleet.VerifyFailed}},
-		"other repairs": {func(_ *fleet.Spec, f *fleet.Fleet) { f.Sets[0].Model.Repairs.Grace = new(10 * time.Minute) },
-			map[string]fleet.Verdict{"vmss-authz repairs": fleet.VerifyFailed}},
+		"other repairs": {
+			func(_ *fleet.Spec, f *fleet.Fleet) { f.Sets[0].Model.Repairs.Grace = new(10 * time.Minute) },
+			map[string]fleet.Verdict{"vmss-authz repairs": fleet.VerifyFailed},
+		},
 		"no autoscale":    {func(_ *fleet.Spec, f *fleet.Fleet) { f.Sets[0].Autoscale = nil }, map[string]fleet.Verdict{"vmss-authz autoscale": fleet.VerifyFailed}},
 		"other autoscale": {func(_ *fleet.Spec, f *fleet.Fleet) { f.Sets[0].Autoscale.Max = 10 }, map[string]fleet.Verdict{"vmss-authz autoscale": fleet.VerifyFailed}},
-		"a region that the newest version does not go to": {func(spec *fleet.Spec, _ *fleet.Fleet) { spec.Gallery.Regions["uksouth"] = 1 },
-			map[string]fleet.Verdict{"ubuntu-app 1.8.0 replication": fleet.VerifyFailed}},
+		"a region that the newest version does not go to": {
+			func(spec *fleet.Spec, _ *fleet.Fleet) { spec.Gallery.Regions["uksouth"] = 1 },
+			map[string]fleet.Verdict{"ubuntu-app 1.8.0 replication": fleet.VerifyFailed},
+		},
 		"a region that a wave brings": {func(spec *fleet.Spec, _ *fleet.Fleet) {
 			spec.Gallery.Regions["uksouth"], spec.Gallery.Replicate = 1, fleet.ReplicateByWave
 		}, map[string]fleet.Verdict{}},

@@ -6,6 +6,7 @@ package fleettest
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,9 +17,10 @@ import (
 var Now = time.Date(2026, 7, 9, 3, 12, 44, 0, time.UTC)
 
 const (
-	// Subscription and Group are where everything is.
+	// Subscription is where everything is.
 	Subscription = "11111111-1111-1111-1111-111111111111"
-	Group        = "rg-pay-prod"
+	// Group is the resource group there.
+	Group = "rg-pay-prod"
 
 	provider   = "/subscriptions/" + Subscription + "/resourceGroups/" + Group + "/providers/Microsoft.Compute/"
 	definition = provider + "galleries/galProd/images/ubuntu-app"
@@ -111,7 +113,7 @@ func Set(name, location, version string, members int) fleet.Set {
 // Member is a healthy one.
 func Member(name, version string, i int) fleet.Member {
 	return fleet.Member{
-		Name: name, ID: fleet.ResourceID(provider + "virtualMachines/" + name), Zone: fmt.Sprint(i%3 + 1), Created: Now.Add(-72 * time.Hour),
+		Name: name, ID: fleet.ResourceID(provider + "virtualMachines/" + name), Zone: strconv.Itoa(i%3 + 1), Created: Now.Add(-72 * time.Hour),
 		Provisioning: fleet.Succeeded, Power: fleet.Running, LatestModel: new(true),
 		Image:  fleet.ImageReference{ID: definition + "/versions/" + version, ExactVersion: version},
 		Health: fleet.Healthy, HealthAt: Now.Add(-12 * time.Second), Extensions: map[string]string{fleet.HealthTypeLinux: "2.0.14"},
