@@ -60,6 +60,7 @@ var mayImport = map[string][]string{
 	},
 
 	"internal/fleet": {},
+	"internal/azure": {"internal/fleet", "internal/safetext"},
 
 	"internal/sim/imds": {},
 
