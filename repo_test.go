@@ -59,6 +59,7 @@ var mayImport = map[string][]string{
 		"internal/server", "internal/systemd",
 	},
 
+	"internal/azure":           {"internal/fleet", "internal/safetext"},
 	"internal/fleet":           {},
 	"internal/fleet/fleettest": {"internal/fleet"},
 

@@ -21,6 +21,6 @@ func run(args []string, stdout, stderr io.Writer, getenv func(string) string) in
 	g := newGlobals(stdout, stderr, getenv)
 	root := newRootCommand(g)
 	root.SetArgs(args)
-	err := cli.Run(root.ExecuteContext)
+	err := explained(cli.Run(root.ExecuteContext))
 	return cli.Report(stderr, g.out.ErrStyle, "fleetctl", err)
 }
