@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
@@ -25,14 +26,16 @@ whether it is excluded from latest, marked failed or good, when its life ends,
 and which scale sets use it, by their model and by what their members run.
 
 What a reference without version means is resolved as Azure does it: the highest
-version that is provisioned, replicated to the region and not excluded. A version
-that it is in some region is marked latest.`,
+version that is provisioned, replicated to the region and not excluded. It is
+marked latest.`,
 		Example: `  fleetctl images
   fleetctl images -g rg-pay-prod
   fleetctl images -o json | jq '.definitions[].versions[] | {name, replication}'`,
 		Args: usage.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			read, _, err := g.look(cmd.Context())
+			ctx, cancel := g.within(cmd.Context())
+			defer cancel()
+			read, _, err := g.look(ctx, azure.Scope{Members: true, Images: true})
 			if err != nil {
 				return err
 			}
@@ -57,6 +60,7 @@ func (g *globals) imagesPage(view fleet.ImagesView) *page {
 		p.Flow(p.leading(0, markUnknown), 2, plain("no image definitions"), dim("read "+cli.Clock(view.At, p.now)))
 	}
 	p.unread(view.Unread)
+	p.notes(view.Notes)
 	return p
 }
 

@@ -116,6 +116,16 @@ func (p *page) problem(indent int, problem fleet.Problem) {
 	}
 }
 
+// notes adds what was not read, and why that is no error.
+func (p *page) notes(notes []string) {
+	if len(notes) > 0 {
+		p.Blank()
+	}
+	for _, note := range notes {
+		p.problem(0, fleet.Problem{Level: fleet.LevelInfo, Text: note})
+	}
+}
+
 // width is the number of characters of the widest text in a column.
 func columnWidth(texts []string) int {
 	width := 0

@@ -10,7 +10,6 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/command"
-	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
 
 // The codes that fleetctl exits with, besides those of internal/cli.
@@ -52,8 +51,7 @@ type globals struct {
 	debug         bool          // requests are shown on standard error
 	noColor       bool
 
-	reader reader
-	spec   *fleet.Spec
+	reader reader // of fleets; nil: Azure
 	out    *cli.Output
 	getenv func(string) string
 	now    func() time.Time
@@ -148,7 +146,7 @@ func (g *globals) globalFlags(root *cobra.Command) {
 func (g *globals) scopeFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVarP(&g.resourceGroup, "resource-group", "g", "", "the resource `GROUP` to look at, in place of a file")
-	flags.StringVar(&g.subscription, "subscription", g.subscription, "the `ID` of its subscription; also "+subscriptionVariable)
+	flags.StringVar(&g.subscription, "subscription", g.subscription, "the `ID` of its subscription; also\n"+subscriptionVariable)
 	flags.Lookup("subscription").DefValue = "" // the text says it, whatever the environment says
 }
 

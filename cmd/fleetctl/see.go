@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
+	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/graph"
@@ -14,19 +16,50 @@ import (
 // A reader reads a fleet. All of it is read, or an error returned: a part of a fleet
 // is no fleet.
 type reader interface {
-	Fleet(ctx context.Context, s scope) (fleet.Fleet, error)
+	Fleet(ctx context.Context, scope azure.Scope) (fleet.Fleet, error)
 }
 
-// scope is what is read.
-type scope struct {
-	subscription, group string
+// look reads what a command wants of the fleet that the flags name, and returns the
+// file that declares it if there is one.
+func (g *globals) look(ctx context.Context, want azure.Scope) (fleet.Fleet, *fleet.Spec, error) {
+	spec, err := g.place(&want)
+	if err != nil {
+		return fleet.Fleet{}, nil, err
+	}
+	r := g.reader
+	if r == nil {
+		if r, err = g.client(); err != nil {
+			return fleet.Fleet{}, nil, explained(err)
+		}
+	}
+	read, err := r.Fleet(ctx, want)
+	return read, spec, explained(err)
 }
 
-// look reads the fleet that the flags name, and the file that declares it if there is
-// one.
-func (g *globals) look(ctx context.Context) (fleet.Fleet, *fleet.Spec, error) {
-	f, err := g.reader.Fleet(ctx, scope{g.subscription, g.resourceGroup})
-	return f, g.spec, err
+// place adds to a scope where to look: in the resource group of the flags, or at what
+// the file declares.
+func (g *globals) place(want *azure.Scope) (*fleet.Spec, error) {
+	if g.resourceGroup != "" {
+		want.Subscription, want.ResourceGroup = g.subscription, g.resourceGroup
+		return nil, nil
+	}
+	spec, err := g.load()
+	if err != nil {
+		return nil, err
+	}
+	want.Subscription = spec.Subscription
+	for _, name := range slices.Sorted(maps.Keys(spec.ScaleSets)) {
+		want.Sets = append(want.Sets, spec.SetID(name))
+	}
+	if id := spec.GalleryID(); id != "" && want.Images {
+		want.GalleryIDs = append(want.GalleryIDs, id)
+	}
+	return spec, nil
+}
+
+// load reads the file.
+func (g *globals) load() (*fleet.Spec, error) {
+	return nil, cli.Hint(fmt.Errorf("read %s: not yet", g.file), "name a resource group with --resource-group")
 }
 
 // only leaves the named scale sets of a fleet, or all without names. One that does

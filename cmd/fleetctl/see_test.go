@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/fleettest"
@@ -26,7 +27,7 @@ import (
 // fakeReader reads what it is given, one after the other, and then the last again.
 type fakeReader []func() (fleet.Fleet, error)
 
-func (r *fakeReader) Fleet(ctx context.Context, _ scope) (fleet.Fleet, error) {
+func (r *fakeReader) Fleet(ctx context.Context, _ azure.Scope) (fleet.Fleet, error) {
 	if err := ctx.Err(); err != nil {
 		return fleet.Fleet{}, err
 	}
@@ -53,7 +54,7 @@ func seeing(t *testing.T, style cli.Style, columns int, looks ...func() (fleet.F
 		return ""
 	})
 	r := fakeReader(looks)
-	g.reader = &r
+	g.reader, g.resourceGroup, g.subscription = &r, fleettest.Group, fleettest.Subscription
 	g.out.Style, g.zone = style, time.UTC
 	g.now = func() time.Time { return fleettest.Now.Add(2 * time.Second) }
 	return g, stdout

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
@@ -68,10 +69,13 @@ usage, 4 not authorised, 130 interrupted.`,
 				return usage.Error(cmd, fmt.Errorf("--interval must be at least %s: Azure allows twelve looks a minute", cli.Duration(minInterval)))
 			case f.healthAge < 0:
 				return usage.Error(cmd, errors.New("--health-age must not be negative"))
-			case f.watch:
-				return g.watchStatus(cmd.Context(), f)
 			}
-			view, err := g.status(cmd.Context(), f)
+			ctx, cancel := g.within(cmd.Context())
+			defer cancel()
+			if f.watch {
+				return g.watchStatus(ctx, f)
+			}
+			view, err := g.status(ctx, f)
 			if err != nil {
 				return err
 			}
@@ -95,7 +99,7 @@ func healthAgeFlag(cmd *cobra.Command, age *time.Duration) {
 }
 
 func (g *globals) status(ctx context.Context, f statusFlags) (fleet.StatusView, error) {
-	read, _, err := g.look(ctx)
+	read, _, err := g.look(ctx, azure.Scope{Members: true, Upgrades: true, Autoscale: true, Images: true})
 	if err == nil {
 		read, err = only(read, f.sets)
 	}
@@ -172,9 +176,22 @@ func (g *globals) statusPage(view fleet.StatusView, members bool) *page {
 // status adds the fleet: how it is, and every scale set.
 func (p *page) status(view *fleet.StatusView, members bool) {
 	p.statusHeadline(view)
-	if len(view.ScaleSets) == 0 {
-		return
+	p.missing(view.Missing)
+	if len(view.ScaleSets) > 0 {
+		p.sets(view, members)
 	}
+	p.notes(view.Notes)
+}
+
+// missing names what the file declares and what is not there.
+func (p *page) missing(ids []fleet.ResourceID) {
+	for _, id := range ids {
+		p.problem(0, fleet.Problem{Level: fleet.LevelError, Text: "the file declares " + id.Name() + ", and it is not there: " + string(id)})
+	}
+}
+
+// sets adds the table of scale sets, and below each row what there is to know.
+func (p *page) sets(view *fleet.StatusView, members bool) {
 	p.Blank()
 	table := p.setTable(view.ScaleSets)
 	lines := table.Lines(p.Style, p.Width)

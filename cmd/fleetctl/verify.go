@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
@@ -17,8 +18,8 @@ func newVerifyCommand(g *globals) *cobra.Command {
 		Use:   "verify",
 		Short: "check the fleet, and say ok, failed or not known",
 		Long: `Check that images are replicated to every region, that every member is Healthy,
-runs the version that its model asks for and is on the latest model, and that the
-platform's upgrades went well where upgrades are the platform's.
+runs the version that its model asks for and is on the latest model, and that
+upgrades went well where they are the platform's.
 
 With a file, the upgrade policy, the image, the health extension, repairs and
 autoscale are held to what the file says, and each scale set is judged by its
@@ -36,7 +37,9 @@ usage, 4 not authorised, 130 interrupted.`,
 			if healthAge < 0 {
 				return usage.Error(cmd, errors.New("--health-age must not be negative"))
 			}
-			read, spec, err := g.look(cmd.Context())
+			ctx, cancel := g.within(cmd.Context())
+			defer cancel()
+			read, spec, err := g.look(ctx, azure.Scope{Members: true, Upgrades: true, History: true, Autoscale: true, Images: true})
 			if err != nil {
 				return err
 			}
@@ -81,6 +84,7 @@ func (g *globals) verifyPage(view fleet.VerifyView) *page {
 		table.Add(mark.Cell(p.Style), painted(mark.Color, row[0]), plain(row[1]), dim(row[2]), plain(row[3]))
 	}
 	p.Table(table)
+	p.notes(view.Notes)
 	return p
 }
 

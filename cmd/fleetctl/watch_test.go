@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/command"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
@@ -88,7 +89,7 @@ func TestWatchHangs(t *testing.T) {
 
 type hangingReader struct{}
 
-func (hangingReader) Fleet(ctx context.Context, _ scope) (fleet.Fleet, error) {
+func (hangingReader) Fleet(ctx context.Context, _ azure.Scope) (fleet.Fleet, error) {
 	<-ctx.Done()
 	return fleet.Fleet{}, ctx.Err()
 }

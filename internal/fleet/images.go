@@ -16,6 +16,7 @@ type ImagesView struct {
 	Definitions []DefinitionImages `json:"definitions"`
 	// Unread are the definitions that scale sets use and whose gallery was not read.
 	Unread []ImageUse `json:"unread,omitempty"`
+	Notes  []string   `json:"notes,omitempty"` // what was not read, and why
 }
 
 // DefinitionImages is an image definition with its versions, the newest first.
@@ -80,7 +81,7 @@ const ReplicationUnknown = "unknown"
 
 // Images returns the versions of all definitions.
 func Images(f Fleet, now time.Time) ImagesView {
-	view := ImagesView{Version: ViewVersion, At: f.At, Definitions: []DefinitionImages{}}
+	view := ImagesView{Version: ViewVersion, At: f.At, Definitions: []DefinitionImages{}, Notes: f.Notes}
 	uses := f.imageUses()
 	for i := range f.Galleries {
 		g := &f.Galleries[i]

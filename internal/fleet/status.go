@@ -39,9 +39,11 @@ type Problem struct {
 // A StatusView is what a fleet looks like at a moment: every scale set, the one that
 // needs attention most first.
 type StatusView struct {
-	Version   int         `json:"version"`
-	At        time.Time   `json:"at"`
-	ScaleSets []SetStatus `json:"scale_sets"`
+	Version   int          `json:"version"`
+	At        time.Time    `json:"at"`
+	ScaleSets []SetStatus  `json:"scale_sets"`
+	Missing   []ResourceID `json:"missing,omitempty"` // that the file declares and that are not there
+	Notes     []string     `json:"notes,omitempty"`   // what was not read, and why
 }
 
 // A SetStatus is what a scale set looks like.
@@ -173,7 +175,7 @@ type StatusOptions struct {
 
 // Status returns what the fleet looks like.
 func Status(f Fleet, o StatusOptions) StatusView {
-	view := StatusView{Version: ViewVersion, At: f.At, ScaleSets: make([]SetStatus, 0, len(f.Sets))}
+	view := StatusView{Version: ViewVersion, At: f.At, ScaleSets: make([]SetStatus, 0, len(f.Sets)), Missing: f.Missing, Notes: f.Notes}
 	c := f.catalog()
 	for i := range f.Sets {
 		view.ScaleSets = append(view.ScaleSets, setStatus(&f.Sets[i], c, o))

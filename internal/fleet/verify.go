@@ -41,6 +41,7 @@ type VerifyView struct {
 	NotKnown int       `json:"not_known"`
 	Failed   int       `json:"failed"`
 	Checks   []Check   `json:"checks"`
+	Notes    []string  `json:"notes,omitempty"` // what was not read, and why
 }
 
 // Verify judges the fleet by what the file says. Without a file it judges what is so
@@ -57,7 +58,7 @@ func Verify(f Fleet, file *Spec, o StatusOptions) VerifyView {
 		v.add("fleet", "scale-sets", NotKnown, "no scale sets: nothing is verified")
 	}
 	slices.SortStableFunc(v.checks, func(a, b Check) int { return b.Verdict.rank() - a.Verdict.rank() })
-	view := VerifyView{Version: ViewVersion, At: f.At, Verdict: OK, Checks: v.checks}
+	view := VerifyView{Version: ViewVersion, At: f.At, Verdict: OK, Checks: v.checks, Notes: f.Notes}
 	for _, c := range v.checks {
 		*map[Verdict]*int{OK: &view.OK, NotKnown: &view.NotKnown, VerifyFailed: &view.Failed}[c.Verdict]++
 		if c.Verdict.rank() > view.Verdict.rank() {
@@ -122,8 +123,8 @@ func (v *verifier) sets(f *Fleet) []*verifiedSet {
 		return list
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.file.ScaleSets)) {
-		spec := v.file.ScaleSets[name]
-		i := slices.IndexFunc(f.Sets, func(s Set) bool { return v.file.declares(name, &spec, s.Model.ID) })
+		spec, id := v.file.ScaleSets[name], v.file.SetID(name)
+		i := slices.IndexFunc(f.Sets, func(s Set) bool { return s.Model.ID.Same(id) })
 		if i < 0 {
 			v.add(name, "scale-set", VerifyFailed, "the file declares it, and it is not there")
 			continue
@@ -131,14 +132,6 @@ func (v *verifier) sets(f *Fleet) []*verifiedSet {
 		add(&f.Sets[i], name, &spec)
 	}
 	return list
-}
-
-// declares says whether an entry of scale_sets is the resource.
-func (f *Spec) declares(name string, spec *SetSpec, id ResourceID) bool {
-	if spec.ID != "" {
-		return spec.ID.Same(id)
-	}
-	return strings.EqualFold(name, id.Name()) && strings.EqualFold(f.ResourceGroup, id.ResourceGroup())
 }
 
 // replication looks at every version that a model asks for, that a member runs, or

@@ -24,7 +24,7 @@ func articleFile() *fleet.Spec {
 	authz.Autoscale = &fleet.AutoscaleSpec{Min: 3, Max: 30}
 	west.Autoscale = &fleet.AutoscaleSpec{Min: 3, Max: 30}
 	return &fleet.Spec{
-		ResourceGroup: "RG-pay-prod", Location: "eastus",
+		Subscription: fleettest.Subscription, ResourceGroup: "RG-pay-prod", Location: "eastus",
 		Gallery:   &fleet.GallerySpec{Name: "galProd", Image: fleet.DefinitionSpec{Name: "ubuntu-app"}, Replicate: fleet.ReplicateAtBake, Regions: map[string]int{"westus3": 2}},
 		ScaleSets: map[string]fleet.SetSpec{"vmss-authz": authz, "vmss-authz-west": west, "vmss-batch": set("eastus")},
 	}
