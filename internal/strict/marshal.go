@@ -1,48 +1,38 @@
-package config
+package strict
 
 import (
-	"fmt"
+	"errors"
 	"io"
+	"maps"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// redacted stands for what is not shown.
-const redacted = "REDACTED"
+// Redacted stands for what is not shown.
+const Redacted = "REDACTED"
 
-// Marshal writes the effective configuration as YAML that Load reads. Optional
-// keys that were left out and have no default are left out here as well.
+// Marshal writes what from, a pointer to the type of the table, holds as YAML that
+// Read reads. Optional keys that were left out and have no default are left out here
+// as well. What may be secret is replaced by REDACTED: see Secrecy.
 //
-// What may be secret is replaced by REDACTED: the values of headers and of
-// environment variables, user, password and query of the URLs of http checks, and
-// all but scheme and host of the URLs of webhooks.
-//
-// With origin, a comment behind each value says where it was written
-// ("file:line") or that it is the default.
-func (c *Config) Marshal(w io.Writer, origin bool) error {
-	m := marshaler{schema: newSchema()}
-	if origin {
-		m.origins = c.origins
-	}
-	root := m.mapping(reflect.ValueOf(c).Elem(), where{})
+// With origins, a comment behind each value says where it was written ("file:line")
+// or that it is the default.
+func (s *Schema) Marshal(w io.Writer, from any, origins Origins) error {
+	m := marshaler{schema: s, origins: origins}
+	root := m.mapping(reflect.ValueOf(from).Elem(), where{})
 	enc := yaml.NewEncoder(w)
 	enc.SetIndent(2)
-	if err := enc.Encode(root); err != nil {
-		return fmt.Errorf("write configuration: %w", err)
-	}
-	if err := enc.Close(); err != nil {
-		return fmt.Errorf("write configuration: %w", err)
-	}
-	return nil
+	return errors.Join(enc.Encode(root), enc.Close())
 }
 
 type marshaler struct {
-	schema  *schema
-	origins map[string]place // nil: don't say
+	schema  *Schema
+	origins Origins // nil: don't say
 }
 
 func (m *marshaler) mapping(v reflect.Value, w where) *yaml.Node {
@@ -76,7 +66,7 @@ func (m *marshaler) value(v reflect.Value, w where) *yaml.Node {
 	switch x := v.Interface().(type) {
 	case Size:
 		n = text(x.String())
-		if row.Format == formatCount {
+		if row.Format == FormatCount {
 			n = plain(x.Count())
 		}
 	case Statuses:
@@ -89,7 +79,7 @@ func (m *marshaler) value(v reflect.Value, w where) *yaml.Node {
 	case map[string]string:
 		return m.texts(x, w)
 	case string:
-		n = text(redactURL(row.secret, x))
+		n = text(redactURL(row.Secret, x))
 	case bool:
 		n = plain(strconv.FormatBool(x))
 	case int:
@@ -112,9 +102,8 @@ func (m *marshaler) value(v reflect.Value, w where) *yaml.Node {
 			return m.mapping(v, w)
 		case reflect.Map:
 			n.Kind = yaml.MappingNode
-			policies := v.Interface().(map[string]EventPolicy)
-			for _, key := range sortedKeys(policies) {
-				n.Content = append(n.Content, text(key), m.mapping(reflect.ValueOf(policies[key]), w.entry(key)))
+			for _, key := range sortedKeys(v) {
+				n.Content = append(n.Content, text(key.String()), m.mapping(v.MapIndex(key), w.entry(key.String())))
 			}
 			return n
 		default:
@@ -135,12 +124,18 @@ func (m *marshaler) value(v reflect.Value, w where) *yaml.Node {
 // texts writes a map of texts, none of which is shown.
 func (m *marshaler) texts(values map[string]string, w where) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
-	for _, key := range sortedKeys(values) {
-		value := text(redacted)
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		value := text(Redacted)
 		m.comment(value, w.entry(key))
 		n.Content = append(n.Content, text(key), value)
 	}
 	return n
+}
+
+// sortedKeys are the keys of a map, which are texts, for an order that does not
+// change.
+func sortedKeys(v reflect.Value) []reflect.Value {
+	return slices.SortedFunc(slices.Values(v.MapKeys()), func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 }
 
 // comment says behind the value where it is from.
@@ -150,7 +145,7 @@ func (m *marshaler) comment(n *yaml.Node, w where) {
 	}
 	n.LineComment = "default"
 	if p, ok := m.origins[w.path]; ok {
-		n.LineComment = p.file + ":" + strconv.Itoa(p.line)
+		n.LineComment = p.File + ":" + strconv.Itoa(p.Line)
 	}
 }
 
@@ -167,22 +162,22 @@ func plain(s string) *yaml.Node {
 }
 
 // redactURL replaces the secret parts of a URL.
-func redactURL(secret secrecy, s string) string {
-	if secret != urlLogin && secret != urlPath {
+func redactURL(secret Secrecy, s string) string {
+	if secret != URLLogin && secret != URLPath {
 		return s
 	}
 	u, err := url.Parse(s)
 	if err != nil {
-		return redacted // not for Load, which refuses it, but for a Config made by hand
+		return Redacted // not for Load, which refuses it, but for a Config made by hand
 	}
-	if secret == urlPath && strings.Trim(u.EscapedPath(), "/")+u.RawQuery+u.Fragment != "" {
-		u.Path, u.RawPath, u.RawQuery, u.Fragment, u.RawFragment = "/"+redacted, "", "", "", ""
+	if secret == URLPath && strings.Trim(u.EscapedPath(), "/")+u.RawQuery+u.Fragment != "" {
+		u.Path, u.RawPath, u.RawQuery, u.Fragment, u.RawFragment = "/"+Redacted, "", "", "", ""
 	}
 	if u.User != nil {
-		u.User = url.User(redacted)
+		u.User = url.User(Redacted)
 	}
 	if u.RawQuery != "" {
-		u.RawQuery = redacted
+		u.RawQuery = Redacted
 	}
 	return u.String()
 }

@@ -1,4 +1,4 @@
-package config
+package strict
 
 import (
 	"errors"
@@ -28,7 +28,7 @@ func (d Duration) String() string {
 }
 
 // spelled matches durations as people write them and Go does not read them.
-var spelled = lazily(`(?i)^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)\s*$`)
+var spelled = Lazily(`(?i)^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)\s*$`)
 
 // parseDuration reads a duration; the second result is what to write instead
 // when the text is not one.

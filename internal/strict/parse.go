@@ -1,4 +1,4 @@
-package config
+package strict
 
 import (
 	"bytes"
@@ -14,9 +14,9 @@ import (
 // out: a few lines of aliases can stand for billions.
 const maxValues = 100_000
 
-// parse returns the root of the only document in a file's data; nil when there is
+// Parse returns the root of the only document in a file's data; nil when there is
 // nothing but comments. The errors know no file.
-func parse(data []byte) (*yaml.Node, Errors) {
+func Parse(data []byte) (*yaml.Node, Errors) {
 	text, fault := decodeText(data)
 	if fault != nil {
 		return nil, Errors{fault}
@@ -67,12 +67,12 @@ func size(n *yaml.Node, have int) int {
 
 var (
 	// yamlError matches the errors of the YAML library.
-	yamlError = lazily(`^(?:yaml: )?(?:line ([0-9]+): )?((?s).*)$`)
+	yamlError = Lazily(`^(?:yaml: )?(?:line ([0-9]+): )?((?s).*)$`)
 	// parserError matches those whose line the library counts from 0: its
 	// parser's, not its scanner's.
-	parserError = lazily(`^(did not find expected (',' or|'-' indicator|key|node content|<)|found (undefined tag|duplicate %|incompatible))`)
+	parserError = Lazily(`^(did not find expected (',' or|'-' indicator|key|node content|<)|found (undefined tag|duplicate %|incompatible))`)
 	// badAlias matches an alias without its anchor, which comes without a line.
-	badAlias = lazily(`^unknown anchor '(.*)' referenced`)
+	badAlias = Lazily(`^unknown anchor '(.*)' referenced`)
 )
 
 // syntaxError makes an Error of one of the YAML library's, which tell the line in
@@ -80,7 +80,7 @@ var (
 func syntaxError(err error, text []byte) *Error {
 	m := yamlError().FindStringSubmatch(err.Error())
 	problem := m[2]
-	e := &Error{Line: 1, Message: "is not YAML: " + clip(problem)}
+	e := &Error{Line: 1, Message: "is not YAML: " + Clip(problem)}
 	if line, err := strconv.Atoi(m[1]); err == nil {
 		e.Line = line
 		if parserError().MatchString(problem) {
