@@ -34,18 +34,14 @@ func (s *Schema) Read(text []byte, into any, from Source) (Errors, bool) {
 	if root == nil {
 		return nil, true
 	}
-	return s.Decode(root, into, from)
+	return s.Decode(root, into, from), true
 }
 
-// Decode is Read for a document that was parsed.
-func (s *Schema) Decode(root *yaml.Node, into any, from Source) (Errors, bool) {
+// Decode is Read for a document that Parse read.
+func (s *Schema) Decode(root *yaml.Node, into any, from Source) Errors {
 	d := decoder{schema: s, Source: from}
-	if size(root, 0) > maxValues {
-		d.fail(root, where{}, "split it, or use fewer aliases", "has more than %d values, aliases written out", maxValues)
-		return d.errs, false
-	}
 	d.mapping(root, reflect.ValueOf(into).Elem(), where{})
-	return d.errs, true
+	return d.errs
 }
 
 // decoder reads the tree of one YAML document into a value, and notes every fault
@@ -105,6 +101,14 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, w where) {
 			d.size(n, v, w)
 		}
 	case reflect.Map:
+		if v.Type().Elem().Kind() == reflect.Interface {
+			if n.Kind != yaml.MappingNode {
+				d.notMap(n, w)
+				return
+			}
+			v.Set(reflect.ValueOf(d.raw(n, w)))
+			return
+		}
 		d.entries(n, v, w)
 	case reflect.Slice:
 		switch {
@@ -125,7 +129,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, w where) {
 func (d *decoder) pairs(n *yaml.Node, w where) func(yield func(key, value *yaml.Node) bool) {
 	return func(yield func(key, value *yaml.Node) bool) {
 		if n.Kind != yaml.MappingNode {
-			d.fail(n, w, "write "+d.schema.mapExample(w.key), "must be a map, not %s", kindWord(n))
+			d.notMap(n, w)
 			return
 		}
 		seen := make(map[string]int)
@@ -148,6 +152,10 @@ func (d *decoder) pairs(n *yaml.Node, w where) func(yield func(key, value *yaml.
 			}
 		}
 	}
+}
+
+func (d *decoder) notMap(n *yaml.Node, w where) {
+	d.fail(n, w, "write "+d.schema.mapExample(w.key), "must be a map, not %s", kindWord(n))
 }
 
 // mapping reads the keys of struct v.

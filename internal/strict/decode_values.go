@@ -88,19 +88,13 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, w where) {
 		}
 		v.SetBool(b)
 	case reflect.Int:
-		d.integer(n, v, w, row)
-	case reflect.Int64:
-		dur, hint, err := parseDuration(n.Value)
-		if err != nil {
-			d.fail(n, w, hint, "%s %v", show(row, n), err)
+		if row.Format == FormatPercent {
+			d.percent(n, v, w, row)
 			return
 		}
-		v.SetInt(int64(dur))
-		low, _, _ := parseDuration(row.Min)
-		high, _, _ := parseDuration(row.Max)
-		if dur < low || dur > high {
-			d.fail(n, w, "", "%s is out of range, %s to %s", show(row, n), low, high)
-		}
+		d.integer(n, v, w, row)
+	case reflect.Int64:
+		d.duration(n, v, w, row)
 	case reflect.Float64:
 		f, ok := parseDecimal(n.Value)
 		if !ok || quoted(n) {
@@ -119,6 +113,95 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, w where) {
 		}
 	default:
 		panic("strict: no reader for " + v.Type().String())
+	}
+}
+
+func (d *decoder) duration(n *yaml.Node, v reflect.Value, w where, row *Field) {
+	read := func(s string) (Duration, error) { return readDuration(s, d.schema.days) }
+	dur, err := read(n.Value)
+	if err != nil {
+		d.fail(n, w, durationHint(n.Value, d.schema.days), "%s %v", show(row, n), err)
+		return
+	}
+	v.SetInt(int64(dur))
+	low, _ := read(row.Min)
+	high, _ := read(row.Max)
+	if dur < low || dur > high {
+		d.fail(n, w, "", "%s is out of range, %s to %s", show(row, n), low.text(d.schema.days), high.text(d.schema.days))
+	}
+}
+
+// percent reads "20%".
+func (d *decoder) percent(n *yaml.Node, v reflect.Value, w where, row *Field) {
+	read := func(s string) (int, bool) {
+		number, ok := strings.CutSuffix(s, "%")
+		i, whole := parseWhole(number)
+		return i, ok && whole
+	}
+	i, ok := read(n.Value)
+	if !ok {
+		hint := "write " + row.Write()
+		if meant, ok := meantWhole(strings.TrimSpace(strings.TrimSuffix(n.Value, "%"))); ok {
+			hint = "write " + meant + "%"
+		}
+		d.fail(n, w, hint, "%s is not a percentage in whole numbers", show(row, n))
+		return
+	}
+	v.SetInt(int64(i))
+	low, _ := read(row.Min)
+	high, _ := read(row.Max)
+	if i < low || i > high {
+		d.fail(n, w, "", "%s is out of range, %s to %s", show(row, n), row.Min, row.Max)
+	}
+}
+
+// raw reads what nobody here knows the keys of: maps, lists, texts, numbers, truths
+// and nothing.
+func (d *decoder) raw(n *yaml.Node, w where) any {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Style&yaml.TaggedStyle != 0 {
+		d.fail(n, w, "remove the tag", "the tag %s is not supported", Clip(n.Tag))
+		return nil
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		m := make(map[string]any)
+		for key, value := range d.pairs(n, w) {
+			m[key.Value] = d.raw(value, where{w.key, join(w.path, key.Value), join(w.shown, key.Value)})
+		}
+		return m
+	case yaml.SequenceNode:
+		list := make([]any, len(n.Content))
+		for i, item := range n.Content {
+			at := w.item(i, i)
+			at.key = w.key
+			list[i] = d.raw(item, at)
+		}
+		return list
+	default:
+		return d.rawScalar(n, w)
+	}
+}
+
+func (d *decoder) rawScalar(n *yaml.Node, w where) any {
+	switch n.Tag {
+	case "!!null":
+		return nil
+	case "!!bool":
+		return strings.EqualFold(n.Value, "true")
+	case "!!int", "!!float":
+		if i, ok := parseWhole(n.Value); ok {
+			return i
+		}
+		if f, ok := parseDecimal(n.Value); ok {
+			return f
+		}
+		d.fail(n, w, "write it in decimal, or in quotes for a text", "%s is a number to some and a text to others", Clip(n.Value))
+		return nil
+	default:
+		return n.Value
 	}
 }
 

@@ -31,6 +31,12 @@ type Field struct {
 	Doc string
 	// Secret says what of the value is not shown.
 	Secret Secrecy
+	// Like is the path of another map whose keys this one has, none of them required
+	// and none with a default. They are not told again in the reference.
+	Like string
+	// Off says that the word off may stand for the value, to take away what would be
+	// inherited. Whoever merges maps sees to it: the decoder does not know the word.
+	Off bool
 }
 
 // Secrecy says what of a value may be secret, and is replaced when the document is
@@ -59,6 +65,8 @@ type Table struct {
 	// Kinds are the keys of which exactly one must be given, by the path of the map
 	// that has them: "checks[]".
 	Kinds map[string][]string
+	// Days says that durations may be in days: "180d".
+	Days bool
 	// TopKey is a key of the document, for the hint to who wrote none.
 	TopKey string
 }

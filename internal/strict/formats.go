@@ -44,6 +44,7 @@ const (
 	FormatCommand  = "program and arguments"
 	FormatBytes    = "percentage or bytes"
 	FormatCount    = "percentage or number"
+	FormatPercent  = "percentage" // of a whole number
 )
 
 const namePattern = `^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`

@@ -52,6 +52,9 @@ func (s *Schema) object(path string) map[string]any {
 // property is the schema of one key.
 func (s *Schema) property(row *Field) map[string]any {
 	p := s.valueOf(row)
+	if row.Off {
+		p = map[string]any{"anyOf": []any{p, map[string]any{"type": "string", "enum": []string{"off"}}}}
+	}
 	p["description"] = row.Doc
 	if def := s.defaults[row.Path]; def != nil {
 		var value any
@@ -65,6 +68,7 @@ func (s *Schema) property(row *Field) map[string]any {
 
 const (
 	durationPattern = `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
+	daysPattern     = `^([0-9]+d|([0-9]+(\.[0-9]+)?(ms|s|m|h))+)$`
 	bytesPattern    = `^[0-9]+(\.[0-9]+)? ?(%|([kKMGT]i?)?[bB])$`
 	statusPattern   = `^[1-5](xx|XX|[0-9]{2}(-[1-5][0-9]{2})?)$`
 )
@@ -72,8 +76,6 @@ const (
 func (s *Schema) valueOf(row *Field) map[string]any {
 	t := s.types[row.Path]
 	switch t {
-	case reflect.TypeFor[Duration]():
-		return map[string]any{"type": "string", "pattern": durationPattern}
 	case reflect.TypeFor[Size]():
 		if row.Format == FormatCount {
 			return map[string]any{"type": []string{"string", "integer"}, "pattern": `^[0-9]+(\.[0-9]+)?%?$`}
@@ -125,7 +127,15 @@ func (s *Schema) scalarOf(row *Field, t reflect.Type) map[string]any {
 	case reflect.Bool:
 		return map[string]any{"type": "boolean"}
 	case reflect.Int:
+		if row.Format == FormatPercent {
+			return map[string]any{"type": "string", "pattern": "^[0-9]{1,3}%$"}
+		}
 		return bounded("integer")
+	case reflect.Int64:
+		if s.days {
+			return map[string]any{"type": "string", "pattern": daysPattern}
+		}
+		return map[string]any{"type": "string", "pattern": durationPattern}
 	case reflect.Float64:
 		return bounded("number")
 	default:

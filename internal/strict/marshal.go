@@ -3,7 +3,6 @@ package strict
 import (
 	"errors"
 	"io"
-	"maps"
 	"net/url"
 	"reflect"
 	"slices"
@@ -39,7 +38,7 @@ func (m *marshaler) mapping(v reflect.Value, w where) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
 	for _, f := range fieldsOf(v.Type()) {
 		at, field := w.field(f.name), v.Field(f.index)
-		if field.IsZero() && m.schema.row[at.key].Default == "" && !shown(field) {
+		if row := m.schema.row[at.key]; field.IsZero() && row.Default == "" && !row.Required && !shown(field) {
 			continue
 		}
 		if field.Kind() == reflect.Pointer {
@@ -74,39 +73,20 @@ func (m *marshaler) value(v reflect.Value, w where) *yaml.Node {
 		for _, r := range x {
 			n.Content = append(n.Content, plain(r.String()))
 		}
-	case Duration:
-		n = plain(x.String())
-	case map[string]string:
-		return m.texts(x, w)
-	case string:
-		n = text(redactURL(row.Secret, x))
-	case bool:
-		n = plain(strconv.FormatBool(x))
-	case int:
-		n = plain(strconv.Itoa(x))
-	case float64:
-		n = plain(strconv.FormatFloat(x, 'f', -1, 64))
-	case []string:
-		n = &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
-		for _, s := range x {
-			n.Content = append(n.Content, text(s))
-		}
-	case []int:
-		n = &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
-		for _, i := range x {
-			n.Content = append(n.Content, plain(strconv.Itoa(i)))
-		}
 	default:
 		switch v.Kind() {
 		case reflect.Struct:
 			return m.mapping(v, w)
 		case reflect.Map:
-			n.Kind = yaml.MappingNode
-			for _, key := range sortedKeys(v) {
-				n.Content = append(n.Content, text(key.String()), m.mapping(v.MapIndex(key), w.entry(key.String())))
+			return m.entries(v, w)
+		case reflect.Slice:
+			if mapOf(v.Type()) == nil {
+				n = &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+				for i := range v.Len() {
+					n.Content = append(n.Content, m.scalar(v.Index(i), row))
+				}
+				break
 			}
-			return n
-		default:
 			n.Kind = yaml.SequenceNode
 			for i := range v.Len() {
 				n.Content = append(n.Content, m.mapping(v.Index(i), w.item(i, i)))
@@ -115,19 +95,57 @@ func (m *marshaler) value(v reflect.Value, w where) *yaml.Node {
 				return n
 			}
 			n.Style = yaml.FlowStyle
+		default:
+			n = m.scalar(v, row)
 		}
 	}
 	m.comment(n, w)
 	return n
 }
 
-// texts writes a map of texts, none of which is shown.
-func (m *marshaler) texts(values map[string]string, w where) *yaml.Node {
+// scalar writes a text, a number, a truth or a duration.
+func (m *marshaler) scalar(v reflect.Value, row *Field) *yaml.Node {
+	switch v.Kind() {
+	case reflect.String:
+		return text(redactURL(row.Secret, v.String()))
+	case reflect.Bool:
+		return plain(strconv.FormatBool(v.Bool()))
+	case reflect.Int64:
+		return plain(Duration(v.Int()).text(m.schema.days))
+	case reflect.Float64:
+		return plain(strconv.FormatFloat(v.Float(), 'f', -1, 64))
+	default:
+		number := strconv.FormatInt(v.Int(), 10)
+		if row.Format == FormatPercent {
+			number += "%"
+		}
+		return plain(number)
+	}
+}
+
+// entries writes a map whose keys the user chose.
+func (m *marshaler) entries(v reflect.Value, w where) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
-	for _, key := range slices.Sorted(maps.Keys(values)) {
-		value := text(Redacted)
-		m.comment(value, w.entry(key))
-		n.Content = append(n.Content, text(key), value)
+	row := m.schema.row[w.key]
+	for _, key := range sortedKeys(v) {
+		var value *yaml.Node
+		switch item, at := v.MapIndex(key), w.entry(key.String()); {
+		case item.Kind() == reflect.Struct:
+			value = m.mapping(item, at)
+		case item.Kind() == reflect.Interface:
+			value = &yaml.Node{}
+			if err := value.Encode(item.Interface()); err != nil {
+				panic("strict: " + err.Error()) // maps, lists and scalars
+			}
+			m.comment(value, at)
+		case row.Secret == MapValues:
+			value = text(Redacted)
+			m.comment(value, at)
+		default:
+			value = m.scalar(item, row)
+			m.comment(value, at)
+		}
+		n.Content = append(n.Content, text(key.String()), value)
 	}
 	return n
 }

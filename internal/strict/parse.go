@@ -3,6 +3,7 @@ package strict
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -46,7 +47,23 @@ func Parse(data []byte) (*yaml.Node, Errors) {
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
 		return nil, nil
 	}
+	if err := CheckSize(root); err != nil {
+		return nil, Errors{err}
+	}
 	return root, nil
+}
+
+// CheckSize bounds how many values a document stands for. Parse has done it: it is
+// for who has put more into a document since.
+func CheckSize(root *yaml.Node) *Error {
+	if size(root, 0) <= maxValues {
+		return nil
+	}
+	return &Error{
+		Line: root.Line, Column: root.Column,
+		Message: fmt.Sprintf("has more than %d values, aliases written out", maxValues),
+		Hint:    "split it, or use fewer aliases",
+	}
 }
 
 // size counts the values below n, aliases written out, on top of have. It stops

@@ -21,6 +21,13 @@ func (s *Schema) WriteReference(w io.Writer, head string) error {
 		if keys == "" {
 			continue
 		}
+		if row.Like != "" {
+			fmt.Fprintf(&b, "## `%s`\n\n%s\n\n", row.Path, row.Doc)
+			if row.Example != "" {
+				s.example(&b, row)
+			}
+			continue
+		}
 		// Below a list or a chosen key, the path says more than the depth.
 		depth := min(2+strings.Count(row.Path, "."), 4)
 		fmt.Fprintf(&b, "%s `%s`\n\n%s\n\n", strings.Repeat("#", depth), row.Path, row.Doc)

@@ -19,6 +19,7 @@ type Schema struct {
 	plain    map[string]reflect.Value // the defaults that have been read and nothing is added to, by path
 	formats  map[string]Format
 	kinds    map[string][]string
+	days     bool
 	topKey   string
 }
 
@@ -34,24 +35,44 @@ func New(t Table) *Schema {
 		plain:    make(map[string]reflect.Value),
 		formats:  t.Formats,
 		kinds:    t.Kinds,
+		days:     t.Days,
 		topKey:   t.TopKey,
 	}
 	s.bind(t.Type, "")
 	for i := range s.rows {
-		row := &s.rows[i]
-		row.Type = s.typeWords(row)
-		s.row[row.Path] = row
-		parent, name := split(row.Path)
-		s.children[parent] = append(s.children[parent], name)
-		if row.Default != "" {
-			var doc yaml.Node
-			if err := yaml.Unmarshal([]byte(row.Default), &doc); err != nil {
-				panic(fmt.Sprintf("strict: the default of %s is not YAML: %v", row.Path, err))
-			}
-			s.defaults[row.Path] = doc.Content[0]
+		s.add(&s.rows[i])
+	}
+	for i := range s.rows {
+		if s.rows[i].Like != "" {
+			s.copyKeys(s.rows[i].Like, s.rows[i].Path)
 		}
 	}
 	return s
+}
+
+// add makes a row known.
+func (s *Schema) add(row *Field) {
+	row.Type = s.typeWords(row)
+	s.row[row.Path] = row
+	parent, name := split(row.Path)
+	s.children[parent] = append(s.children[parent], name)
+	if row.Default != "" {
+		var doc yaml.Node
+		if err := yaml.Unmarshal([]byte(row.Default), &doc); err != nil {
+			panic(fmt.Sprintf("strict: the default of %s is not YAML: %v", row.Path, err))
+		}
+		s.defaults[row.Path] = doc.Content[0]
+	}
+}
+
+// copyKeys gives the map at path the keys of the map at like.
+func (s *Schema) copyKeys(like, path string) {
+	for _, row := range s.rows {
+		if below, ok := strings.CutPrefix(row.Path, like+"."); ok {
+			row.Path, row.Required, row.Default, row.Off = join(path, below), false, "", false
+			s.add(&row)
+		}
+	}
 }
 
 // Fields returns every key, in the order of the table, with its type.
@@ -132,8 +153,6 @@ func (s *Schema) typeWords(row *Field) string {
 		panic("strict: no field for " + row.Path)
 	}
 	switch t {
-	case reflect.TypeFor[Duration]():
-		return "duration"
 	case reflect.TypeFor[Size]():
 		if row.Format == FormatCount {
 			return "percentage or number"
@@ -146,16 +165,27 @@ func (s *Schema) typeWords(row *Field) string {
 	case reflect.Bool:
 		return "true or false"
 	case reflect.Int:
+		if row.Format == FormatPercent {
+			return "percentage"
+		}
 		return "whole number"
+	case reflect.Int64:
+		return "duration"
 	case reflect.Float64:
 		return "number"
 	case reflect.Struct:
 		return "map"
 	case reflect.Map:
-		if t.Elem().Kind() == reflect.String {
+		switch t.Elem().Kind() {
+		case reflect.String:
 			return "map of text"
+		case reflect.Int:
+			return "map of whole numbers"
+		case reflect.Interface:
+			return "map of anything"
+		default:
+			return "map of maps"
 		}
-		return "map of maps"
 	case reflect.Slice:
 		switch t.Elem().Kind() {
 		case reflect.String:
