@@ -40,7 +40,10 @@ var mayImport = map[string][]string{
 	"internal/systemd/systemdtest": {"internal/testkit"},
 	"internal/health/probe":        {"internal/child"},
 
-	"internal/config": {"internal/graph", "internal/safefile"},
+	"internal/strict":            {"internal/graph"},
+	"internal/strict/stricttest": {"internal/strict"},
+
+	"internal/config": {"internal/graph", "internal/safefile", "internal/strict"},
 	"internal/health": {"internal/graph"},
 	"internal/drain":  {"internal/child", "internal/graph", "internal/safefile", "internal/safetext"},
 
