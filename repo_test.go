@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"internal/systemd":  {"internal/safetext"},
 	"internal/control":  {},
 	"internal/cli":      {"internal/safetext"},
+	"internal/command":  {"internal/cli"},
 	"internal/safefile": {},
 	"internal/logqueue": {},
 	"internal/child":    {},
@@ -64,13 +65,17 @@ var mayImport = map[string][]string{
 		"internal/server", "internal/systemd",
 	},
 
+	"internal/fleet": {},
+	"internal/azure": {"internal/fleet", "internal/safetext"},
+
 	"internal/sim/imds": {},
 
 	"cmd/fleet-agent": {
-		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
+		"internal/adopt", "internal/agent", "internal/cli", "internal/command", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
-	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/server", "internal/sim/imds"},
+	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/manual"},
+	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/imds"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":      {},
