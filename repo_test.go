@@ -56,6 +56,8 @@ var mayImport = map[string][]string{
 	"internal/examples":  {},
 	"internal/aib":       {},
 
+	"internal/fleetfile": {"internal/fleet", "internal/graph", "internal/strict"},
+
 	"internal/agent": {
 		"internal/config", "internal/control", "internal/drain", "internal/graph", "internal/health",
 		"internal/health/probe", "internal/imds", "internal/safefile", "internal/safetext", "internal/scheduledevents",
@@ -83,7 +85,7 @@ var mayImport = map[string][]string{
 	"internal/demo":         {"internal/control", "internal/sim/imds", "internal/stage"},
 	"internal/soak":         {"internal/sim/imds", "internal/stage"},
 	"internal/mutants":      {},
-	"internal/docs":         {"internal/agent", "internal/config"},
+	"internal/docs":         {"internal/agent", "internal/config", "internal/fleetfile"},
 	".":                     {},
 }
 

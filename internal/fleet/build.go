@@ -56,7 +56,7 @@ func fileBuild(s *Spec) build {
 		publisher: s.Bake.Source.Publisher,
 		timeout:   &s.Bake.Timeout,
 		// The version that a bake makes is always excluded.
-		distributions: []distribution{{definition: s.definitionID(), excluded: true}},
+		distributions: []distribution{{definition: s.DefinitionID(), excluded: true}},
 	}
 	for i, c := range s.Bake.Customize {
 		b.steps = append(b.steps, step{key: fmt.Sprintf("bake.customize[%d]", i), name: c.Name, script: c.Script, file: c.File, to: c.To})

@@ -8,229 +8,214 @@ import (
 	"time"
 )
 
-// definitionID is the id of the file's image definition, or "".
-func (s *Spec) definitionID() ResourceID {
-	gallery := s.GalleryID()
-	if gallery == "" || s.Gallery.Image.Name == "" {
-		return ""
-	}
-	return gallery + "/images/" + ResourceID(s.Gallery.Image.Name)
-}
-
-// replicas returns how many replicas a version of the file's gallery gets in each
-// region: those with a number of their own, and those of the scale sets.
-func (s *Spec) replicas() map[string]int {
-	regions := make(map[string]int)
-	if s.Gallery == nil {
-		return regions
-	}
-	for _, set := range s.ScaleSets {
-		if set.Location != "" {
-			regions[NormalLocation(set.Location)] = s.Gallery.Replicas
+// Declared returns what a file says of the scale sets that it manages in full, in
+// the shape of those that are read from Azure, so that both can be looked at alike.
+// The sets are in the order of their names and have no members.
+//
+// What the file leaves to others is empty: the image of a pinned set, which belongs
+// to rollouts, and the capacity of a set that exists, which is that of create. The
+// rolling policy holds the numbers of the file whoever upgrades by them.
+func Declared(s *Spec) []Set {
+	var sets []Set
+	for _, name := range slices.Sorted(maps.Keys(s.ScaleSets)) {
+		set := s.ScaleSets[name]
+		if set.Manage != ManageFull {
+			continue
 		}
+		sets = append(sets, Set{Model: declaredModel(s, name, &set), Autoscale: declaredAutoscale(set.Autoscale)})
 	}
-	for region, n := range s.Gallery.Regions {
-		regions[NormalLocation(region)] = n
-	}
-	return regions
+	return sets
 }
 
-// declared returns the model that the file asks for. The image of a pinned set is
-// none of it: that belongs to rollouts.
-func (s *Spec) declared(name string) *ScaleSet {
-	set := s.ScaleSets[name]
-	m := &ScaleSet{
-		ID:           s.SetID(name),
-		Location:     NormalLocation(set.Location),
-		Tags:         set.Tags,
-		Flexible:     true,
-		OSDiskDelete: deleteDisk,
-		Upgrade:      set.Upgrade.policy(),
-	}
-	if c := set.Create; c != nil {
-		m.create(c)
-	}
-	if set.Health != nil {
-		m.Extensions = []Extension{set.Health.extension()}
+func declaredModel(s *Spec, name string, set *SetSpec) ScaleSet {
+	m := ScaleSet{
+		ID:              s.SetID(name),
+		Location:        set.Location,
+		Tags:            mergedTags(s.Tags, set.Tags),
+		Flexible:        true,
+		OSDiskDelete:    "Delete", // an upgraded member leaves no disk behind
+		Upgrade:         declaredUpgrade(set),
+		TerminateNotice: declaredNotice(set.TerminateNotice),
 	}
 	if set.Tracks == TracksLatest {
-		m.Image.ID = string(s.definitionID())
+		m.Image.ID = string(s.DefinitionID())
 	}
-	if r := set.Repairs; r != nil {
-		m.Repairs = RepairsPolicy{Enabled: true, Grace: &r.After, Action: capital(r.Action)}
+	if set.Health != nil {
+		m.Extensions = []Extension{declaredHealth(set.Health)}
 	}
-	if set.TerminateNotice > 0 {
-		m.TerminateNotice = &Notice{Enabled: true, NotBefore: set.TerminateNotice}
+	if set.Repairs != nil {
+		m.Repairs = RepairsPolicy{Enabled: true, Grace: &set.Repairs.After, Action: title(set.Repairs.Action)}
 	}
 	if set.OSImageNotification {
-		m.OSImageNotice = &Notice{Enabled: true, NotBefore: osImageNotBefore}
+		m.OSImageNotice = declaredNotice(osImageNotice)
 	}
-	if sp := set.Spot; sp != nil {
-		m.Spot, m.EvictionPolicy = true, capital(sp.Eviction)
-		m.PriorityMix = &PriorityMix{RegularBase: sp.RegularBase, RegularAboveBase: int(sp.RegularAboveBase)}
-		m.SpotRestore = &SpotRestore{Enabled: sp.Restore > 0, Timeout: sp.Restore}
+	if set.Spot != nil {
+		declareSpot(&m, set.Spot)
+	}
+	if set.Create != nil {
+		declareCreate(&m, set.Create)
 	}
 	return m
 }
 
-// Values that Azure knows one spelling of.
-const (
-	deleteDisk       = "Delete"
-	osImageNotBefore = 15 * time.Minute
-)
+// osImageNotice is the only time that Azure takes for osImageNotificationProfile.
+const osImageNotice = 15 * time.Minute
 
-// create fills in what a set is made from, and what the raw ARM of the file says
-// about it.
-func (m *ScaleSet) create(c *CreateSpec) {
-	m.Capacity, m.VMSize, m.FaultDomains = c.Capacity, c.VMSize, c.FaultDomains
-	for _, zone := range c.Zones {
-		m.Zones = append(m.Zones, strconv.Itoa(zone))
+func declaredNotice(before time.Duration) *Notice {
+	if before == 0 {
+		return nil
 	}
-	m.SubnetID = string(c.Network.Subnet)
-	if single, ok := dig(c.Extra, "properties", "singlePlacementGroup").(bool); ok {
-		m.SinglePlacement = &single
-	}
-	if identity, ok := dig(c.Extra, "identity", "type").(string); ok {
-		m.SystemIdentity = strings.Contains(strings.ToLower(identity), "systemassigned")
-	}
-	if option, ok := dig(c.Extra, "properties", "virtualMachineProfile", "storageProfile", "osDisk", "deleteOption").(string); ok {
-		m.OSDiskDelete = option
-	}
+	return &Notice{Enabled: true, NotBefore: before}
 }
 
-// policy is the upgrade policy that a driver asks for. The thresholds of batches are
-// fleetctl's own, and stand where the platform's do.
-func (u *UpgradeSpec) policy() UpgradePolicy {
-	batch, unhealthy, upgraded := int(u.Batch), int(u.MaxUnhealthy), int(u.MaxUnhealthyUpgraded)
-	p := UpgradePolicy{Mode: Manual, Rolling: RollingPolicy{
-		MaxBatch: &batch, MaxUnhealthy: &unhealthy, MaxUnhealthyUpgraded: &upgraded, Pause: &u.Pause,
-		PrioritizeUnhealthy: u.PrioritizeUnhealthy, MaxSurge: u.MaxSurge, CrossZone: u.CrossZone,
-	}}
-	if u.Driver == DriverPlatformRolling {
-		p.Mode = Rolling
+func declaredUpgrade(set *SetSpec) UpgradePolicy {
+	u := set.Upgrade
+	percent := func(p Percent) *int { n := int(p); return &n }
+	policy := UpgradePolicy{
+		Mode:   Manual,
+		AutoOS: u.Driver == DriverPlatformAutoOS,
+		Rolling: RollingPolicy{
+			MaxBatch:             percent(u.Batch),
+			MaxUnhealthy:         percent(u.MaxUnhealthy),
+			MaxUnhealthyUpgraded: percent(u.MaxUnhealthyUpgraded),
+			Pause:                &u.Pause,
+			PrioritizeUnhealthy:  u.PrioritizeUnhealthy,
+			MaxSurge:             u.MaxSurge,
+			CrossZone:            u.CrossZone,
+		},
 	}
-	if u.Driver == DriverPlatformAutoOS || isTrue(u.AutoOS) {
-		p.AutoOS, p.UseRolling = true, new(true)
+	if policy.AutoOS {
+		policy.UseRolling = new(true) // what Azure does without it is not sure
+	}
+	if u.Driver == DriverPlatformRolling {
+		policy.Mode = Rolling
 	}
 	if u.AutoOSRollback != nil {
-		p.DisableRollback = new(!*u.AutoOSRollback)
+		disabled := !*u.AutoOSRollback
+		policy.DisableRollback = &disabled
 	}
-	return p
+	return policy
 }
 
-func (h *HealthSpec) extension() Extension {
-	settings := map[string]any{"protocol": h.Protocol}
-	put := func(key string, n int) {
-		if n != 0 {
-			settings[key] = n
-		}
+// declaredHealth is the Application Health extension, its settings as Azure has them:
+// numbers are those of JSON.
+func declaredHealth(h *HealthSpec) Extension {
+	settings := map[string]any{
+		"protocol":          h.Protocol,
+		"intervalInSeconds": h.Interval.Seconds(),
+		"numberOfProbes":    float64(h.Probes),
 	}
-	put("port", h.Port)
-	put("intervalInSeconds", int(h.Interval/time.Second))
-	put("numberOfProbes", h.Probes)
-	put("gracePeriod", int(h.Grace/time.Second))
+	if h.Port != 0 {
+		settings["port"] = float64(h.Port)
+	}
 	if h.Path != "" {
 		settings["requestPath"] = h.Path
 	}
+	if h.Grace != 0 {
+		settings["gracePeriod"] = h.Grace.Seconds()
+	}
+	automatic := true
 	return Extension{
-		Name: HealthTypeLinux, Publisher: HealthPublisher, Type: HealthTypeLinux,
-		Version: h.Extension, Settings: settings,
+		Name: HealthTypeLinux, Publisher: HealthPublisher, Type: HealthTypeLinux, Version: h.Extension,
+		AutoUpgrade: &automatic, Settings: settings,
 	}
 }
 
-// setting is the autoscale setting that the file asks for.
-func (a *AutoscaleSpec) setting() *Autoscale {
+func declareSpot(m *ScaleSet, s *SpotSpec) {
+	m.Spot = true
+	m.EvictionPolicy = title(s.Eviction)
+	m.PriorityMix = &PriorityMix{RegularBase: s.RegularBase, RegularAboveBase: int(s.RegularAboveBase)}
+	if s.Restore != 0 {
+		m.SpotRestore = &SpotRestore{Enabled: true, Timeout: s.Restore}
+	}
+}
+
+func declareCreate(m *ScaleSet, c *CreateSpec) {
+	m.Capacity, m.VMSize, m.FaultDomains, m.SubnetID = c.Capacity, c.VMSize, c.FaultDomains, string(c.Network.Subnet)
+	for _, zone := range c.Zones {
+		m.Zones = append(m.Zones, strconv.Itoa(zone))
+	}
+	declareExtra(m, c.Extra)
+}
+
+// declareExtra takes from raw properties those that decide something here.
+func declareExtra(m *ScaleSet, extra map[string]any) {
+	if t, ok := at(extra, "identity", "type").(string); ok {
+		m.SystemIdentity = strings.Contains(t, "SystemAssigned")
+	}
+	if single, ok := at(extra, "properties", "singlePlacementGroup").(bool); ok {
+		m.SinglePlacement = &single
+	}
+	if back, ok := at(extra, "properties", "upgradePolicy", "rollingUpgradePolicy", "rollbackFailedInstancesOnPolicyBreach").(bool); ok {
+		m.Upgrade.Rolling.RollbackFailed = &back
+	}
+	if mode, ok := at(extra, "properties", "virtualMachineProfile", "osProfile", "linuxConfiguration", "patchSettings", "patchMode").(string); ok {
+		m.PatchMode = mode
+	}
+	if option, ok := at(extra, "properties", "virtualMachineProfile", "storageProfile", "osDisk", "deleteOption").(string); ok {
+		m.OSDiskDelete = option
+	}
+	if probe, ok := at(extra, "properties", "virtualMachineProfile", "networkProfile", "healthProbe", "id").(string); ok {
+		m.HealthProbe = probe
+	}
+}
+
+// at returns the value at a path of nested maps, or nil.
+func at(m map[string]any, path ...string) any {
+	var value any = m
+	for _, key := range path {
+		inner, ok := value.(map[string]any)
+		if !ok {
+			return nil
+		}
+		value = inner[key]
+	}
+	return value
+}
+
+func declaredAutoscale(a *AutoscaleSpec) *Autoscale {
 	if a == nil {
 		return nil
 	}
-	s := &Autoscale{Enabled: true, Min: a.Min, Max: a.Max, Def: a.Default}
+	declared := &Autoscale{Enabled: true, Min: a.Min, Max: a.Max, Def: a.Default}
 	if r := a.Out; r != nil {
-		s.Rules = append(s.Rules, ScaleRule{
-			Metric: r.Metric, Aggregation: "Average", Operator: "GreaterThan", Threshold: r.Above, Out: true,
-			By: r.By, Window: r.Over, Cooldown: r.Cooldown,
+		declared.Rules = append(declared.Rules, ScaleRule{
+			Metric: r.Metric, Aggregation: "Average", Operator: "GreaterThan", Threshold: r.Above,
+			Out: true, By: r.By, Window: r.Over, Cooldown: r.Cooldown,
 		})
 	}
 	if r := a.In; r != nil {
-		s.Rules = append(s.Rules, ScaleRule{
+		declared.Rules = append(declared.Rules, ScaleRule{
 			Metric: r.Metric, Aggregation: "Average", Operator: "LessThan", Threshold: r.Below,
 			By: r.By, Window: r.Over, Cooldown: r.Cooldown,
 		})
 	}
 	if p := a.Predictive; p != nil {
-		s.LookAhead = p.LookAhead
-		s.Predictive = p.Mode
-		if mode, known := predictiveModes[p.Mode]; known {
-			s.Predictive = mode
-		}
+		declared.Predictive, declared.LookAhead = predictiveModes[p.Mode], p.LookAhead
 	}
-	return s
+	return declared
 }
 
-// predictiveModes are Azure's words for those of the file.
+// predictiveModes are the modes of the file in Azure's words, whose case counts.
 var predictiveModes = map[string]string{"off": "Disabled", "forecast-only": "ForecastOnly", "enabled": "Enabled"}
 
-// setNames returns the names of the file's scale sets, sorted.
-func (s *Spec) setNames() []string { return slices.Sorted(maps.Keys(s.ScaleSets)) }
+// mergedTags are the tags of a set: those of the file, and its own over them.
+func mergedTags(file, own map[string]string) map[string]string {
+	if len(file)+len(own) == 0 {
+		return nil
+	}
+	tags := maps.Clone(file)
+	if tags == nil {
+		tags = make(map[string]string)
+	}
+	maps.Copy(tags, own)
+	return tags
+}
 
-// capital writes a word of the file as Azure does: "replace" as "Replace".
-func capital(word string) string {
+// title writes a word of the file as Azure does: "replace" as "Replace".
+func title(word string) string {
 	if word == "" {
 		return ""
 	}
 	return strings.ToUpper(word[:1]) + word[1:]
-}
-
-func isTrue(b *bool) bool  { return b != nil && *b }
-func isFalse(b *bool) bool { return b != nil && !*b }
-
-// dig returns what stands in decoded JSON below the keys, or nil. Azure does not tell
-// the letters of keys apart.
-func dig(v any, keys ...string) any {
-	for _, key := range keys {
-		object, ok := v.(map[string]any)
-		if !ok {
-			return nil
-		}
-		v = lookUp(object, key)
-	}
-	return v
-}
-
-func lookUp(object map[string]any, key string) any {
-	if v, ok := object[key]; ok {
-		return v
-	}
-	for name, v := range object {
-		if strings.EqualFold(name, key) {
-			return v
-		}
-	}
-	return nil
-}
-
-// textAt and listAt return what stands below the keys, if it is that.
-func textAt(v any, keys ...string) string {
-	s, _ := dig(v, keys...).(string)
-	return s
-}
-
-func listAt(v any, keys ...string) []any {
-	l, _ := dig(v, keys...).([]any)
-	return l
-}
-
-// integer returns a whole number, in any form in which JSON or YAML may give one.
-func integer(v any) (int, bool) {
-	switch n := v.(type) {
-	case int:
-		return n, true
-	case int64:
-		return int(n), true
-	case float64:
-		return int(n), n == float64(int(n))
-	case interface{ Int64() (int64, error) }: // a json.Number
-		i, err := n.Int64()
-		return int(i), err == nil
-	}
-	return 0, false
 }

@@ -60,11 +60,13 @@ func (e *Evidence) scene() *scene {
 }
 
 func (s *scene) joinFile() {
-	for _, name := range s.spec.setNames() {
+	declared := Declared(s.spec)
+	for _, name := range sortedKeys(s.spec.ScaleSets) {
 		set := s.spec.ScaleSets[name]
 		j := &joinedSet{name: name, spec: &set}
-		if set.Manage == ManageFull {
-			j.add(&model{ScaleSet: s.spec.declared(name), autoscale: set.Autoscale.setting()})
+		if set.Manage == ManageFull { // these are declared, in the same order
+			j.add(&model{ScaleSet: &declared[0].Model, autoscale: declared[0].Autoscale})
+			declared = declared[1:]
 		}
 		if live := s.find(s.spec.SetID(name)); live != nil {
 			j.add(s.liveModel(live))

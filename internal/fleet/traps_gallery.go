@@ -91,7 +91,7 @@ func findStorage(s *scene) []Finding {
 	if s.spec == nil || s.spec.Gallery == nil || s.spec.Gallery.Storage == "" {
 		return nil
 	}
-	d := s.catalog.find(s.spec.definitionID())
+	d := s.catalog.find(s.spec.DefinitionID())
 	if d == nil {
 		return nil
 	}
@@ -138,6 +138,24 @@ func findReplicas(s *scene) []Finding {
 		}
 		return all
 	})(s)...)
+}
+
+// replicas returns how many replicas a version of the file's gallery gets in each
+// region: those with a number of their own, and those of the scale sets.
+func (s *Spec) replicas() map[string]int {
+	regions := make(map[string]int)
+	if s.Gallery == nil {
+		return regions
+	}
+	for _, set := range s.ScaleSets {
+		if set.Location != "" {
+			regions[NormalLocation(set.Location)] = s.Gallery.Replicas
+		}
+	}
+	for region, n := range s.Gallery.Regions {
+		regions[NormalLocation(region)] = n
+	}
+	return regions
 }
 
 func (s *scene) fileReplicas() []Finding {
@@ -273,7 +291,7 @@ func findDefinition(s *scene) []Finding {
 	if s.spec == nil || s.spec.Gallery == nil || s.spec.Gallery.Manage != ManageFull {
 		return nil
 	}
-	d := s.catalog.find(s.spec.definitionID())
+	d := s.catalog.find(s.spec.DefinitionID())
 	if d == nil {
 		return nil
 	}
@@ -300,7 +318,7 @@ func findReusedVersion(s *scene) []Finding {
 	if s.spec == nil || s.spec.Bake == nil || s.spec.Bake.Version == "" || strings.Contains(s.spec.Bake.Version, "{n}") {
 		return nil
 	}
-	d := s.catalog.find(s.spec.definitionID())
+	d := s.catalog.find(s.spec.DefinitionID())
 	if d == nil || d.Version(s.spec.Bake.Version) == nil {
 		return nil
 	}

@@ -90,7 +90,7 @@ var findNotices = eachModel(func(m *model) []Finding {
 			all = append(all, m.say("terminate_notice", "the notBeforeTimeout of terminate notifications is "+minutes(n.NotBefore), "set it to PT5M to PT15M"))
 		}
 	}
-	if n := m.OSImageNotice; n != nil && n.Enabled && n.NotBefore != 0 && n.NotBefore != osImageNotBefore {
+	if n := m.OSImageNotice; n != nil && n.Enabled && n.NotBefore != 0 && n.NotBefore != osImageNotice {
 		all = append(all, m.say("os_image_notification", "the notBeforeTimeout of OS image notifications is "+minutes(n.NotBefore), "set it to PT15M"))
 	}
 	return all
@@ -189,7 +189,7 @@ var findProtectionModel = eachLive(func(_ *scene, m *model) []Finding {
 })
 
 var findKeptDisks = eachModel(func(m *model) []Finding {
-	if m.OSDiskDelete == "" || strings.EqualFold(m.OSDiskDelete, deleteDisk) {
+	if m.OSDiskDelete == "" || strings.EqualFold(m.OSDiskDelete, "Delete") {
 		return nil
 	}
 	return one(m.say("create.extra", "the OS disk's deleteOption is "+m.OSDiskDelete, "set storageProfile.osDisk.deleteOption of "+m.set.name+" to Delete, and delete the disks that nobody has"))

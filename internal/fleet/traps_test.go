@@ -483,7 +483,7 @@ func marketplace(s *ScaleSet) {
 }
 
 func predictive() *Autoscale {
-	a := cleanSpec().ScaleSets["vmss-authz"].Autoscale.setting()
+	a := declaredAutoscale(cleanSpec().ScaleSets["vmss-authz"].Autoscale)
 	return a
 }
 

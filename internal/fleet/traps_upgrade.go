@@ -42,7 +42,10 @@ func (s *scene) gauges() []gauge {
 func (s *scene) fileGauge(j *joinedSet) gauge {
 	m := j.file
 	if m == nil { // of a set that somebody else owns, the thresholds are ours all the same
-		m = &model{ScaleSet: s.spec.declared(j.name), set: j, autoscale: j.spec.Autoscale.setting()}
+		m = &model{
+			ScaleSet: &ScaleSet{ID: s.spec.SetID(j.name), Upgrade: declaredUpgrade(j.spec)},
+			set:      j, autoscale: declaredAutoscale(j.spec.Autoscale),
+		}
 	}
 	g := gauge{
 		m: m, key: "upgrade", members: m.least(),

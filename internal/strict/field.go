@@ -67,6 +67,9 @@ type Table struct {
 	Kinds map[string][]string
 	// Days says that durations may be in days: "180d".
 	Days bool
+	// Variables says that ${NAME} may stand in any value: whoever reads the document
+	// puts variables in ahead of the decoder.
+	Variables bool
 	// TopKey is a key of the document, for the hint to who wrote none.
 	TopKey string
 }

@@ -69,6 +69,7 @@ func (s *Schema) property(row *Field) map[string]any {
 const (
 	durationPattern = `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
 	daysPattern     = `^([0-9]+d|([0-9]+(\.[0-9]+)?(ms|s|m|h))+)$`
+	variablePattern = `\$\{[A-Za-z_][A-Za-z0-9_]*\}`
 	bytesPattern    = `^[0-9]+(\.[0-9]+)? ?(%|([kKMGT]i?)?[bB])$`
 	statusPattern   = `^[1-5](xx|XX|[0-9]{2}(-[1-5][0-9]{2})?)$`
 )
@@ -93,9 +94,13 @@ func (s *Schema) valueOf(row *Field) map[string]any {
 	case reflect.Struct:
 		return s.object(row.Path)
 	case reflect.Map:
-		values := s.textOf(row)
-		if mapOf(t) != nil {
+		values := map[string]any{} // anything
+		switch t.Elem().Kind() {
+		case reflect.Struct:
 			values = s.object(row.Path + ".*")
+		case reflect.Interface:
+		default:
+			values = s.scalarOf(row, t.Elem())
 		}
 		return map[string]any{"type": []string{"object", "null"}, "additionalProperties": values}
 	case reflect.Slice:
@@ -112,7 +117,17 @@ func (s *Schema) valueOf(row *Field) map[string]any {
 	}
 }
 
+// scalarOf is the schema of a scalar. Where variables may stand in it, that is all
+// that an editor can ask for.
 func (s *Schema) scalarOf(row *Field, t reflect.Type) map[string]any {
+	p := s.literalOf(row, t)
+	if !s.vars {
+		return p
+	}
+	return map[string]any{"anyOf": []any{p, map[string]any{"type": "string", "pattern": variablePattern}}}
+}
+
+func (s *Schema) literalOf(row *Field, t reflect.Type) map[string]any {
 	bounded := func(typ string) map[string]any {
 		p := map[string]any{"type": typ}
 		if low, err := strconv.ParseFloat(row.Min, 64); err == nil {

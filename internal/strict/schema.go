@@ -20,6 +20,7 @@ type Schema struct {
 	formats  map[string]Format
 	kinds    map[string][]string
 	days     bool
+	vars     bool
 	topKey   string
 }
 
@@ -36,6 +37,7 @@ func New(t Table) *Schema {
 		formats:  t.Formats,
 		kinds:    t.Kinds,
 		days:     t.Days,
+		vars:     t.Variables,
 		topKey:   t.TopKey,
 	}
 	s.bind(t.Type, "")
