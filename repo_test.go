@@ -63,14 +63,17 @@ var mayImport = map[string][]string{
 	"internal/fleet":           {},
 	"internal/fleet/fleettest": {"internal/fleet"},
 
-	"internal/sim/imds": {},
+	"internal/sim/strict": {},
+	"internal/sim/steer":  {"internal/sim/strict"},
+	"internal/sim/imds":   {"internal/sim/steer", "internal/sim/strict"},
+	"internal/sim/arm":    {"internal/sim/steer", "internal/sim/strict"},
 
 	"cmd/fleet-agent": {
 		"internal/adopt", "internal/agent", "internal/cli", "internal/command", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
 	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/graph", "internal/manual"},
-	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/imds"},
+	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":      {},
