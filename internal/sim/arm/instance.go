@@ -19,17 +19,18 @@ func instanceKind() kind {
 			"DELETE": deleteInstance,
 		},
 		actions: map[string]handler{
-			"deallocate":       func(tx *txn, c *call) (answer, error) { return tx.onInstance(c, powerOne("deallocate")) },
-			"start":            func(tx *txn, c *call) (answer, error) { return tx.onInstance(c, powerOne("start")) },
-			"reimage":          func(tx *txn, c *call) (answer, error) { return tx.onInstance(c, reimageOne) },
-			"simulateeviction": func(tx *txn, c *call) (answer, error) { return tx.onInstance(c, evictOne) },
+			"deallocate":       ofInstance(powerOne("deallocate")),
+			"start":            ofInstance(powerOne("start")),
+			"reimage":          ofInstance(reimageOne),
+			"simulateeviction": ofInstance(evictOne),
 		},
-		reads: map[string]handler{
-			"instanceview": func(tx *txn, c *call) (answer, error) {
-				return tx.onInstance(c, func(tx *txn, _ *call, r *resource) (answer, error) { return ok(tx.instanceView(r)), nil })
-			},
-		},
+		reads: map[string]handler{"instanceview": ofInstance(viewOne)},
 	}
+}
+
+// ofInstance is onInstance as a handler.
+func ofInstance(f func(tx *txn, c *call, r *resource) (answer, error)) handler {
+	return func(tx *txn, c *call) (answer, error) { return tx.onInstance(c, f) }
 }
 
 // onInstance answers with the member that a call names.
@@ -240,10 +241,12 @@ func powerMembers(verb string) handler {
 
 func powerOne(verb string) func(tx *txn, c *call, r *resource) (answer, error) {
 	return func(tx *txn, c *call, r *resource) (answer, error) {
-		c.ID = setOf(r)
+		c.ID = r.ID
 		return tx.power(c, verb, []string{r.ID})
 	}
 }
+
+func viewOne(tx *txn, _ *call, r *resource) (answer, error) { return ok(tx.instanceView(r)), nil }
 
 // power deallocates or starts machines.
 func (tx *txn) power(c *call, verb string, ids []string) (answer, error) {
@@ -265,7 +268,7 @@ func (tx *txn) power(c *call, verb string, ids []string) (answer, error) {
 }
 
 func reimageOne(tx *txn, c *call, r *resource) (answer, error) {
-	return tx.reimage(c, setOf(r), []string{r.ID})
+	return tx.reimage(c, r.ID, []string{r.ID})
 }
 
 func evictOne(tx *txn, _ *call, r *resource) (answer, error) { return tx.evict(r.ID) }

@@ -38,14 +38,12 @@ func machineKind() kind {
 		view:  viewVM,
 		match: matchVMs,
 		actions: map[string]handler{
-			"deallocate":       func(tx *txn, c *call) (answer, error) { return tx.power(c, "deallocate", []string{c.ID}) },
-			"start":            func(tx *txn, c *call) (answer, error) { return tx.power(c, "start", []string{c.ID}) },
-			"reimage":          func(tx *txn, c *call) (answer, error) { return tx.reimage(c, c.ID, []string{c.ID}) },
-			"simulateeviction": func(tx *txn, c *call) (answer, error) { return tx.evict(c.ID) },
+			"deallocate":       ofMachine(powerOne("deallocate")),
+			"start":            ofMachine(powerOne("start")),
+			"reimage":          ofMachine(reimageOne),
+			"simulateeviction": ofMachine(evictOne),
 		},
-		reads: map[string]handler{
-			"instanceview": func(tx *txn, c *call) (answer, error) { return ok(tx.instanceView(tx.get(c.ID))), nil },
-		},
+		reads: map[string]handler{"instanceview": ofMachine(viewOne)},
 		transitions: map[string]transition{
 			"running":  func(tx *txn, id string, _ object) { tx.running(id) },
 			"reported": func(tx *txn, id string, _ object) { tx.reported(id) },
@@ -55,11 +53,22 @@ func machineKind() kind {
 	}
 }
 
+// ofMachine answers with the machine that a call names.
+func ofMachine(f func(tx *txn, c *call, r *resource) (answer, error)) handler {
+	return func(tx *txn, c *call) (answer, error) {
+		r := tx.get(c.ID)
+		if boolean(r.Hidden, "vanished") {
+			return answer{}, notFound(c.Target)
+		}
+		return f(tx, c, r)
+	}
+}
+
 // completeVM adds what Azure adds to a machine that a client puts. A member whose
 // own model was written is not what its set's model says any more.
 func completeVM(tx *txn, w *write) error {
-	if str(w.Body, "location") == "" {
-		return errorf(http.StatusBadRequest, "LocationRequired", "The location property is required for this definition.")
+	if err := needLocation(w); err != nil {
+		return err
 	}
 	if w.Hidden == nil {
 		w.Hidden = object{"power": "running", "health": "missing", "extensions": []any{}}
@@ -160,12 +169,12 @@ func (tx *txn) scale(setID string) error {
 	if want <= len(members) {
 		return nil
 	}
-	exact, err := tx.resolve(sub(r.Body, imagePath), str(r.Body, "location"))
+	img, err := tx.resolve(sub(r.Body, imagePath), str(r.Body, "location"))
 	if err != nil {
 		return err
 	}
 	for range want - len(members) {
-		m := tx.bear(setID, birth{exact: exact})
+		m := tx.bear(setID, birth{exact: img.exact})
 		tx.schedule(tx.now.Add(bootTime), vmType, m.ID, "running", nil)
 	}
 	return nil
@@ -251,7 +260,8 @@ func (tx *txn) bear(setID string, b birth) *resource {
 func (tx *txn) newName(r *resource) string {
 	for {
 		n, _ := integer(r.Hidden, "born")
-		r = tx.edit(r.ID, func(r *resource) { r.Hidden["born"] = whole(n + 1) })
+		tx.editHidden(r.ID, func(hidden object) { hidden["born"] = whole(n + 1) })
+		r = tx.get(r.ID)
 		name := r.name() + "_" + guid("member", key(r.ID), whole(n).String())[:8]
 		if tx.get(scopeOf(r.ID)+"/providers/"+vmType+"/"+name) == nil {
 			return name
@@ -366,7 +376,7 @@ func applyImage(body object, r *resource, exact string) {
 	if storage == nil {
 		return
 	}
-	if ref := sub(storage, "imageReference"); ref != nil {
+	if ref := sub(storage, "imageReference"); ref != nil && exact != "" {
 		ref["exactVersion"] = exact
 	}
 	if disk := sub(storage, "osDisk"); disk != nil {
@@ -434,10 +444,12 @@ func reportsHealth(r *resource) bool {
 
 // reported is the first health of a machine that has booted: that of its image.
 func (tx *txn) reported(id string) {
-	tx.edit(id, func(r *resource) {
-		if str(r.Hidden, "power") == "running" {
-			r.Hidden["health"], r.Hidden["healthAt"] = tx.healthOfImage(r), stamp(tx.now)
-		}
+	r := tx.get(id)
+	if r == nil || str(r.Hidden, "power") != "running" {
+		return
+	}
+	tx.editHidden(id, func(hidden object) {
+		hidden["health"], hidden["healthAt"] = tx.healthOfImage(r), stamp(tx.now)
 	})
 }
 
@@ -467,9 +479,9 @@ func (tx *txn) evicted(id string) {
 }
 
 func (tx *txn) setPower(id, power string) {
-	tx.edit(id, func(r *resource) {
-		r.Hidden["power"], r.Hidden["health"] = power, "missing"
-		delete(r.Hidden, "healthAt")
+	tx.editHidden(id, func(hidden object) {
+		hidden["power"], hidden["health"] = power, "missing"
+		delete(hidden, "healthAt")
 	})
 }
 

@@ -167,8 +167,8 @@ func setStored(tx *txn, w *write, r *resource) error {
 // fail lets the operation that is under way on a scale set fail.
 func (tx *txn) fail(setID string, err error) {
 	e := asARM(err)
-	tx.edit(setID, func(r *resource) {
-		set(r.Hidden, "failure", object{"status": whole(e.Status), "code": e.Code, "message": e.Message, "target": e.Target})
+	tx.editHidden(setID, func(hidden object) {
+		set(hidden, "failure", object{"status": whole(e.Status), "code": e.Code, "message": e.Message, "target": e.Target})
 	})
 }
 
@@ -178,20 +178,21 @@ func endSet(tx *txn, o operation) error {
 	if r == nil {
 		return nil
 	}
-	switch {
-	case o.Method == http.MethodDelete:
-		for _, m := range tx.members(r.ID) {
+	switch o.Name {
+	case http.MethodDelete:
+		for _, m := range tx.listed(r.ID) {
 			tx.delete(m.ID)
 		}
 		return nil
-	case o.Method == http.MethodPost:
+	case http.MethodPut, http.MethodPatch:
+	default:
 		return tx.endMemberAction(o)
 	}
 	failure := sub(r.Hidden, "failure")
 	if failure == nil {
 		return nil
 	}
-	tx.edit(r.ID, func(r *resource) { delete(r.Hidden, "failure") })
+	tx.editHidden(r.ID, func(hidden object) { delete(hidden, "failure") })
 	status, _ := integer(failure, "status")
 	return &armError{Status: status, Code: str(failure, "code"), Message: str(failure, "message"), Target: str(failure, "target")}
 }
@@ -246,7 +247,7 @@ func setServiceState(tx *txn, c *call) (answer, error) {
 		return answer{}, conflict("OperationNotAllowed",
 			"Automatic repairs are not enabled on the Virtual Machine Scale Set '%s'.", r.name())
 	}
-	tx.edit(c.ID, func(r *resource) { set(r.Hidden, "repairs", state) })
+	tx.editHidden(c.ID, func(hidden object) { hidden["repairs"] = state })
 	return tx.act(c, c.ID, modelTime, nil)
 }
 

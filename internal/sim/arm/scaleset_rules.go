@@ -19,6 +19,9 @@ func checkSet(w *write) error {
 		}
 		return unknown("scale sets with Uniform orchestration: set properties.orchestrationMode to Flexible")
 	}
+	if err := needLocation(w); err != nil {
+		return err
+	}
 	for _, rule := range setRules {
 		if err := rule(w.Body); err != nil {
 			return err
@@ -37,15 +40,8 @@ func checkSet(w *write) error {
 
 // setRules hold for every model. They return an untyped nil when all is well.
 var setRules = []func(body object) error{
-	checkLocation, checkFaultDomains, checkPlacement, checkSetIdentity, checkPriority, checkNotices, checkRepairs,
+	checkFaultDomains, checkPlacement, checkSetIdentity, checkPriority, checkNotices, checkRepairs,
 	checkRollingPolicy, checkHealthSource, checkAutoOS, checkCapacity,
-}
-
-func checkLocation(body object) error {
-	if str(body, "location") == "" {
-		return errorf(http.StatusBadRequest, "LocationRequired", "The location property is required for this definition.")
-	}
-	return nil
 }
 
 func checkCapacity(body object) error {
@@ -216,7 +212,6 @@ func galleryImage(ref object) bool {
 // fixed are the properties that a set keeps for its life. One that is missing in a
 // write is left as it is.
 var fixed = []string{
-	"location",
 	"properties.orchestrationMode",
 	"properties.platformFaultDomainCount",
 	profile + ".priority",

@@ -181,7 +181,7 @@ func (b *builder) definition(g gallerySpec, galleryID string, d definitionSpec) 
 	if d.SecurityType != "" {
 		p["features"] = []any{object{"name": "SecurityType", "value": d.SecurityType}}
 	}
-	if _, err := b.put(id, imageType, b.located(g.place, p), d.Body, nil); err != nil {
+	if _, err := b.put(id, definitionType, b.located(g.place, p), d.Body, nil); err != nil {
 		return err
 	}
 	for _, v := range d.Versions {
@@ -221,26 +221,26 @@ func (b *builder) version(g gallerySpec, definitionID string, v versionSpec) err
 		"provisioningState": cmp.Or(v.Provisioning, statusSucceeded),
 	}
 	body := b.located(place{Location: g.Location, Tags: v.Tags}, p)
-	hidden := object{}
+	where := object{}
+	for name, r := range v.Regions {
+		state := object{"state": cmp.Or(r.State, regionCompleted)}
+		if r.State == regionReplicating {
+			state["progress"] = r.Progress
+		}
+		if r.Details != "" {
+			state["details"] = r.Details
+		}
+		where[location(name)] = state
+	}
+	hidden, err := normal(object{"regions": where})
+	if err != nil {
+		return err
+	}
 	if v.Health != "" {
 		hidden["health"] = v.Health
 	}
-	id := definitionID + "/versions/" + v.Name
-	if _, err := b.put(id, versionType, body, v.Body, hidden); err != nil {
-		return err
-	}
-	b.replication(id, v)
-	return nil
-}
-
-// displayName is a region as Azure shows it in a version's target regions.
-func displayName(region string) string {
-	for _, r := range regions {
-		if r[0] == location(region) {
-			return r[1]
-		}
-	}
-	return region
+	_, err = b.put(definitionID+"/versions/"+v.Name, versionType, body, v.Body, hidden)
+	return err
 }
 
 // imageRef is the reference that a scenario's short form means.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,8 +13,6 @@ import (
 
 // maxMembers bounds a scale set, as Azure does.
 const maxMembers = 1000
-
-var versionName = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
 
 // checkScenario collects what is wrong with a scenario that could be decoded.
 func checkScenario(c *strict.Checker, f *scenarioFile) {

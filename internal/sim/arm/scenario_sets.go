@@ -234,10 +234,11 @@ func (b *builder) member(setID string, m memberSpec, n int) error {
 	}
 	exact := m.Version
 	if exact == "" {
-		var err error
-		if exact, err = b.tx.resolve(ref, str(r.Body, "location")); err != nil {
+		img, err := b.tx.resolve(ref, str(r.Body, "location"))
+		if err != nil {
 			return err
 		}
+		exact = img.exact
 	}
 	spot := m.Spot
 	if spot == nil {
@@ -274,10 +275,10 @@ func (b *builder) condition(r *resource, m memberSpec, ref object, exact string)
 	set(r.Body, "properties.timeCreated", b.ago(since))
 	set(r.Body, "properties.provisioningState", cmp.Or(m.Provisioning, statusSucceeded))
 	own := clone(ref)
-	own["exactVersion"] = exact
-	if len(own) > 1 {
-		set(r.Body, "properties.storageProfile.imageReference", own)
+	if exact != "" {
+		own["exactVersion"] = exact
 	}
+	set(r.Body, "properties.storageProfile.imageReference", own)
 	h := r.Hidden
 	h["power"] = cmp.Or(m.Power, "running")
 	if m.Extensions != nil {

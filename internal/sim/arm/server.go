@@ -31,6 +31,8 @@ type Config struct {
 	// RequestLog gets a line of JSON for every request; nil means none.
 	RequestLog io.Writer
 	Logger     *slog.Logger // nil discards
+	// Rules say how long things take.
+	Rules Rules
 }
 
 // A Server answers as Azure Resource Manager. Its methods may be called from any
@@ -40,6 +42,7 @@ type Server struct {
 	clock *Clock
 	log   *slog.Logger
 	kinds map[string]*kind
+	rules Rules
 
 	answered atomic.Int64 // requests, for their ids
 
@@ -70,8 +73,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	cfg.Rules.fill()
 	s := &Server{
-		cfg: cfg, clock: cfg.Clock, log: cfg.Logger, kinds: kinds(), store: newStore(),
+		rules: cfg.Rules, cfg: cfg, clock: cfg.Clock, log: cfg.Logger, kinds: kinds(), store: newStore(),
 		throttle: throttle{buckets: map[string]*bucket{}}, counts: map[countKey]int{},
 	}
 	return s, nil

@@ -8,6 +8,7 @@ func kinds() map[string]*kind {
 	table := map[string]*kind{}
 	for _, k := range []kind{
 		resourceGroups(),
+		galleries(), definitions(), versions(),
 		scaleSetKind(), setExtensionKind(), instanceKind(), machineKind(),
 	} {
 		table[strings.ToLower(k.name)] = &k

@@ -69,6 +69,24 @@ func (tx *txn) edit(id string, change func(r *resource)) *resource {
 	return tx.put(r)
 }
 
+// editHidden changes a copy of what only the simulator knows of a resource. The ETag
+// stays as it is, for no client sees a difference of its own making.
+func (tx *txn) editHidden(id string, change func(hidden object)) {
+	old := tx.get(id)
+	if old == nil {
+		return
+	}
+	r := *old
+	r.Hidden = clone(old.Hidden)
+	if r.Hidden == nil {
+		r.Hidden = object{}
+	}
+	change(r.Hidden)
+	k := key(id)
+	tx.store.Resources[k] = &r
+	tx.undo = append(tx.undo, func() { tx.store.Resources[k] = old })
+}
+
 // delete removes a resource and everything below it.
 func (tx *txn) delete(id string) {
 	gone := tx.store.within(id, "")

@@ -2,6 +2,7 @@ package arm
 
 import (
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -97,12 +98,12 @@ func (tx *txn) upgrade(id string) error {
 	if owner == nil {
 		return nil
 	}
-	exact, err := tx.resolve(sub(owner.Body, imagePath), str(owner.Body, "location"))
+	img, err := tx.resolve(sub(owner.Body, imagePath), str(owner.Body, "location"))
 	if err != nil {
 		return err
 	}
 	tx.edit(id, func(r *resource) {
-		applyImage(r.Body, owner, exact)
+		applyImage(r.Body, owner, img.exact)
 		for _, name := range []string{"securityProfile", "diagnosticsProfile", "scheduledEventsProfile"} {
 			if v := sub(owner.Body, profile+"."+name); v != nil && str(r.Body, "properties.priority") != "Spot" {
 				set(r.Body, "properties."+name, clone(v))
@@ -124,11 +125,13 @@ func (tx *txn) renew(id string) error {
 	if ref == nil {
 		return nil
 	}
-	exact, err := tx.resolve(ref, str(r.Body, "location"))
+	img, err := tx.resolve(ref, str(r.Body, "location"))
 	if err != nil {
 		return err
 	}
-	tx.edit(id, func(r *resource) { set(r.Body, "properties.storageProfile.imageReference.exactVersion", exact) })
+	if img.exact != "" {
+		tx.edit(id, func(r *resource) { set(r.Body, "properties.storageProfile.imageReference.exactVersion", img.exact) })
+	}
 	tx.running(id)
 	return nil
 }
@@ -178,10 +181,10 @@ func cancelRolling(tx *txn, c *call) (answer, error) {
 	if str(r.Hidden, "rolling.runningStatus.code") != "RollingForward" {
 		return answer{}, conflict("OperationNotAllowed", "There is no ongoing Rolling Upgrade to cancel.")
 	}
-	tx.edit(c.ID, func(r *resource) {
-		set(r.Hidden, "rolling.runningStatus.code", "Cancelled")
-		set(r.Hidden, "rolling.runningStatus.lastAction", "Cancel")
-		set(r.Hidden, "rolling.runningStatus.lastActionTime", stamp(tx.now))
+	tx.editHidden(c.ID, func(hidden object) {
+		set(hidden, "rolling.runningStatus.code", "Cancelled")
+		set(hidden, "rolling.runningStatus.lastAction", "Cancel")
+		set(hidden, "rolling.runningStatus.lastActionTime", stamp(tx.now))
 	})
 	return tx.act(c, c.ID, 10*time.Second, nil)
 }
@@ -190,7 +193,7 @@ func cancelRolling(tx *txn, c *call) (answer, error) {
 // set would not let it.
 func startOSUpgrade(tx *txn, c *call) (answer, error) {
 	image := sub(tx.get(c.ID).Body, imagePath)
-	if version := str(image, "version"); version != "" && version != "latest" || galleryVersion(image) {
+	if version := str(image, "version"); version != "" && version != "latest" || strings.Contains(strings.ToLower(str(image, "id")), "/versions/") {
 		return answer{}, conflict("OperationNotAllowed", "The OS Rolling Upgrade API cannot be used on a Virtual Machine Scale Set "+
 			"unless the Virtual Machine Scale Set has some unprotected instances which have imageReference.version set to latest.")
 	}
