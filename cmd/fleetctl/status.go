@@ -97,7 +97,7 @@ func healthAgeFlag(cmd *cobra.Command, age *time.Duration) {
 }
 
 func (g *globals) status(ctx context.Context, f statusFlags) (fleet.StatusView, error) {
-	read, _, err := g.look(ctx, azure.Scope{Members: true, Upgrades: true, Autoscale: true, Images: true})
+	read, _, err := g.look(ctx, azure.Scope{Members: true, Upgrades: true, History: true, Autoscale: true, Images: true})
 	if err == nil {
 		read, err = only(read, f.sets)
 	}
