@@ -9,7 +9,7 @@ func kinds() map[string]*kind {
 	for _, k := range []kind{
 		resourceGroups(),
 		galleries(), definitions(), versions(),
-		scaleSetKind(), setExtensionKind(), instanceKind(), machineKind(),
+		scaleSetKind(), setExtensionKind(), instanceKind(), machineKind(), machineExtensionKind(),
 	} {
 		table[strings.ToLower(k.name)] = &k
 	}
