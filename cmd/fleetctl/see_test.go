@@ -62,7 +62,7 @@ func seeing(t *testing.T, style cli.Style, columns int, looks ...func() (fleet.F
 
 // seePages are what the commands show of a fleet, by the name of the golden file.
 func seePages(f fleet.Fleet) map[string]func(*globals) *page {
-	o := fleet.StatusOptions{Now: fleettest.Now.Add(2 * time.Second), HealthAge: defaultHealthAge}
+	o := fleet.StatusOptions{Now: fleettest.Now.Add(2 * time.Second), HealthAge: 10 * time.Minute}
 	return map[string]func(*globals) *page{
 		"status":  func(g *globals) *page { return g.statusPage(fleet.Status(f, o), false) },
 		"members": func(g *globals) *page { return g.statusPage(fleet.Status(f, o), true) },

@@ -16,9 +16,6 @@ import (
 )
 
 const (
-	// defaultHealthAge is the age from which health is called old. How often the
-	// platform renews the time is not documented: so it is a flag.
-	defaultHealthAge = 10 * time.Minute
 	// defaultInterval is the time between two looks of --watch. A look costs a few
 	// requests a scale set, of which Azure allows twelve a minute.
 	defaultInterval = 15 * time.Second
@@ -93,13 +90,14 @@ usage, 4 not authorised, 130 interrupted.`,
 	return cmd
 }
 
-// healthAgeFlag adds --health-age.
+// healthAgeFlag adds --health-age. It is off unless it is given: whether Azure renews
+// the time of a health state, or gives that of the last change, is not documented.
 func healthAgeFlag(cmd *cobra.Command, age *time.Duration) {
-	cmd.Flags().DurationVar(age, "health-age", defaultHealthAge, "the `AGE` at which health is old")
+	cmd.Flags().DurationVar(age, "health-age", 0, "the `AGE` at which health is old (default: none)")
 }
 
 func (g *globals) status(ctx context.Context, f statusFlags) (fleet.StatusView, error) {
-	read, _, err := g.look(ctx, azure.Scope{Members: true, Upgrades: true, Autoscale: true, Images: true})
+	read, _, err := g.look(ctx, azure.Scope{Members: true, Upgrades: true, History: true, Autoscale: true, Images: true})
 	if err == nil {
 		read, err = only(read, f.sets)
 	}

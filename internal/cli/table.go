@@ -10,7 +10,7 @@ import (
 func gap(width int) int { return min(width, 2) }
 
 // minWrap is the room that a cell needs to be wrapped: below it, words are torn.
-const minWrap = 20
+const minWrap = 12
 
 // Cell is one field of a table.
 type Cell struct {

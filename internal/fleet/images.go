@@ -255,21 +255,7 @@ func (d *DefinitionImages) problems() []Problem {
 		if v.Provisioning == Failed {
 			add("version-provisioning", LevelError, "%s is in provisioning state Failed: Azure never takes it as latest", v.Name)
 		}
-		for _, r := range v.Regions {
-			switch r.State {
-			case Replicated:
-			case ReplicationFailed:
-				add("not-replicated", LevelError, "%s did not replicate to %s%s", v.Name, r.Name, because(r.Details))
-			case Replicating:
-				level := LevelInfo
-				if slices.ContainsFunc(v.UsedBy, func(u ImageUse) bool { return u.Model && u.Location == r.Name }) {
-					level = LevelError
-				}
-				add("replicating", level, "%s is on its way to %s: %d%%", v.Name, r.Name, r.Progress)
-			default:
-				add("replication-unknown", LevelWarning, "Azure does not say whether %s is replicated to %s", v.Name, r.Name)
-			}
-		}
+		v.replicationProblems(add)
 		for _, u := range v.UsedBy {
 			if u.Model && !slices.ContainsFunc(v.Regions, func(r RegionImage) bool { return r.Name == u.Location }) {
 				add("not-in-region", LevelError, "%s is not to be replicated to %s, where the model of %s asks for it", v.Name, u.Location, u.ScaleSet)
@@ -288,6 +274,35 @@ func (d *DefinitionImages) problems() []Problem {
 		}
 	}
 	return list
+}
+
+// replicationProblems names the regions that a version is not in.
+func (v *VersionImages) replicationProblems(add func(id string, level Level, format string, args ...any)) {
+	var failed, moving, untold []string
+	level, details := LevelInfo, ""
+	for _, r := range v.Regions {
+		switch r.State {
+		case Replicated:
+		case ReplicationFailed:
+			failed, details = append(failed, r.Name), cmp.Or(details, r.Details)
+		case Replicating:
+			moving = append(moving, fmt.Sprintf("%s (%d%%)", r.Name, r.Progress))
+			if slices.ContainsFunc(v.UsedBy, func(u ImageUse) bool { return u.Model && u.Location == r.Name }) {
+				level = LevelError
+			}
+		default:
+			untold = append(untold, r.Name)
+		}
+	}
+	if len(failed) > 0 {
+		add("not-replicated", LevelError, "%s did not replicate to %s%s", v.Name, strings.Join(failed, ", "), because(details))
+	}
+	if len(moving) > 0 {
+		add("replicating", level, "%s is on its way to %s", v.Name, strings.Join(moving, ", "))
+	}
+	if len(untold) > 0 {
+		add("replication-unknown", LevelWarning, "Azure does not say whether %s is replicated to %s", v.Name, strings.Join(untold, ", "))
+	}
 }
 
 // goneProblems names versions in use that the definition does not have any more.

@@ -193,7 +193,7 @@ func setStatus(set *Set, c catalog, o StatusOptions) SetStatus {
 		Provisioning: model.Provisioning, Capacity: model.Capacity,
 		Target: c.target(model), Versions: []VersionCount{},
 		Mode: model.Upgrade.Mode, AutoOS: model.Upgrade.AutoOS, Driver: model.Driver(),
-		Upgrade: upgradeStatus(set.Rolling), Autoscale: autoscaleStatus(set.Autoscale),
+		Upgrade: upgradeStatus(set), Autoscale: autoscaleStatus(set.Autoscale),
 	}
 	if model.Spot {
 		s.SpotEviction = cmp.Or(model.EvictionPolicy, "Deallocate")
@@ -350,16 +350,36 @@ func (m *MemberStatus) rank() int {
 	return len(states) + 1
 }
 
-func upgradeStatus(u *RollingUpgrade) *UpgradeStatus {
+func upgradeStatus(set *Set) *UpgradeStatus {
+	u := set.Rolling
 	if u == nil {
 		return nil
 	}
 	return &UpgradeStatus{
-		Code: u.Code, Active: u.Active(), StartedBy: cmp.Or(u.StartedBy, "Unknown"),
+		Code: u.Code, Active: u.Active(), StartedBy: set.startedBy(),
 		StartedAt: given(u.Start), EndedAt: given(u.End),
 		Successful: u.Successful, Failed: u.Failed, InProgress: u.InProgress, Pending: u.Pending,
 		ErrorCode: u.ErrorCode, Error: u.Error,
 	}
+}
+
+// sameStart is how far the times of one upgrade may lie apart in its status and in the
+// history.
+const sameStart = time.Minute
+
+// startedBy says whose the latest upgrade is. Its status does not say, but the history
+// does, where the upgrade has the same start.
+func (s *Set) startedBy() string {
+	const unknown = "Unknown"
+	if by := s.Rolling.StartedBy; by != "" && by != unknown {
+		return by
+	}
+	for i := range s.History {
+		if e := &s.History[i]; e.Start.Sub(s.Rolling.Start).Abs() <= sameStart {
+			return cmp.Or(e.StartedBy, unknown)
+		}
+	}
+	return unknown
 }
 
 func autoscaleStatus(a *Autoscale) *AutoscaleStatus {

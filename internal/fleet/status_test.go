@@ -161,6 +161,18 @@ func TestRoots(t *testing.T) {
 	require.Contains(t, text(fleettest.Mixed(), "upgrade-active"), "a user started 7m ago")
 }
 
+// TestWhoseUpgrade: the status of an upgrade does not say whose it is, and the history
+// does.
+func TestWhoseUpgrade(t *testing.T) {
+	f := fleettest.Halted()
+	f.Sets[0].Rolling.StartedBy = ""
+	require.Equal(t, "Platform", statusOf(t, f).Upgrade.StartedBy)
+	f.Sets[0].History[1].Start = fleettest.Now
+	require.Equal(t, "Unknown", statusOf(t, f).Upgrade.StartedBy)
+	f.Sets[0].History = nil
+	require.Equal(t, "Unknown", statusOf(t, f).Upgrade.StartedBy)
+}
+
 // TestDriver: the driver that fits what is seen.
 func TestDriver(t *testing.T) {
 	for _, tc := range []struct {

@@ -268,7 +268,7 @@ func (v *verifier) set(s *verifiedSet) {
 }
 
 // members judges health: that of each virtual machine, since the instance view of a
-// Flexible scale set does not exist.
+// Flexible scale set does not exist. Each thing that is wrong is a check of its own.
 func (v *verifier) members(s *verifiedSet) {
 	const check = "health"
 	n, status := s.status.Counts, &s.status
@@ -276,28 +276,20 @@ func (v *verifier) members(s *verifiedSet) {
 		v.add(s.name, check, NotKnown, "no members: no evidence")
 		return
 	}
-	verdict, concerned, texts := OK, []string(nil), []string(nil)
+	judged := len(v.checks)
 	for _, p := range status.Problems {
-		var worse Verdict
 		switch p.ID {
 		case "unhealthy", "vanished", "member-failed", "deallocated":
-			worse = VerifyFailed
+			v.add(s.name, check, VerifyFailed, p.Text, p.Members...)
 		case "health-unknown", "health-missing", "health-old", "initializing":
-			worse = NotKnown
-		default:
-			continue
+			v.add(s.name, check, NotKnown, p.Text, p.Members...)
 		}
-		if worse.rank() > verdict.rank() {
-			verdict = worse
-		}
-		texts, concerned = append(texts, p.Text), append(concerned, p.Members...)
 	}
-	if verdict == OK && n.Healthy == 0 {
-		verdict, texts = NotKnown, []string{"no member runs: no evidence"}
-	}
-	if verdict != OK {
-		slices.Sort(concerned)
-		v.add(s.name, check, verdict, strings.Join(texts, "; "), slices.Compact(concerned)...)
+	switch {
+	case len(v.checks) > judged:
+		return
+	case n.Healthy == 0:
+		v.add(s.name, check, NotKnown, "no member runs: no evidence")
 		return
 	}
 	text := fmt.Sprintf("%d of %d Healthy", n.Healthy, n.Total)
