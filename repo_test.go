@@ -40,7 +40,10 @@ var mayImport = map[string][]string{
 	"internal/systemd/systemdtest": {"internal/testkit"},
 	"internal/health/probe":        {"internal/child"},
 
-	"internal/config": {"internal/graph", "internal/safefile"},
+	"internal/strict":            {"internal/graph"},
+	"internal/strict/stricttest": {"internal/strict"},
+
+	"internal/config": {"internal/graph", "internal/safefile", "internal/strict"},
 	"internal/health": {"internal/graph"},
 	"internal/drain":  {"internal/child", "internal/graph", "internal/safefile", "internal/safetext"},
 
@@ -62,6 +65,7 @@ var mayImport = map[string][]string{
 	"internal/azure":           {"internal/fleet", "internal/safetext"},
 	"internal/fleet":           {},
 	"internal/fleet/fleettest": {"internal/fleet"},
+	"internal/fleetfile":       {"internal/fleet", "internal/graph", "internal/strict"},
 
 	"internal/sim/strict": {},
 	"internal/sim/steer":  {"internal/sim/strict"},
@@ -76,7 +80,7 @@ var mayImport = map[string][]string{
 		"internal/adopt", "internal/agent", "internal/cli", "internal/command", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
-	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/graph", "internal/manual"},
+	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/graph", "internal/manual"},
 	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
@@ -87,7 +91,7 @@ var mayImport = map[string][]string{
 	"internal/demo":         {"internal/control", "internal/sim/imds", "internal/stage"},
 	"internal/soak":         {"internal/sim/imds", "internal/stage"},
 	"internal/mutants":      {},
-	"internal/docs":         {"internal/agent", "internal/config"},
+	"internal/docs":         {"internal/agent", "internal/config", "internal/fleetfile"},
 	".":                     {},
 }
 

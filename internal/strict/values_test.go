@@ -1,4 +1,4 @@
-package config
+package strict
 
 import (
 	"testing"
@@ -13,7 +13,7 @@ func TestDuration(t *testing.T) {
 		"1h0m5s": time.Hour + 5*time.Second, "500ms": 500 * time.Millisecond, "1m": time.Minute,
 		"1.5s": 1500 * time.Millisecond, "-1m": -time.Minute, "10m": 10 * time.Minute, "1h10m": 70 * time.Minute,
 	} {
-		d, _, err := parseDuration(text)
+		d, err := readDuration(text, false)
 		require.NoError(t, err, text)
 		require.Equal(t, want, d.D(), text)
 		require.Equal(t, text, Duration(want).String())
@@ -25,9 +25,9 @@ func TestDuration(t *testing.T) {
 		"2d": `write "48h"`, "1.5 weeks": `write "252h"`, "250 milliseconds": `write "250ms"`, "1hr": `write "1h"`,
 		"": example, "soon": example, "999999999999999999999999": example, "9999999999999d": example, "5x": example,
 	} {
-		_, got, err := parseDuration(text)
+		_, err := readDuration(text, false)
 		require.Error(t, err, text)
-		require.Equal(t, hint, got, text)
+		require.Equal(t, hint, durationHint(text, false), text)
 	}
 }
 

@@ -1,4 +1,4 @@
-package config
+package strict
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, w where) {
 		return
 	}
 	if row.Required && len(n.Content) == 0 {
-		d.fail(n, w, "write "+row.write(), "must not be empty")
+		d.fail(n, w, "write "+row.Write(), "must not be empty")
 		return
 	}
 	list := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
@@ -27,7 +27,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, w where) {
 		at.key = w.key // an item is checked by the row of its list
 		before := len(d.errs)
 		d.value(item, list.Index(i), at)
-		if len(d.errs) > before || row.Format == formatCommand {
+		if len(d.errs) > before || row.Format == FormatCommand {
 			continue
 		}
 		have := list.Index(i).Interface()
@@ -37,29 +37,29 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, w where) {
 		}
 		first[have] = i
 	}
-	if row.Format == formatCommand && list.Index(0).String() == "" { // an argument may be
-		d.fail(n.Content[0], w.item(0, 0), "write "+row.write(), "must not be empty")
+	if row.Format == FormatCommand && list.Index(0).String() == "" { // an argument may be
+		d.fail(n.Content[0], w.item(0, 0), "write "+row.Write(), "must not be empty")
 	}
 	v.Set(list)
 }
 
 // listHint says how to write the scalar n as a list.
-func listHint(row *FieldDoc, n *yaml.Node) string {
-	if n.Kind != yaml.ScalarNode || row.secret != open || len(n.Value) > 60 {
-		return "write " + row.write()
+func listHint(row *Field, n *yaml.Node) string {
+	if n.Kind != yaml.ScalarNode || row.Secret != Open || len(n.Value) > 60 {
+		return "write " + row.Write()
 	}
 	words := []string{n.Value}
-	if row.Format == formatCommand {
+	if row.Format == FormatCommand {
 		words = strings.Fields(n.Value)
 	}
 	if row.Type == numbers {
 		if meant, ok := meantWhole(n.Value); ok {
 			return "write [" + meant + "]"
 		}
-		return "write " + row.write()
+		return "write " + row.Write()
 	}
 	if strings.ContainsAny(n.Value, "\"'`$&|;<>()[]{}#,*?!\\%:\n") || len(words) == 0 {
-		return "write " + row.write()
+		return "write " + row.Write()
 	}
 	return "write [" + strings.Join(words, ", ") + "]"
 }
@@ -72,13 +72,13 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, w where) {
 		row = d.schema.row[parent]
 	}
 	if n.Kind != yaml.ScalarNode {
-		d.fail(n, w, "write "+row.write(), "must be %s, not %s", scalarWord(v), kindWord(n))
+		d.fail(n, w, "write "+row.Write(), "must be %s, not %s", scalarWord(v), kindWord(n))
 		return
 	}
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(n.Value)
-		if msg, hint := row.checkText(n.Value); msg != "" {
+		if msg, hint := d.schema.checkText(row, n.Value); msg != "" {
 			d.fail(n, w, hint, "%s", msg)
 		}
 	case reflect.Bool:
@@ -88,23 +88,17 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, w where) {
 		}
 		v.SetBool(b)
 	case reflect.Int:
-		d.integer(n, v, w, row)
-	case reflect.Int64:
-		dur, hint, err := parseDuration(n.Value)
-		if err != nil {
-			d.fail(n, w, hint, "%s %v", show(row, n), err)
+		if row.Format == FormatPercent {
+			d.percent(n, v, w, row)
 			return
 		}
-		v.SetInt(int64(dur))
-		low, _, _ := parseDuration(row.Min)
-		high, _, _ := parseDuration(row.Max)
-		if dur < low || dur > high {
-			d.fail(n, w, "", "%s is out of range, %s to %s", show(row, n), low, high)
-		}
+		d.integer(n, v, w, row)
+	case reflect.Int64:
+		d.duration(n, v, w, row)
 	case reflect.Float64:
 		f, ok := parseDecimal(n.Value)
 		if !ok || quoted(n) {
-			hint, what := "write "+row.write(), "is not a number"
+			hint, what := "write "+row.Write(), "is not a number"
 			if meant, zeros := withoutZeros(n.Value); zeros && decimalRE().MatchString(meant) {
 				hint, what = "write "+meant, leadingZero
 			}
@@ -118,11 +112,100 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, w where) {
 			d.fail(n, w, "", "%s is out of range, %s to %s", show(row, n), row.Min, row.Max)
 		}
 	default:
-		panic("config: no reader for " + v.Type().String())
+		panic("strict: no reader for " + v.Type().String())
 	}
 }
 
-func (d *decoder) integer(n *yaml.Node, v reflect.Value, w where, row *FieldDoc) {
+func (d *decoder) duration(n *yaml.Node, v reflect.Value, w where, row *Field) {
+	read := func(s string) (Duration, error) { return readDuration(s, d.schema.days) }
+	dur, err := read(n.Value)
+	if err != nil {
+		d.fail(n, w, durationHint(n.Value, d.schema.days), "%s %v", show(row, n), err)
+		return
+	}
+	v.SetInt(int64(dur))
+	low, _ := read(row.Min)
+	high, _ := read(row.Max)
+	if dur < low || dur > high {
+		d.fail(n, w, "", "%s is out of range, %s to %s", show(row, n), low.text(d.schema.days), high.text(d.schema.days))
+	}
+}
+
+// percent reads "20%".
+func (d *decoder) percent(n *yaml.Node, v reflect.Value, w where, row *Field) {
+	read := func(s string) (int, bool) {
+		number, ok := strings.CutSuffix(s, "%")
+		i, whole := parseWhole(number)
+		return i, ok && whole
+	}
+	i, ok := read(n.Value)
+	if !ok {
+		hint := "write " + row.Write()
+		if meant, ok := meantWhole(strings.TrimSpace(strings.TrimSuffix(n.Value, "%"))); ok {
+			hint = "write " + meant + "%"
+		}
+		d.fail(n, w, hint, "%s is not a percentage in whole numbers", show(row, n))
+		return
+	}
+	v.SetInt(int64(i))
+	low, _ := read(row.Min)
+	high, _ := read(row.Max)
+	if i < low || i > high {
+		d.fail(n, w, "", "%s is out of range, %s to %s", show(row, n), row.Min, row.Max)
+	}
+}
+
+// raw reads what nobody here knows the keys of: maps, lists, texts, numbers, truths
+// and nothing.
+func (d *decoder) raw(n *yaml.Node, w where) any {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Style&yaml.TaggedStyle != 0 {
+		d.fail(n, w, "remove the tag", "the tag %s is not supported", Clip(n.Tag))
+		return nil
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		m := make(map[string]any)
+		for key, value := range d.pairs(n, w) {
+			m[key.Value] = d.raw(value, where{w.key, join(w.path, key.Value), join(w.shown, key.Value)})
+		}
+		return m
+	case yaml.SequenceNode:
+		list := make([]any, len(n.Content))
+		for i, item := range n.Content {
+			at := w.item(i, i)
+			at.key = w.key
+			list[i] = d.raw(item, at)
+		}
+		return list
+	default:
+		return d.rawScalar(n, w)
+	}
+}
+
+func (d *decoder) rawScalar(n *yaml.Node, w where) any {
+	switch n.Tag {
+	case "!!null":
+		return nil
+	case "!!bool":
+		return strings.EqualFold(n.Value, "true")
+	case "!!int", "!!float":
+		if i, ok := parseWhole(n.Value); ok {
+			return i
+		}
+		if f, ok := parseDecimal(n.Value); ok {
+			return f
+		}
+		d.fail(n, w, "write it in decimal, or in quotes for a text", "%s is a number to some and a text to others", Clip(n.Value))
+		return nil
+	default:
+		return n.Value
+	}
+}
+
+func (d *decoder) integer(n *yaml.Node, v reflect.Value, w where, row *Field) {
 	i, ok := parseWhole(n.Value)
 	if !ok || quoted(n) {
 		hint, what := "write a whole number, such as "+row.number(), "is not a whole number"
@@ -154,7 +237,7 @@ func quoted(n *yaml.Node) bool {
 func (d *decoder) size(n *yaml.Node, v reflect.Value, w where) {
 	row := d.schema.row[w.key]
 	parse, example := parseBytes, `"10%" or "5GiB"`
-	if row.Format == formatCount {
+	if row.Format == FormatCount {
 		parse, example = parseCount, `"5%" or 100000`
 	}
 	if n.Kind != yaml.ScalarNode {
@@ -201,7 +284,7 @@ func (d *decoder) statuses(n *yaml.Node, v reflect.Value, w where) {
 		all = append(all, r)
 	}
 	if len(items) == 0 {
-		d.fail(n, w, "write "+row.write(), "must not be empty")
+		d.fail(n, w, "write "+row.Write(), "must not be empty")
 	}
 	v.Set(reflect.ValueOf(all))
 }
@@ -253,21 +336,21 @@ func scalarWord(v reflect.Value) string {
 }
 
 // show returns a value for an error: as it was written, unless it may be secret.
-func show(row *FieldDoc, n *yaml.Node) string {
-	if row.secret != open {
+func show(row *Field, n *yaml.Node) string {
+	if row.Secret != Open {
 		return "the value"
 	}
 	if n.Kind != yaml.ScalarNode {
 		return kindWord(n)
 	}
 	if n.Tag == "!!str" {
-		return strconv.Quote(clip(n.Value))
+		return strconv.Quote(Clip(n.Value))
 	}
-	return clip(n.Value)
+	return Clip(n.Value)
 }
 
-// clip shortens a text that somebody else wrote, for an error.
-func clip(s string) string {
+// Clip shortens a text that somebody else wrote, for an error.
+func Clip(s string) string {
 	const limit = 64
 	if len(s) <= limit {
 		return s

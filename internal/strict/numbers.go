@@ -1,4 +1,4 @@
-package config
+package strict
 
 import (
 	"regexp"
@@ -10,8 +10,8 @@ import (
 // Numbers are read as they are written, in decimal. YAML would make 291 of 0443,
 // 31 of 0x1f and 1000 of 1_000 and 1e3, and its versions disagree on which.
 var (
-	wholeRE   = lazily(`^-?(0|[1-9][0-9]*)$`)
-	decimalRE = lazily(`^-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)$`)
+	wholeRE   = Lazily(`^-?(0|[1-9][0-9]*)$`)
+	decimalRE = Lazily(`^-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)$`)
 )
 
 const leadingZero = "has a leading zero"
@@ -34,9 +34,9 @@ func parseDecimal(s string) (float64, bool) {
 	return f, true
 }
 
-// lazily compiles a pattern when it is first used: most texts need few of them, and
-// the start of the agent waits for each.
-func lazily(pattern string) func() *regexp.Regexp {
+// Lazily compiles a pattern when it is first used: most texts need few of them, and
+// the start of a program waits for each.
+func Lazily(pattern string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
 }
 

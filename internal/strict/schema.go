@@ -1,4 +1,4 @@
-package config
+package strict
 
 import (
 	"fmt"
@@ -9,63 +9,83 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// schema is the field table bound to the Go types of Config.
-type schema struct {
-	rows     []FieldDoc
-	row      map[string]*FieldDoc     // by path
+// A Schema is a Table bound to the Go types of its document.
+type Schema struct {
+	rows     []Field
+	row      map[string]*Field        // by path
 	types    map[string]reflect.Type  // by path, pointers removed
 	children map[string][]string      // the keys of a map, by its path, in the order of the table
 	defaults map[string]*yaml.Node    // the parsed defaults, by path
 	plain    map[string]reflect.Value // the defaults that have been read and nothing is added to, by path
+	formats  map[string]Format
+	kinds    map[string][]string
+	days     bool
+	vars     bool
+	topKey   string
 }
 
-func newSchema() *schema {
-	s := &schema{
-		rows:     fieldTable(),
-		row:      make(map[string]*FieldDoc),
+// New binds a table. It panics when the table is wrong, which is the programmer's
+// fault.
+func New(t Table) *Schema {
+	s := &Schema{
+		rows:     t.Fields,
+		row:      make(map[string]*Field),
 		types:    make(map[string]reflect.Type),
 		children: make(map[string][]string),
 		defaults: make(map[string]*yaml.Node),
 		plain:    make(map[string]reflect.Value),
+		formats:  t.Formats,
+		kinds:    t.Kinds,
+		days:     t.Days,
+		vars:     t.Variables,
+		topKey:   t.TopKey,
 	}
-	s.bind(reflect.TypeFor[Config](), "")
+	s.bind(t.Type, "")
 	for i := range s.rows {
-		row := &s.rows[i]
-		row.Type = s.typeWords(row)
-		s.row[row.Path] = row
-		parent, name := split(row.Path)
-		s.children[parent] = append(s.children[parent], name)
-		if row.Default != "" {
-			var doc yaml.Node
-			if err := yaml.Unmarshal([]byte(row.Default), &doc); err != nil {
-				panic(fmt.Sprintf("config: the default of %s is not YAML: %v", row.Path, err))
-			}
-			s.defaults[row.Path] = doc.Content[0]
+		s.add(&s.rows[i])
+	}
+	for i := range s.rows {
+		if s.rows[i].Like != "" {
+			s.copyKeys(s.rows[i].Like, s.rows[i].Path)
 		}
 	}
 	return s
 }
 
-// split cuts a path into that of the map that holds the key and the key. The map
-// of "checks[].name" is "checks[]".
-func split(path string) (parent, name string) {
-	i := strings.LastIndexByte(path, '.')
-	if i < 0 {
-		return "", path
+// add makes a row known.
+func (s *Schema) add(row *Field) {
+	row.Type = s.typeWords(row)
+	s.row[row.Path] = row
+	parent, name := split(row.Path)
+	s.children[parent] = append(s.children[parent], name)
+	if row.Default != "" {
+		var doc yaml.Node
+		if err := yaml.Unmarshal([]byte(row.Default), &doc); err != nil {
+			panic(fmt.Sprintf("strict: the default of %s is not YAML: %v", row.Path, err))
+		}
+		s.defaults[row.Path] = doc.Content[0]
 	}
-	return path[:i], path[i+1:]
 }
 
-// join is the inverse of split.
-func join(parent, name string) string {
-	if parent == "" {
-		return name
+// copyKeys gives the map at path the keys of the map at like.
+func (s *Schema) copyKeys(like, path string) {
+	for _, row := range s.rows {
+		if below, ok := strings.CutPrefix(row.Path, like+"."); ok {
+			row.Path, row.Required, row.Default, row.Off = join(path, below), false, "", false
+			s.add(&row)
+		}
 	}
-	return parent + "." + name
 }
+
+// Fields returns every key, in the order of the table, with its type.
+func (s *Schema) Fields() []Field { return s.rows }
+
+// Fill sets the fields of into, a pointer to the type of the table, to their
+// defaults.
+func (s *Schema) Fill(into any) { s.fill(reflect.ValueOf(into).Elem(), "") }
 
 // bind records the types of the fields of struct t, which is at path.
-func (s *schema) bind(t reflect.Type, path string) {
+func (s *Schema) bind(t reflect.Type, path string) {
 	for _, f := range fieldsOf(t) {
 		p := join(path, f.name)
 		ft := f.typ
@@ -129,16 +149,14 @@ func fieldsOf(t reflect.Type) []structField {
 const numbers = "list of whole numbers"
 
 // typeWords says in words what kind of value the row takes.
-func (s *schema) typeWords(row *FieldDoc) string {
+func (s *Schema) typeWords(row *Field) string {
 	t := s.types[row.Path]
 	if t == nil {
-		panic("config: no field for " + row.Path)
+		panic("strict: no field for " + row.Path)
 	}
 	switch t {
-	case reflect.TypeFor[Duration]():
-		return "duration"
 	case reflect.TypeFor[Size]():
-		if row.Format == formatCount {
+		if row.Format == FormatCount {
 			return "percentage or number"
 		}
 		return "percentage or size"
@@ -149,16 +167,27 @@ func (s *schema) typeWords(row *FieldDoc) string {
 	case reflect.Bool:
 		return "true or false"
 	case reflect.Int:
+		if row.Format == FormatPercent {
+			return "percentage"
+		}
 		return "whole number"
+	case reflect.Int64:
+		return "duration"
 	case reflect.Float64:
 		return "number"
 	case reflect.Struct:
 		return "map"
 	case reflect.Map:
-		if t.Elem().Kind() == reflect.String {
+		switch t.Elem().Kind() {
+		case reflect.String:
 			return "map of text"
+		case reflect.Int:
+			return "map of whole numbers"
+		case reflect.Interface:
+			return "map of anything"
+		default:
+			return "map of maps"
 		}
-		return "map of maps"
 	case reflect.Slice:
 		switch t.Elem().Kind() {
 		case reflect.String:
@@ -175,7 +204,7 @@ func (s *schema) typeWords(row *FieldDoc) string {
 
 // fill sets the fields of struct v, which is at path, to their defaults. Fields
 // that are pointers stay nil: their maps are filled when they are given.
-func (s *schema) fill(v reflect.Value, path string) {
+func (s *Schema) fill(v reflect.Value, path string) {
 	for _, f := range fieldsOf(v.Type()) {
 		field, p := v.Field(f.index), join(path, f.name)
 		if def := s.defaults[p]; def != nil {
@@ -190,15 +219,15 @@ func (s *schema) fill(v reflect.Value, path string) {
 
 // readDefault reads a default, and but once when it can be shared: a hundred checks
 // have the same interval.
-func (s *schema) readDefault(path string, def *yaml.Node, t reflect.Type) reflect.Value {
+func (s *Schema) readDefault(path string, def *yaml.Node, t reflect.Type) reflect.Value {
 	if v, ok := s.plain[path]; ok {
 		return v
 	}
 	v := reflect.New(t).Elem()
-	d := decoder{schema: s, main: true}
+	d := decoder{schema: s}
 	d.value(def, v, where{key: path, path: path, shown: path})
 	if len(d.errs) > 0 {
-		panic("config: the default is refused: " + d.errs.Error())
+		panic("strict: the default is refused: " + d.errs.Error())
 	}
 	if t.Kind() != reflect.Map && t.Kind() != reflect.Slice && t.Kind() != reflect.Pointer {
 		s.plain[path] = v
@@ -209,7 +238,7 @@ func (s *schema) readDefault(path string, def *yaml.Node, t reflect.Type) reflec
 // elsewhere says where the key name, which the map at path does not have, would
 // be right: in the map around it or in one directly below it. It is empty when
 // nowhere near.
-func (s *schema) elsewhere(path, name string) string {
+func (s *Schema) elsewhere(path, name string) string {
 	if path == "" {
 		return s.below("", name)
 	}
@@ -221,7 +250,7 @@ func (s *schema) elsewhere(path, name string) string {
 	return s.below(path, name)
 }
 
-func (s *schema) below(path, name string) string {
+func (s *Schema) below(path, name string) string {
 	var in []string
 	for _, child := range s.children[path] {
 		if _, ok := s.row[join(join(path, child), name)]; ok {
@@ -231,11 +260,11 @@ func (s *schema) below(path, name string) string {
 	if len(in) == 0 {
 		return ""
 	}
-	return "it belongs one level down, in " + orList(in)
+	return "it belongs one level down, in " + OrList(in)
 }
 
-// orList writes "a", "a or b", "a, b or c".
-func orList(words []string) string {
+// OrList writes "a", "a or b", "a, b or c".
+func OrList(words []string) string {
 	last := len(words) - 1
 	if last < 1 {
 		return strings.Join(words, "")

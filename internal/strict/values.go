@@ -1,4 +1,4 @@
-package config
+package strict
 
 import (
 	"errors"
@@ -28,20 +28,27 @@ func (d Duration) String() string {
 }
 
 // spelled matches durations as people write them and Go does not read them.
-var spelled = lazily(`(?i)^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)\s*$`)
+var spelled = Lazily(`(?i)^\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|msecs?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)\s*$`)
 
-// parseDuration reads a duration; the second result is what to write instead
-// when the text is not one.
-func parseDuration(s string) (Duration, string, error) {
-	d, err := readDuration(s)
-	if err != nil {
-		return 0, durationHint(s), err
+// text is String, long ones in days where these may be written.
+func (d Duration) text(days bool) string {
+	const day = Duration(24 * time.Hour)
+	if days && d >= 2*day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
 	}
-	return d, "", nil
+	return d.String()
 }
 
-func readDuration(s string) (Duration, error) {
+// readDuration reads a duration, days only where they may be written.
+func readDuration(s string, days bool) (Duration, error) {
 	d, err := time.ParseDuration(s)
+	if number, ok := strings.CutSuffix(s, "d"); ok && days {
+		n, whole := parseWhole(number)
+		if !whole || n < 0 || n > math.MaxInt16 {
+			return 0, errors.New("is not a duration")
+		}
+		return Duration(n) * Duration(24*time.Hour), nil
+	}
 	_, bare := parseDecimal(s) // Go reads "0" without a unit
 	_, zeros := withoutZeros(s)
 	switch {
@@ -56,11 +63,14 @@ func readDuration(s string) (Duration, error) {
 }
 
 // durationHint says what somebody who wrote s probably meant.
-func durationHint(s string) string {
+func durationHint(s string, days bool) string {
 	if meant := meantDuration(s); meant != "" {
-		if _, err := readDuration(meant); err == nil {
+		if _, err := readDuration(meant, days); err == nil {
 			return `write "` + meant + `"`
 		}
+	}
+	if days {
+		return `write a number and a unit (s, m, h or d), such as "90s"`
 	}
 	return `write a number and a unit (ms, s, m or h), such as "5s"`
 }

@@ -1,11 +1,9 @@
-package config
+package strict
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -13,48 +11,50 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/graph"
 )
 
-// place is where a value was written.
-type place struct {
-	file         string
-	line, column int
-	field        string // its path in that file
+// A Source says where a document is from.
+type Source struct {
+	File string // empty for the defaults
+	// Append says that lists of maps append to what there is; otherwise they take
+	// its place.
+	Append bool
+	// Origins is told where values were written; it may be nil.
+	Origins Origins
 }
 
-// where is a place in the tree of values.
-type where struct {
-	key   string // the row of the field table: "checks[].interval"
-	path  string // in the whole configuration: "checks[3].interval"
-	shown string // in the file that is being read: "checks[1].interval"
+// Read reads the text of a document over what into, a pointer to the type of the
+// table, has. It returns false when nothing could be read of it.
+func (s *Schema) Read(text []byte, into any, from Source) (Errors, bool) {
+	root, errs := Parse(text)
+	for _, err := range errs {
+		err.File = from.File
+	}
+	if len(errs) > 0 {
+		return errs, false
+	}
+	if root == nil {
+		return nil, true
+	}
+	return s.Decode(root, into, from), true
 }
 
-func (w where) field(name string) where {
-	return where{join(w.key, name), join(w.path, name), join(w.shown, name)}
+// Decode is Read for a document that Parse read.
+func (s *Schema) Decode(root *yaml.Node, into any, from Source) Errors {
+	d := decoder{schema: s, Source: from}
+	d.mapping(root, reflect.ValueOf(into).Elem(), where{})
+	return d.errs
 }
 
-// entry is the value under a key that the user chose.
-func (w where) entry(name string) where {
-	return where{w.key + ".*", w.path + "." + name, w.shown + "." + name}
-}
-
-// item is the item of a list that is number i of the configuration and number
-// shown of the file.
-func (w where) item(i, shown int) where {
-	return where{w.key + "[]", w.path + "[" + strconv.Itoa(i) + "]", w.shown + "[" + strconv.Itoa(shown) + "]"}
-}
-
-// decoder reads the tree of one YAML document into a Config, and notes every
-// fault on the way.
+// decoder reads the tree of one YAML document into a value, and notes every fault
+// on the way.
 type decoder struct {
-	schema  *schema
-	file    string           // empty for the defaults
-	main    bool             // lists of maps replace the default; otherwise they append
-	origins map[string]place // by path; nil: don't note
-	errs    Errors
+	Source
+	schema *Schema
+	errs   Errors
 }
 
 func (d *decoder) fail(n *yaml.Node, w where, hint, format string, args ...any) {
 	d.errs = append(d.errs, &Error{
-		File: d.file, Line: n.Line, Column: n.Column,
+		File: d.File, Line: n.Line, Column: n.Column,
 		Field: w.shown, Message: fmt.Sprintf(format, args...), Hint: hint,
 	})
 }
@@ -65,7 +65,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, w where) {
 		n = n.Alias
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
-		d.fail(n, w, "remove the tag", "the tag %s is not supported", clip(n.Tag))
+		d.fail(n, w, "remove the tag", "the tag %s is not supported", Clip(n.Tag))
 		return
 	}
 	if v.Kind() == reflect.Pointer {
@@ -89,8 +89,8 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, w where) {
 		}
 		n = &yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column}
 	}
-	if d.origins != nil {
-		d.origins[w.path] = place{d.file, n.Line, n.Column, w.shown}
+	if d.Origins != nil {
+		d.Origins[w.path] = Place{d.File, n.Line, n.Column, w.shown}
 	}
 
 	switch v.Kind() {
@@ -101,13 +101,21 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, w where) {
 			d.size(n, v, w)
 		}
 	case reflect.Map:
+		if v.Type().Elem().Kind() == reflect.Interface {
+			if n.Kind != yaml.MappingNode {
+				d.notMap(n, w)
+				return
+			}
+			v.Set(reflect.ValueOf(d.raw(n, w)))
+			return
+		}
 		d.entries(n, v, w)
 	case reflect.Slice:
 		switch {
 		case v.Type() == reflect.TypeFor[Statuses]():
 			d.statuses(n, v, w)
 		case sections:
-			d.append(n, v, w)
+			d.items(n, v, w)
 		default:
 			d.list(n, v, w)
 		}
@@ -121,7 +129,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, w where) {
 func (d *decoder) pairs(n *yaml.Node, w where) func(yield func(key, value *yaml.Node) bool) {
 	return func(yield func(key, value *yaml.Node) bool) {
 		if n.Kind != yaml.MappingNode {
-			d.fail(n, w, "write "+d.schema.mapExample(w.key), "must be a map, not %s", kindWord(n))
+			d.notMap(n, w)
 			return
 		}
 		seen := make(map[string]int)
@@ -135,7 +143,7 @@ func (d *decoder) pairs(n *yaml.Node, w where) func(yield func(key, value *yaml.
 				d.fail(key, w, "write the keys out", "merge keys (<<) are not supported")
 				continue
 			case twice:
-				d.fail(key, w, "keep one of the two", "the key %q is given twice, first on line %d", clip(key.Value), first)
+				d.fail(key, w, "keep one of the two", "the key %q is given twice, first on line %d", Clip(key.Value), first)
 				continue
 			}
 			seen[key.Value] = key.Line
@@ -144,6 +152,10 @@ func (d *decoder) pairs(n *yaml.Node, w where) func(yield func(key, value *yaml.
 			}
 		}
 	}
+}
+
+func (d *decoder) notMap(n *yaml.Node, w where) {
+	d.fail(n, w, "write "+d.schema.mapExample(w.key), "must be a map, not %s", kindWord(n))
 }
 
 // mapping reads the keys of struct v.
@@ -167,16 +179,16 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, w where) {
 	for _, name := range d.schema.children[w.key] {
 		row := d.schema.row[join(w.key, name)]
 		if row.Required && row.Default == "" && !given[name] {
-			d.fail(n, w.field(name), "write "+row.write(), "is missing")
+			d.fail(n, w.field(name), "write "+row.Write(), "is missing")
 		}
 	}
-	d.oneKind(n, v.Type(), w, given, unknown)
+	d.oneKind(n, w, given, unknown)
 }
 
-// oneKind requires that exactly one of the kinds is among the given keys, when t
-// is a thing that has kinds. An unknown key may have been meant as one.
-func (d *decoder) oneKind(n *yaml.Node, t reflect.Type, w where, given map[string]bool, unknown bool) {
-	kinds := kindsOf(t)
+// oneKind requires that exactly one of the kinds is among the given keys, when the
+// map is a thing that has kinds. An unknown key may have been meant as one.
+func (d *decoder) oneKind(n *yaml.Node, w where, given map[string]bool, unknown bool) {
+	kinds := d.schema.kinds[w.key]
 	if kinds == nil {
 		return
 	}
@@ -190,20 +202,7 @@ func (d *decoder) oneKind(n *yaml.Node, t reflect.Type, w where, given map[strin
 	case len(got) > 1:
 		d.fail(n, w, "keep one, and give the other a name of its own", "has %d kinds: %s", len(got), strings.Join(got, ", "))
 	case len(got) == 0 && !unknown:
-		d.fail(n, w, "add one of "+orList(kinds), "has no kind")
-	}
-}
-
-// kindsOf returns the keys of struct t of which one must be given; nil when there
-// are none.
-func kindsOf(t reflect.Type) []string {
-	switch t {
-	case reflect.TypeFor[Check]():
-		return []string{"http", "tcp", "tls", "grpc", "dns", "exec", "unit", "disk", "file", "certificate", "pressure", "clock", "heartbeat"}
-	case reflect.TypeFor[Step]():
-		return []string{"target", "unit", "hook", "exec", "connections", "webhook", "sleep"}
-	default:
-		return nil
+		d.fail(n, w, "add one of "+OrList(kinds), "has no kind")
 	}
 }
 
@@ -215,7 +214,7 @@ func (d *decoder) unknownKey(key *yaml.Node, w where) {
 	} else if near := graph.Nearest(key.Value, known); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
-	d.fail(key, w, hint, "unknown key %q", clip(key.Value))
+	d.fail(key, w, hint, "unknown key %q", Clip(key.Value))
 }
 
 // entries reads a map whose keys the user chose.
@@ -225,7 +224,7 @@ func (d *decoder) entries(n *yaml.Node, v reflect.Value, w where) {
 		v.Set(reflect.MakeMap(v.Type()))
 	}
 	for key, value := range d.pairs(n, w) {
-		if msg, hint := checkKey(row.Format, key.Value, w.key); msg != "" {
+		if msg, hint := d.schema.checkKey(row, key.Value, w.key); msg != "" {
 			d.fail(key, w, hint, "%s", msg)
 			continue
 		}
@@ -241,14 +240,13 @@ func (d *decoder) entries(n *yaml.Node, v reflect.Value, w where) {
 	}
 }
 
-// append reads a list of maps: in the main file in place of the default, in the
-// others behind what there is.
-func (d *decoder) append(n *yaml.Node, v reflect.Value, w where) {
+// items reads a list of maps, in place of what there is or behind it.
+func (d *decoder) items(n *yaml.Node, v reflect.Value, w where) {
 	if n.Kind != yaml.SequenceNode {
 		d.fail(n, w, `write each item on a line of its own, with "- " before it`, "must be a list of maps, not %s", kindWord(n))
 		return
 	}
-	if d.main {
+	if !d.Append {
 		v.SetZero()
 	}
 	row := d.schema.row[w.key]
@@ -266,9 +264,4 @@ func (d *decoder) append(n *yaml.Node, v reflect.Value, w where) {
 	if v.IsNil() { // written as []: none, also where the default is some
 		v.Set(reflect.MakeSlice(v.Type(), 0, 0))
 	}
-}
-
-// sortedKeys are the keys of a map, for an order that does not change.
-func sortedKeys[V any](m map[string]V) []string {
-	return slices.Sorted(maps.Keys(m))
 }

@@ -1,8 +1,9 @@
-package config
+package strict
 
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -14,9 +15,9 @@ import (
 // out: a few lines of aliases can stand for billions.
 const maxValues = 100_000
 
-// parse returns the root of the only document in a file's data; nil when there is
+// Parse returns the root of the only document in a file's data; nil when there is
 // nothing but comments. The errors know no file.
-func parse(data []byte) (*yaml.Node, Errors) {
+func Parse(data []byte) (*yaml.Node, Errors) {
 	text, fault := decodeText(data)
 	if fault != nil {
 		return nil, Errors{fault}
@@ -46,7 +47,23 @@ func parse(data []byte) (*yaml.Node, Errors) {
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
 		return nil, nil
 	}
+	if err := CheckSize(root); err != nil {
+		return nil, Errors{err}
+	}
 	return root, nil
+}
+
+// CheckSize bounds how many values a document stands for. Parse has done it: it is
+// for who has put more into a document since.
+func CheckSize(root *yaml.Node) *Error {
+	if size(root, 0) <= maxValues {
+		return nil
+	}
+	return &Error{
+		Line: root.Line, Column: root.Column,
+		Message: fmt.Sprintf("has more than %d values, aliases written out", maxValues),
+		Hint:    "split it, or use fewer aliases",
+	}
 }
 
 // size counts the values below n, aliases written out, on top of have. It stops
@@ -67,12 +84,12 @@ func size(n *yaml.Node, have int) int {
 
 var (
 	// yamlError matches the errors of the YAML library.
-	yamlError = lazily(`^(?:yaml: )?(?:line ([0-9]+): )?((?s).*)$`)
+	yamlError = Lazily(`^(?:yaml: )?(?:line ([0-9]+): )?((?s).*)$`)
 	// parserError matches those whose line the library counts from 0: its
 	// parser's, not its scanner's.
-	parserError = lazily(`^(did not find expected (',' or|'-' indicator|key|node content|<)|found (undefined tag|duplicate %|incompatible))`)
+	parserError = Lazily(`^(did not find expected (',' or|'-' indicator|key|node content|<)|found (undefined tag|duplicate %|incompatible))`)
 	// badAlias matches an alias without its anchor, which comes without a line.
-	badAlias = lazily(`^unknown anchor '(.*)' referenced`)
+	badAlias = Lazily(`^unknown anchor '(.*)' referenced`)
 )
 
 // syntaxError makes an Error of one of the YAML library's, which tell the line in
@@ -80,7 +97,7 @@ var (
 func syntaxError(err error, text []byte) *Error {
 	m := yamlError().FindStringSubmatch(err.Error())
 	problem := m[2]
-	e := &Error{Line: 1, Message: "is not YAML: " + clip(problem)}
+	e := &Error{Line: 1, Message: "is not YAML: " + Clip(problem)}
 	if line, err := strconv.Atoi(m[1]); err == nil {
 		e.Line = line
 		if parserError().MatchString(problem) {
