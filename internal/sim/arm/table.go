@@ -1,0 +1,17 @@
+package arm
+
+import "strings"
+
+// kinds is the table of all resource types that the simulator knows. What is known
+// of a type stands in the file of its service.
+func kinds() map[string]*kind {
+	table := map[string]*kind{}
+	for _, k := range []kind{
+		resourceGroups(),
+		galleries(), definitions(), versions(),
+		scaleSetKind(), setExtensionKind(), instanceKind(), machineKind(), machineExtensionKind(),
+	} {
+		table[strings.ToLower(k.name)] = &k
+	}
+	return table
+}
