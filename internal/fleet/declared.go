@@ -84,6 +84,9 @@ func declaredUpgrade(set *SetSpec) UpgradePolicy {
 			CrossZone:            u.CrossZone,
 		},
 	}
+	if policy.AutoOS {
+		policy.UseRolling = new(true) // what Azure does without it is not sure
+	}
 	if u.Driver == DriverPlatformRolling {
 		policy.Mode = Rolling
 	}
