@@ -89,6 +89,7 @@ var mayImport = map[string][]string{
 	"internal/bench/static": {},
 	"internal/stage":        {"internal/control", "internal/sim/imds"},
 	"internal/demo":         {"internal/control", "internal/sim/imds", "internal/stage"},
+	"internal/fleetdemo":    {},
 	"internal/soak":         {"internal/sim/imds", "internal/stage"},
 	"internal/mutants":      {},
 	"internal/docs":         {"internal/agent", "internal/config", "internal/fleetfile"},
