@@ -79,6 +79,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	fmt.Println()
 	d.say("now three things are wrong in it:")
 	d.note("1.8.0 does not reach westus3, where vmss-authz-west asks for it;")
 	d.note("a member of vmss-authz still runs 1.7.0, and latestModelApplied says that all is well;")
@@ -101,6 +102,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	fmt.Println()
 	d.say("all three are told, with the members and the version behind them: done in %.0f s", time.Since(d.start).Seconds())
 	return nil
 }
@@ -159,7 +161,6 @@ func (d *demo) look(ctx context.Context, endpoint string, l look) error {
 			return fmt.Errorf("fleetctl %s does not say %q", l.command, want)
 		}
 	}
-	fmt.Println()
 	return nil
 }
 
@@ -223,7 +224,11 @@ func breakFleet(scenario map[string]any) error {
 		},
 	})
 	for set, change := range map[string]func(map[string]any){
-		"vmss-authz-west": func(set map[string]any) { set["image"] = "galProd/ubuntu-app/1.8.0" },
+		"vmss-authz-west": func(set map[string]any) {
+			set["image"] = "galProd/ubuntu-app/1.8.0"
+			// Its members are from before: no new one can be made.
+			set["members"] = []any{map[string]any{"count": 3, "age": "28d", "image": "galProd/ubuntu-app/1.7.1", "stale": true}}
+		},
 		"vmss-authz": func(set map[string]any) {
 			set["members"] = []any{
 				map[string]any{"count": 2, "age": "29d"},
