@@ -56,8 +56,6 @@ var mayImport = map[string][]string{
 	"internal/examples":  {},
 	"internal/aib":       {},
 
-	"internal/fleetfile": {"internal/fleet", "internal/graph", "internal/strict"},
-
 	"internal/agent": {
 		"internal/config", "internal/control", "internal/drain", "internal/graph", "internal/health",
 		"internal/health/probe", "internal/imds", "internal/safefile", "internal/safetext", "internal/scheduledevents",
@@ -67,6 +65,7 @@ var mayImport = map[string][]string{
 	"internal/azure":           {"internal/fleet", "internal/safetext"},
 	"internal/fleet":           {},
 	"internal/fleet/fleettest": {"internal/fleet"},
+	"internal/fleetfile":       {"internal/fleet", "internal/graph", "internal/strict"},
 
 	"internal/sim/strict": {},
 	"internal/sim/steer":  {"internal/sim/strict"},
@@ -81,7 +80,7 @@ var mayImport = map[string][]string{
 		"internal/adopt", "internal/agent", "internal/cli", "internal/command", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
-	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/graph", "internal/manual"},
+	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/graph", "internal/manual"},
 	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
@@ -90,6 +89,7 @@ var mayImport = map[string][]string{
 	"internal/bench/static": {},
 	"internal/stage":        {"internal/control", "internal/sim/imds"},
 	"internal/demo":         {"internal/control", "internal/sim/imds", "internal/stage"},
+	"internal/fleetdemo":    {},
 	"internal/soak":         {"internal/sim/imds", "internal/stage"},
 	"internal/mutants":      {},
 	"internal/docs":         {"internal/agent", "internal/config", "internal/fleet", "internal/fleetfile"},

@@ -181,7 +181,7 @@ func (p *page) markText(v *fleet.VersionImages) string {
 	return strings.Join(words, " ")
 }
 
-// ageText is how long ago a version was published, in days.
+// ageText is how long ago a version was published.
 func (p *page) ageText(v *fleet.VersionImages) string {
 	if v.Published == nil {
 		return "?"
@@ -200,7 +200,14 @@ func (p *page) endText(v *fleet.VersionImages) string {
 	return "in " + days(v.EndOfLife.Sub(p.now))
 }
 
-func days(d time.Duration) string { return fmt.Sprintf("%dd", max(d, 0)/(24*time.Hour)) }
+// days is a span in whole days, or in hours when it has none.
+func days(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d < day {
+		return fmt.Sprintf("%dh", max(d, 0)/time.Hour)
+	}
+	return fmt.Sprintf("%dd", d/day)
+}
 
 // usesText is who uses a version, with the members that run it.
 func (p *page) usesText(v *fleet.VersionImages) string {

@@ -2,14 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
+	"github.com/fleet-agent/fleet-agent/internal/fleetfile"
 	"github.com/fleet-agent/fleet-agent/internal/graph"
 )
 
@@ -59,7 +63,17 @@ func (g *globals) place(want *azure.Scope) (*fleet.Spec, error) {
 
 // load reads the file.
 func (g *globals) load() (*fleet.Spec, error) {
-	return nil, cli.Hint(fmt.Errorf("read %s: not yet", g.file), "name a resource group with --resource-group")
+	if _, err := os.Stat(g.file); errors.Is(err, fs.ErrNotExist) {
+		return nil, cli.Hint(fmt.Errorf("there is no %s", g.file), "name a file with --file, or look without one: --resource-group RG")
+	}
+	file, err := fleetfile.Load(g.file, func(name string) (string, bool) {
+		value := g.getenv(name)
+		return value, value != ""
+	})
+	if err != nil {
+		return nil, err
+	}
+	return file.Spec, nil
 }
 
 // only leaves the named scale sets of a fleet, or all without names. One that does

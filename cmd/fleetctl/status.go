@@ -196,6 +196,9 @@ func (p *page) sets(view *fleet.StatusView, members bool) {
 	p.Raw(lines[0])
 	for i := range view.ScaleSets {
 		s := &view.ScaleSets[i]
+		if members && i > 0 {
+			p.Blank()
+		}
 		p.Raw(lines[i+1])
 		for _, problem := range s.Problems {
 			p.problem(2, problem)
@@ -393,7 +396,6 @@ func (p *page) members(s *fleet.SetStatus) {
 	if more := len(s.Members) - len(shown); more > 0 {
 		p.Text(4, cli.Dim, fmt.Sprintf("and %s; --output json lists all", cli.Plural(more, "more member")), 1)
 	}
-	p.Blank()
 }
 
 // fitMembers leaves room for a word of notes.
