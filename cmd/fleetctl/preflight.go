@@ -57,7 +57,7 @@ Exit codes: 0 no error was found, though there may be warnings and notes,
 	}
 	g.scopeFlags(cmd)
 	cmd.Flags().BoolVar(&offline, "offline", false, "look at the file alone, without asking Azure")
-	cmd.Flags().StringVar(&explain, "explain", "", "explain the `TRAP` with this id or number; all lists them")
+	cmd.Flags().StringVar(&explain, "explain", "", "explain the `TRAP` of this id or number; or all")
 	return cmd
 }
 

@@ -147,3 +147,21 @@ func TestPreflightExit(t *testing.T) {
 		})
 	}
 }
+
+// TestPreflightExample: the file that the documentation shows has no trap in it.
+func TestPreflightExample(t *testing.T) {
+	text, err := os.ReadFile("../../internal/fleetfile/testdata/contract.yaml")
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "fleet.yaml")
+	require.NoError(t, os.WriteFile(path, text, 0o600))
+	g, stdout := seeing(t, cli.Style{}, 80, nil)
+	g.getenv = func(name string) string {
+		return map[string]string{
+			"AZURE_SUBSCRIPTION_ID": "11111111-1111-1111-1111-111111111111", "ROLLOUT_WEBHOOK": "https://hooks.example/x",
+		}[name]
+	}
+	root := newRootCommand(g)
+	root.SetArgs([]string{"preflight", "--offline", "-f", path})
+	require.NoError(t, root.ExecuteContext(t.Context()))
+	require.Contains(t, stdout.String(), "no trap is armed")
+}
