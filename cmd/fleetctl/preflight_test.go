@@ -165,3 +165,27 @@ func TestPreflightExample(t *testing.T) {
 	require.NoError(t, root.ExecuteContext(t.Context()))
 	require.Contains(t, stdout.String(), "no trap is armed")
 }
+
+// TestPreflightScenario: in the simulator's fleet with every trap armed, each that
+// Azure can show is found, over the wire.
+func TestPreflightScenario(t *testing.T) {
+	_, endpoint := serveScenario(t, "traps", 50)
+	stdout, stderr, code := fleetctl(t, endpoint, "preflight", "-g", "rg-pay-prod", "-o", "json")
+	require.Equal(t, exitRefused, code, stderr)
+	var view preflightView
+	require.NoError(t, json.Unmarshal([]byte(stdout), &view))
+	found := make(map[int]bool)
+	for _, f := range view.Findings {
+		found[f.Trap] = true
+		require.True(t, f.Live)
+	}
+	for _, trap := range fleet.Traps() {
+		// Where automatic OS upgrade is on there, it has a history.
+		if trap.SeenIn(fleet.LooksLive) && trap.ID != "auto-os-flexible" {
+			require.True(t, found[trap.Number], "%d %s", trap.Number, trap.ID)
+		}
+	}
+	text, _, code := fleetctl(t, endpoint, "preflight", "-g", "rg-pay-prod")
+	require.Equal(t, exitRefused, code)
+	require.Contains(t, text, "An error was found: the exit code is 3.")
+}
