@@ -133,7 +133,6 @@ func merged(list []Finding) []Finding {
 			kept = append(kept, f)
 			continue
 		}
-		kept[i].Key = cmp.Or(kept[i].Key, f.Key)
 		kept[i].Live = kept[i].Live || f.Live
 	}
 	return kept
