@@ -221,9 +221,9 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// of returns "2 of 10 members".
-func of(n, all int, noun string) string {
-	return fmt.Sprintf("%d of %s", n, count(all, noun))
+// of returns "2 of 10 running members".
+func of(n, all int) string {
+	return fmt.Sprintf("%d of %s", n, count(all, "running member"))
 }
 
 // maxNames is how many names a message holds.

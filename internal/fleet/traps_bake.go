@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -71,7 +72,7 @@ func findStaging(s *scene) []Finding {
 		inGroup := func(id ResourceID) bool {
 			return strings.EqualFold(id.ResourceGroup(), group) && strings.EqualFold(id.Subscription(), b.staging.Subscription())
 		}
-		holds := ""
+		var holds string
 		switch {
 		case inGroup(t.ID):
 			holds = "the template itself"
@@ -96,7 +97,7 @@ var findBuildTimeout = eachBuild(func(_ *scene, b *build) []Finding {
 	if b.timeout == nil || *b.timeout == 0 || *b.timeout >= leastBuild && *b.timeout <= mostBuild {
 		return nil
 	}
-	return one(b.say("bake.timeout", "buildTimeoutInMinutes is "+fmt.Sprint(int(b.timeout.Minutes())), "set it to 6 to 960 minutes"))
+	return one(b.say("bake.timeout", "buildTimeoutInMinutes is "+strconv.Itoa(int(b.timeout.Minutes())), "set it to 6 to 960 minutes"))
 })
 
 // neededProviders are those that a build uses.
@@ -139,7 +140,7 @@ func (s *scene) subscription() string {
 // privateSubnets is when new subnets have lost their way out.
 var privateSubnets = time.Date(2026, 3, 31, 0, 0, 0, 0, time.UTC)
 
-var findBuildSubnet = eachBuild(func(s *scene, b *build) []Finding {
+var findBuildSubnet = eachBuild(func(_ *scene, b *build) []Finding {
 	if b.subnet == "" {
 		return nil
 	}

@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 )
 
@@ -40,7 +41,7 @@ func (l Looks) Text() string {
 // FindTrap returns the trap with this number or id.
 func FindTrap(name string) (Trap, bool) {
 	for _, t := range Traps() {
-		if name == t.ID || name == fmt.Sprint(t.Number) {
+		if name == t.ID || name == strconv.Itoa(t.Number) {
 			return t, true
 		}
 	}

@@ -91,9 +91,9 @@ func (c *chooser) disturb(v reflect.Value) {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if v.Field(i).CanSet() {
-				c.disturb(v.Field(i))
+		for _, field := range v.Fields() {
+			if field.CanSet() {
+				c.disturb(field)
 			}
 		}
 	case reflect.Pointer:
@@ -120,6 +120,7 @@ func (c *chooser) disturb(v reflect.Value) {
 			c.disturb(value)
 			v.Set(value)
 		}
+	default:
 	}
 }
 
@@ -151,9 +152,9 @@ func (c *chooser) fill(v reflect.Value, depth int) {
 			v.Set(reflect.ValueOf(testNow.Add(time.Duration(c.next()-128) * time.Hour)))
 			return
 		}
-		for i := range v.NumField() {
-			if v.Field(i).CanSet() {
-				c.fill(v.Field(i), depth+1)
+		for _, field := range v.Fields() {
+			if field.CanSet() {
+				c.fill(field, depth+1)
 			}
 		}
 	case reflect.Pointer:
@@ -187,6 +188,7 @@ func (c *chooser) fill(v reflect.Value, depth int) {
 		v.SetInt(c.number())
 	case reflect.Float64:
 		v.SetFloat(float64(c.number()))
+	default:
 	}
 }
 

@@ -298,8 +298,11 @@ func findDefinition(s *scene) []Finding {
 	want := s.spec.Gallery.Image
 	var other []string
 	for _, p := range []struct{ name, want, has string }{
-		{"publisher", want.Publisher, d.Publisher}, {"offer", want.Offer, d.Offer}, {"sku", want.SKU, d.SKU},
-		{"hyperVGeneration", declaredHyperV, d.HyperV}, {"SecurityType", declaredSecurity, d.Security},
+		{"publisher", want.Publisher, d.Publisher},
+		{"offer", want.Offer, d.Offer},
+		{"sku", want.SKU, d.SKU},
+		{"hyperVGeneration", declaredHyperV, d.HyperV},
+		{"SecurityType", declaredSecurity, d.Security},
 	} {
 		if p.want != "" && !strings.EqualFold(p.want, p.has) {
 			other = append(other, fmt.Sprintf("%s is %q, not %q", p.name, p.has, p.want))
@@ -350,7 +353,7 @@ var findDemoted = eachLive(func(s *scene, m *model) []Finding {
 	}
 	var all []Finding
 	for _, version := range sortedVersions(demoted) {
-		all = append(all, m.say("", fmt.Sprintf("%s run %s, which was demoted", of(demoted[version], len(running), "running member"), version),
+		all = append(all, m.say("", fmt.Sprintf("%s run %s, which was demoted", of(demoted[version], len(running)), version),
 			"roll "+m.set.name+" to a good version: demoting takes nothing off the members"))
 	}
 	return all

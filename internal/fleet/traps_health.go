@@ -67,7 +67,7 @@ func plainHealth(s *scene, m *model, e *Extension) []Finding {
 	case told > 0:
 		return nil
 	case unknown > 0:
-		return one(m.say("health", fmt.Sprintf("%s, and %s are Unknown, none is Healthy or Unhealthy", asks, of(unknown, len(m.running()), "running member")), fix))
+		return one(m.say("health", fmt.Sprintf("%s, and %s are Unknown, none is Healthy or Unhealthy", asks, of(unknown, len(m.running()))), fix))
 	case s.bakesAgent() && textAt(e.Settings, "requestPath") == agentPath:
 		return nil
 	}
@@ -302,11 +302,11 @@ var findMembersWithoutHealth = eachLive(func(_ *scene, m *model) []Finding {
 	}
 	var all []Finding
 	if len(lack) > 0 {
-		all = append(all, m.say("", fmt.Sprintf("%s without %s: %s", of(len(lack), len(m.running()), "running member"), e.Type, memberNames(lack)),
+		all = append(all, m.say("", fmt.Sprintf("%s without %s: %s", of(len(lack), len(m.running())), e.Type, memberNames(lack)),
 			"bring "+memberNames(lack)+" to the model; install it on those that were attached, or take them out of the scale set"))
 	}
 	if len(other) > 0 {
-		all = append(all, m.say("", fmt.Sprintf("%s with another version of %s than the model's %s: %s", of(len(other), len(m.running()), "running member"), e.Type, e.Version, memberNames(other)),
+		all = append(all, m.say("", fmt.Sprintf("%s with another version of %s than the model's %s: %s", of(len(other), len(m.running())), e.Type, e.Version, memberNames(other)),
 			"bring "+memberNames(other)+" to the model"))
 	}
 	return all

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -513,15 +514,15 @@ func TestTraps(t *testing.T) {
 		t.Run(fmt.Sprintf("%d %s", c.trap, c.name), func(t *testing.T) {
 			armed := findingsOf(c.armed, c.trap)
 			require.NotEmpty(t, armed)
-			said := ""
+			var said strings.Builder
 			for _, f := range armed {
-				said += f.Seen + "\n"
+				said.WriteString(f.Seen + "\n")
 				require.NotEmpty(t, f.Fix)
 				require.NotEmpty(t, f.Resource.Name)
 				require.True(t, f.Key == "" || c.armed.Spec != nil, "a place in no file")
 				require.True(t, f.Live || f.Key != "", "neither in Azure nor in the file")
 			}
-			require.Contains(t, said, c.says)
+			require.Contains(t, said.String(), c.says)
 			require.Empty(t, findingsOf(c.near, c.trap), "near")
 		})
 	}

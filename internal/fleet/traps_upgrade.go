@@ -134,17 +134,15 @@ var findRollbackFailed = eachModel(func(m *model) []Finding {
 })
 
 var findManualOSUpgrade = eachLive(func(_ *scene, m *model) []Finding {
-	for _, u := range m.read.History {
-		if !strings.EqualFold(u.StartedBy, "User") {
-			return nil // the latest was not started by hand
-		}
-		if u.Failed == 0 && !u.Active() {
-			return nil
-		}
-		return one(m.say("", fmt.Sprintf("the OS upgrade of %s was started by hand: %s, %s failed", u.Start.UTC().Format("2006-01-02 15:04 MST"), u.Code, count(u.Failed, "member")),
-			"bring the failed members back yourself: the platform keeps no old disk of them"))
+	if len(m.read.History) == 0 {
+		return nil
 	}
-	return nil
+	u := m.read.History[0] // the latest
+	if !strings.EqualFold(u.StartedBy, "User") || u.Failed == 0 && !u.Active() {
+		return nil
+	}
+	return one(m.say("", fmt.Sprintf("the OS upgrade of %s was started by hand: %s, %s failed", u.Start.UTC().Format("2006-01-02 15:04 MST"), u.Code, count(u.Failed, "member")),
+		"bring the failed members back yourself: the platform keeps no old disk of them"))
 })
 
 var findAutoOSPinned = eachModel(func(m *model) []Finding {
@@ -201,7 +199,7 @@ var findStaleMembers = eachLive(func(_ *scene, m *model) []Finding {
 	if stale == 0 {
 		return nil
 	}
-	seen := fmt.Sprintf("%s are not on the latest model, for another reason than the image: %s", of(stale, len(m.running()), "running member"), memberNames(list))
+	seen := fmt.Sprintf("%s are not on the latest model, for another reason than the image: %s", of(stale, len(m.running())), memberNames(list))
 	if blind > 0 {
 		seen += fmt.Sprintf("; %d of them show no health", blind)
 	}
@@ -251,7 +249,7 @@ var findPendingImage = eachLive(func(_ *scene, m *model) []Finding {
 	if len(old) == 0 {
 		return nil
 	}
-	return one(m.say("", fmt.Sprintf("the model asks for %s, and %s run older versions: %s", m.target.Version, of(len(old), len(m.running()), "running member"), versionsOf(old)),
+	return one(m.say("", fmt.Sprintf("the model asks for %s, and %s run older versions: %s", m.target.Version, of(len(old), len(m.running())), versionsOf(old)),
 		"bring the image first, on its own, or pin the model of "+m.set.name+" to what the members run"))
 })
 
