@@ -296,7 +296,10 @@ func (g *globals) trapPage(t *fleet.Trap) *page {
 	p.Blank()
 	table := &cli.Table{Wrap: trapLines}
 	for _, row := range [][2]string{
-		{"armed when", t.Condition}, {"then", t.Consequence}, {"fix", t.Fix}, {"source", t.Source},
+		{"armed when", t.Condition},
+		{"then", t.Consequence},
+		{"fix", t.Fix},
+		{"source", t.Source},
 		{"looked for in", cmp.Or(prefixed("nothing: ", t.Unseen), t.Looks.Text())},
 	} {
 		table.Add(dim(row[0]), plain(row[1]))

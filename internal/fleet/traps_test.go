@@ -219,18 +219,22 @@ type trapCase struct {
 
 func trapCases() []trapCase {
 	return []trapCase{
-		{"every member is Unknown", 1, membersSeen(func(_ int, m *Member) { m.Health = HealthUnknown }), "6 of 6 running members are Unknown",
+		{
+			"every member is Unknown", 1, membersSeen(func(_ int, m *Member) { m.Health = HealthUnknown }), "6 of 6 running members are Unknown",
 			membersSeen(func(i int, m *Member) {
 				if i > 0 {
 					m.Health = HealthUnknown // one that is Healthy proves that the body is read
 				}
-			})},
-		{"nobody knows the endpoint", 1, setDeclared("vmss-authz", func(s *SetSpec) {
-			s.Health = &HealthSpec{Extension: "2.0", Protocol: "https", Port: 8443, Path: "/ready", Grace: time.Minute}
-		}), "https :8443/ready, and nothing says",
+			}),
+		},
+		{
+			"nobody knows the endpoint", 1, setDeclared("vmss-authz", func(s *SetSpec) {
+				s.Health = &HealthSpec{Extension: "2.0", Protocol: "https", Port: 8443, Path: "/ready", Grace: time.Minute}
+			}), "https :8443/ready, and nothing says",
 			setDeclared("vmss-authz", func(s *SetSpec) {
 				s.Health = &HealthSpec{Extension: "1.0", Protocol: "https", Port: 8443, Path: "/ready"}
-			})},
+			}),
+		},
 		{"an image without the agent", 1, declared(func(s *Spec) { s.Bake.Customize = s.Bake.Customize[2:] }), "nothing says that it answers with JSON", declared(asIs)},
 		{"no member yet", 1, seen(func(f *Fleet) { f.Sets[0].Members = nil }), "nothing says", seen(func(f *Fleet) {
 			f.Sets[0].Members = nil
