@@ -30,6 +30,11 @@ build-all: ## Build the commands for every architecture into bin/ARCH/
 demo: build ## Watch a node meet a Preempt: healthy, drain, ack, back to service
 	@go run ./internal/demo -bin $(BIN)
 
+fleet-demo: ## See what fleetctl tells of a fleet: one that is well, and one with three things wrong
+	@mkdir -p $(BIN)
+	@for c in fleetctl fleetsim; do echo "build $$c"; $(BUILD) -o $(BIN)/$$c ./cmd/$$c || exit 1; done
+	@go run ./internal/fleetdemo -bin $(BIN)
+
 test: ## Run the tests
 	go test $(GOFLAGS) ./...
 
@@ -99,4 +104,4 @@ fuzz: ## Fuzz every parser for FUZZTIME each (20s)
 docs: ## Write the generated documentation again
 	go run ./internal/docs
 
-.PHONY: help build build-all demo test race histories mutants soak coverage lint deb deb-check e2e e2e-vm clients bench fuzz docs
+.PHONY: help build build-all demo fleet-demo test race histories mutants soak coverage lint deb deb-check e2e e2e-vm clients bench fuzz docs

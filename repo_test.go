@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"internal/systemd":  {"internal/safetext"},
 	"internal/control":  {},
 	"internal/cli":      {"internal/safetext"},
+	"internal/command":  {"internal/cli"},
 	"internal/safefile": {},
 	"internal/logqueue": {},
 	"internal/child":    {},
@@ -39,7 +40,10 @@ var mayImport = map[string][]string{
 	"internal/systemd/systemdtest": {"internal/testkit"},
 	"internal/health/probe":        {"internal/child"},
 
-	"internal/config": {"internal/graph", "internal/safefile"},
+	"internal/strict":            {"internal/graph"},
+	"internal/strict/stricttest": {"internal/strict"},
+
+	"internal/config": {"internal/graph", "internal/safefile", "internal/strict"},
 	"internal/health": {"internal/graph"},
 	"internal/drain":  {"internal/child", "internal/graph", "internal/safefile", "internal/safetext"},
 
@@ -52,13 +56,16 @@ var mayImport = map[string][]string{
 	"internal/examples":  {},
 	"internal/aib":       {},
 
-	"internal/fleet": {},
-
 	"internal/agent": {
 		"internal/config", "internal/control", "internal/drain", "internal/graph", "internal/health",
 		"internal/health/probe", "internal/imds", "internal/safefile", "internal/safetext", "internal/scheduledevents",
 		"internal/server", "internal/systemd",
 	},
+
+	"internal/azure":           {"internal/fleet", "internal/safetext"},
+	"internal/fleet":           {},
+	"internal/fleet/fleettest": {"internal/fleet"},
+	"internal/fleetfile":       {"internal/fleet", "internal/graph", "internal/strict"},
 
 	"internal/sim/strict": {},
 	"internal/sim/steer":  {"internal/sim/strict"},
@@ -70,10 +77,11 @@ var mayImport = map[string][]string{
 	"internal/sim/judgeproxy":   {"internal/sim/arm/armtypes"},
 
 	"cmd/fleet-agent": {
-		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
+		"internal/adopt", "internal/agent", "internal/cli", "internal/command", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
-	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds"},
+	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/graph", "internal/manual"},
+	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":      {},
@@ -81,9 +89,10 @@ var mayImport = map[string][]string{
 	"internal/bench/static": {},
 	"internal/stage":        {"internal/control", "internal/sim/imds"},
 	"internal/demo":         {"internal/control", "internal/sim/imds", "internal/stage"},
+	"internal/fleetdemo":    {},
 	"internal/soak":         {"internal/sim/imds", "internal/stage"},
 	"internal/mutants":      {},
-	"internal/docs":         {"internal/agent", "internal/config"},
+	"internal/docs":         {"internal/agent", "internal/config", "internal/fleet", "internal/fleetfile"},
 	".":                     {},
 }
 

@@ -1,6 +1,9 @@
 package fleet
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // A Spec is a fleet.yaml: one environment. The package fleetfile reads it; what is
 // here is complete, with the section defaults merged under every scale set and all
@@ -300,4 +303,35 @@ type OnHaltSpec struct {
 	Scope    string `yaml:"scope"`    // rollout or wave
 	Diagnose string `yaml:"diagnose"` // none or run-command
 	Notify   string `yaml:"notify"`   // URL of a webhook, which is secret; empty: none
+}
+
+// SetID returns the id of a scale set of the file: its own, or that of the set of
+// this name in the resource group.
+func (s *Spec) SetID(name string) ResourceID {
+	if id := s.ScaleSets[name].ID; id != "" {
+		return id
+	}
+	return s.group("") + ResourceID("/providers/Microsoft.Compute/virtualMachineScaleSets/"+name)
+}
+
+// GalleryID returns the id of the gallery; empty when the file has none.
+func (s *Spec) GalleryID() ResourceID {
+	if s.Gallery == nil {
+		return ""
+	}
+	return s.group(s.Gallery.ResourceGroup) + ResourceID("/providers/Microsoft.Compute/galleries/"+s.Gallery.Name)
+}
+
+// DefinitionID returns the id of the image definition; empty when the file has none.
+func (s *Spec) DefinitionID() ResourceID {
+	if s.Gallery == nil {
+		return ""
+	}
+	return s.GalleryID() + ResourceID("/images/"+s.Gallery.Image.Name)
+}
+
+// group returns the id of a resource group of the subscription; that of the file when
+// it has no name.
+func (s *Spec) group(name string) ResourceID {
+	return ResourceID("/subscriptions/" + s.Subscription + "/resourceGroups/" + cmp.Or(name, s.ResourceGroup))
 }
