@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"internal/systemd":  {"internal/safetext"},
 	"internal/control":  {},
 	"internal/cli":      {"internal/safetext"},
-	"internal/command":  {"internal/cli"},
+	"internal/command":  {"internal/cli", "internal/strict"},
 	"internal/safefile": {},
 	"internal/logqueue": {},
 	"internal/child":    {},
@@ -56,17 +56,15 @@ var mayImport = map[string][]string{
 	"internal/examples":  {},
 	"internal/aib":       {},
 
-	"internal/fleet":     {},
-	"internal/fleetfile": {"internal/fleet", "internal/graph", "internal/strict"},
-
 	"internal/agent": {
 		"internal/config", "internal/control", "internal/drain", "internal/graph", "internal/health",
 		"internal/health/probe", "internal/imds", "internal/safefile", "internal/safetext", "internal/scheduledevents",
 		"internal/server", "internal/systemd",
 	},
 
-	"internal/fleet": {},
-	"internal/azure": {"internal/fleet", "internal/safetext"},
+	"internal/fleet":     {},
+	"internal/fleetfile": {"internal/fleet", "internal/graph", "internal/strict"},
+	"internal/azure":     {"internal/fleet", "internal/safetext"},
 
 	"internal/sim/imds": {},
 
@@ -74,7 +72,7 @@ var mayImport = map[string][]string{
 		"internal/adopt", "internal/agent", "internal/cli", "internal/command", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
-	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/manual"},
+	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/manual"},
 	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/imds"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.

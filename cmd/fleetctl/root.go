@@ -118,6 +118,7 @@ Environment:
 			root.AddCommand(c)
 		}
 	}
+	add(groupFile, newInitCommand(g), newSchemaCommand(g))
 	add(groupTool, newVersionCommand(g), newCompletionCommand())
 	root.SetHelpCommandGroupID(groupTool)
 	root.SetUsageFunc(command.WriteUsage)
