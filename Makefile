@@ -68,6 +68,11 @@ e2e: ## Check the packages on machines with a real systemd (root; SUITES="bookwo
 e2e-vm: ## Check one boot in a virtual machine (root, amd64)
 	e2e/vm.sh
 
+clients: ## Hold fleetsim arm to Microsoft's own clients (Node 20 or later and npm)
+	@mkdir -p $(BIN)
+	$(BUILD) -o $(BIN)/fleetsim ./cmd/fleetsim
+	cd e2e/clients && npm ci --loglevel=error && node run.mjs $(abspath $(BIN)/fleetsim)
+
 SEED      ?= 1
 HISTORIES ?= 10000
 histories: ## Let the agent live through HISTORIES (10000) random lives of a node, from SEED (1) on
@@ -94,4 +99,4 @@ fuzz: ## Fuzz every parser for FUZZTIME each (20s)
 docs: ## Write the generated documentation again
 	go run ./internal/docs
 
-.PHONY: help build build-all demo test race histories mutants soak coverage lint deb deb-check e2e e2e-vm bench fuzz docs
+.PHONY: help build build-all demo test race histories mutants soak coverage lint deb deb-check e2e e2e-vm clients bench fuzz docs

@@ -62,18 +62,26 @@ var mayImport = map[string][]string{
 		"internal/server", "internal/systemd",
 	},
 
-	"internal/fleet":     {},
-	"internal/fleetfile": {"internal/fleet", "internal/graph", "internal/strict"},
-	"internal/azure":     {"internal/fleet", "internal/safetext"},
+	"internal/azure":           {"internal/fleet", "internal/safetext"},
+	"internal/fleet":           {},
+	"internal/fleet/fleettest": {"internal/fleet"},
+	"internal/fleetfile":       {"internal/fleet", "internal/graph", "internal/strict"},
 
-	"internal/sim/imds": {},
+	"internal/sim/strict": {},
+	"internal/sim/steer":  {"internal/sim/strict"},
+	"internal/sim/imds":   {"internal/sim/steer", "internal/sim/strict"},
+	"internal/sim/arm":    {"internal/sim/steer", "internal/sim/strict"},
+
+	// Judges of the simulated control plane: for tests only.
+	"internal/sim/arm/armtypes": {},
+	"internal/sim/judgeproxy":   {"internal/sim/arm/armtypes"},
 
 	"cmd/fleet-agent": {
 		"internal/adopt", "internal/agent", "internal/cli", "internal/command", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
-	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/manual"},
-	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/imds"},
+	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/graph", "internal/manual"},
+	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":      {},
@@ -216,6 +224,34 @@ func TestDocumentLinks(t *testing.T) {
 			target := path.Join(path.Dir(doc), m[1])
 			_, err := os.Stat(target)
 			require.NoError(t, err, "%s links to %s", doc, m[1])
+		}
+	}
+}
+
+// TestLockedClients: the clients that judge the simulator are of exact versions, and
+// their lock file names no registry: whoever has a mirror can use it.
+func TestLockedClients(t *testing.T) {
+	var project struct{ Dependencies map[string]string }
+	text, err := os.ReadFile("e2e/clients/package.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &project))
+	require.NotEmpty(t, project.Dependencies)
+
+	var lock struct {
+		Packages map[string]struct{ Version, Resolved, Integrity string }
+	}
+	text, err = os.ReadFile("e2e/clients/package-lock.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &lock))
+	require.Greater(t, len(lock.Packages), len(project.Dependencies))
+	for name, version := range project.Dependencies {
+		require.Regexp(t, `^\d+\.\d+\.\d+$`, version, name)
+		require.Equal(t, version, lock.Packages["node_modules/"+name].Version, name)
+	}
+	for name, p := range lock.Packages {
+		require.Empty(t, p.Resolved, name)
+		if name != "" {
+			require.Regexp(t, `^sha512-`, p.Integrity, name)
 		}
 	}
 }

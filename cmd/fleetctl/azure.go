@@ -47,6 +47,7 @@ func exitCode(kind azure.Kind) int {
 		return exitUnauthorised
 	case azure.Usage:
 		return exitUsage
+	default:
+		return cli.ExitError
 	}
-	return cli.ExitError
 }

@@ -1,15 +1,16 @@
 package main
 
 import (
-	"os"
-
 	"github.com/fleet-agent/fleet-agent/internal/command"
 	"github.com/fleet-agent/fleet-agent/internal/fleetfile"
 )
 
-// readFile reads the file that declares the fleet. Its variables are those of the
-// process, where set to nothing is told from not set.
+// readFile reads the file that declares the fleet. A variable that is set to nothing
+// is as good as one that is not set: in a pipeline it is a secret that is missing.
 func (g *globals) readFile() (*fleetfile.File, error) {
-	f, err := fleetfile.Load(g.file, os.LookupEnv)
+	f, err := fleetfile.Load(g.file, func(name string) (string, bool) {
+		value := g.getenv(name)
+		return value, value != ""
+	})
 	return f, command.Faults(err)
 }

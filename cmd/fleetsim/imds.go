@@ -145,26 +145,31 @@ func runIMDS(cmd *cobra.Command, g *globals, o imdsOptions) error {
 // findScenario opens a file, or one of the examples when the argument does not
 // look like a file.
 func findScenario(arg string) (*imds.Scenario, error) {
-	if strings.ContainsRune(arg, filepath.Separator) || filepath.Ext(arg) != "" {
+	if isFile(arg) {
 		return imds.LoadScenario(arg)
 	}
 	scenario, err := imds.Example(arg)
-	return scenario, exampleError(arg, err)
+	return scenario, exampleError("imds", arg, err)
+}
+
+// isFile says whether a scenario's name is that of a file.
+func isFile(arg string) bool {
+	return strings.ContainsRune(arg, filepath.Separator) || filepath.Ext(arg) != ""
 }
 
 // exampleError explains that there is no example of that name.
-func exampleError(name string, err error) error {
+func exampleError(command, name string, err error) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return cli.Hint(fmt.Errorf("find scenario %q: there is none of that name", name),
-		"fleetsim imds --list shows them; a file has a name like ./%s.yaml", name)
+		"fleetsim %s --list shows them; a file has a name like ./%s.yaml", command, name)
 }
 
 func showScenario(g *globals, name string) error {
 	text, err := imds.ExampleText(name)
 	if err != nil {
-		return exampleError(name, err)
+		return exampleError("imds", name, err)
 	}
 	_, err = g.out.Out.Write(text)
 	return err

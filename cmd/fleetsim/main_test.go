@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -26,6 +28,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ready":   ready,
 			"imds":    imdsRequest,
+			"http":    httpRequest,
 			"waitfor": waitFor,
 		},
 	})
@@ -47,6 +50,7 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(json.Unmarshal(data, &r))
 	ts.Setenv(controlVariable, r.Control)
+	ts.Setenv("ENDPOINT", r.Endpoint)
 	for _, m := range r.VMs {
 		ts.Setenv(strings.ToUpper(m.Name), m.Endpoint)
 	}
@@ -58,10 +62,42 @@ func imdsRequest(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: imds METHOD URL [BODY]")
 	}
+	status := request(ts, &http.Transport{}, http.Header{"Metadata": {"true"}}, args)
+	if neg == (status == http.StatusOK) {
+		ts.Fatalf("unexpected status %d", status)
+	}
+}
+
+// httpRequest sends a request and prints status and body to standard output:
+// http [--ca FILE] [--token TOKEN] METHOD URL [BODY]. With ! the status is an error's.
+func httpRequest(ts *testscript.TestScript, neg bool, args []string) {
+	transport, header := &http.Transport{}, http.Header{"Content-Type": {"application/json"}}
+	for len(args) > 1 && strings.HasPrefix(args[0], "--") {
+		switch args[0] {
+		case "--ca":
+			pool := x509.NewCertPool()
+			pool.AppendCertsFromPEM([]byte(ts.ReadFile(args[1])))
+			transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+		case "--token":
+			header.Set("Authorization", "Bearer "+args[1])
+		}
+		args = args[2:]
+	}
+	if len(args) < 2 {
+		ts.Fatalf("usage: http [--ca FILE] [--token TOKEN] METHOD URL [BODY]")
+	}
+	status := request(ts, transport, header, args)
+	if neg == (status < 400) {
+		ts.Fatalf("unexpected status %d", status)
+	}
+}
+
+func request(ts *testscript.TestScript, transport *http.Transport, header http.Header, args []string) int {
 	req, err := http.NewRequest(args[0], args[1], strings.NewReader(strings.Join(args[2:], " ")))
 	ts.Check(err)
-	req.Header.Set("Metadata", "true")
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+	req.Header = header
+	transport.DisableKeepAlives = true
+	client := &http.Client{Transport: transport, Timeout: time.Minute}
 	resp, err := client.Do(req)
 	ts.Check(err)
 	defer resp.Body.Close()
@@ -69,9 +105,7 @@ func imdsRequest(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = io.WriteString(ts.Stdout(), resp.Status+"\n"+string(body)+"\n")
 	ts.Check(err)
-	if neg == (resp.StatusCode == http.StatusOK) {
-		ts.Fatalf("unexpected %s: %s", resp.Status, body)
-	}
+	return resp.StatusCode
 }
 
 // waitFor waits until the first event has a status: waitfor STATUS.

@@ -46,8 +46,9 @@ func (g *globals) client() (*imds.ControlClient, error) {
 func newRootCommand(g *globals) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "fleetsim",
-		Short: "a simulated Azure, for trying out how nodes behave",
-		Long: `fleetsim simulates the parts of Azure that a node talks to, over real HTTP.
+		Short: "a simulated Azure, for trying out how nodes and fleets behave",
+		Long: `fleetsim simulates Azure over real HTTP: the metadata service that a node talks to
+(fleetsim imds), and Azure Resource Manager, which fleetctl talks to (fleetsim arm).
 
 Try it: in one terminal
   fleetsim imds --listen 127.0.0.1:9254 --control 127.0.0.1:9255
@@ -57,7 +58,8 @@ and in another
   fleetsim event publish Preempt --notice 30s
   fleetsim acks
 
-Point a fleet-agent at it with imds.endpoint in its configuration.
+Point a fleet-agent at it with imds.endpoint in its configuration, and fleetctl at
+fleetsim arm with FLEETCTL_ARM_ENDPOINT.
 
 Exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted.`,
 		SilenceErrors: true,
@@ -70,7 +72,7 @@ Exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(usage.Error)
 	root.AddCommand(
-		newIMDSCommand(g), newEventCommand(g), newFaultCommand(g), newAcksCommand(g), newRequestsCommand(g),
+		newARMCommand(g), newIMDSCommand(g), newEventCommand(g), newFaultCommand(g), newAcksCommand(g), newRequestsCommand(g),
 		newVersionCommand(g), newCompletionCommand(),
 	)
 	return root

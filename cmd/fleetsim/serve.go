@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,12 +38,21 @@ type simulation struct {
 	log         *slog.Logger
 }
 
+// A service is one listener and what is served on it.
+type service struct {
+	address string
+	handler http.Handler
+	tls     *tls.Config // nil: plain HTTP
+}
+
 // readiness is what --ready-file says.
 type readiness struct {
 	Version int       `json:"version"`
 	PID     int       `json:"pid"`
 	Control string    `json:"control"`
-	VMs     []readyVM `json:"vms"`
+	VMs     []readyVM `json:"vms,omitempty"`
+	// Endpoint is that of Azure Resource Manager, of fleetsim arm.
+	Endpoint string `json:"endpoint,omitempty"`
 }
 
 type readyVM struct {
@@ -77,13 +87,19 @@ func (s *simulation) serve(ctx context.Context) error {
 	}()
 
 	for i, name := range names {
-		endpoint, err := s.start(ctx, group, addresses[i], s.server.VM(name), true)
+		if err := s.mayListen(addresses[i], true); err != nil {
+			return err
+		}
+		endpoint, err := start(ctx, group, s.log, service{address: addresses[i], handler: s.server.VM(name)})
 		if err != nil {
 			return err
 		}
 		ready.VMs = append(ready.VMs, readyVM{Name: name, Endpoint: endpoint})
 	}
-	if ready.Control, err = s.start(ctx, group, s.control, s.server.Control(), false); err != nil {
+	if err := s.mayListen(s.control, false); err != nil {
+		return err
+	}
+	if ready.Control, err = start(ctx, group, s.log, service{address: s.control, handler: s.server.Control()}); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(s.out, ready.lines()); err != nil {
@@ -104,50 +120,64 @@ func (s *simulation) serve(ctx context.Context) error {
 	return group.Wait()
 }
 
+// maxHeader bounds the header of a request: tokens are long.
+const maxHeader = 64 << 10
+
 // start listens on an address, serves there until ctx is done, and returns the
 // URL.
-func (s *simulation) start(ctx context.Context, group *errgroup.Group, address string, h http.Handler, metadata bool) (string, error) {
-	if err := s.mayListen(address, metadata); err != nil {
-		return "", err
-	}
+func start(ctx context.Context, group *errgroup.Group, log *slog.Logger, s service) (string, error) {
 	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", address)
+	listener, err := lc.Listen(ctx, "tcp", s.address)
 	if err != nil {
-		return "", fmt.Errorf("listen on %s: %w", address, err)
+		return "", fmt.Errorf("listen on %s: %w", s.address, err)
+	}
+	url := "http://" + listener.Addr().String()
+	if s.tls != nil {
+		url = "https://" + listener.Addr().String()
+		listener = tls.NewListener(listener, s.tls)
 	}
 	served := server.New(server.Config{
-		Handler:      h,
-		WriteTimeout: slowest,
+		Handler:        s.handler,
+		WriteTimeout:   slowest,
+		MaxHeaderBytes: maxHeader,
 		// A request that hangs on purpose ends with the simulation.
 		BaseContext: func(net.Listener) context.Context { return ctx },
-		Logger:      s.log,
+		Logger:      log,
 	})
 	group.Go(func() error {
 		if err := served.Run(ctx, listener); err != nil {
-			return fmt.Errorf("serve %s: %w", address, err)
+			return fmt.Errorf("serve %s: %w", s.address, err)
 		}
 		return nil
 	})
-	return "http://" + listener.Addr().String(), nil
+	return url, nil
 }
 
 // mayListen refuses addresses that other hosts may reach. The metadata service
 // may also have its real, link-local address.
 func (s *simulation) mayListen(address string, metadata bool) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return cli.Hint(fmt.Errorf("listen on %s: %w", address, err), "write HOST:PORT, such as 127.0.0.1:0")
-	}
-	ip := net.ParseIP(host)
+	loopback, err := isLoopback(address)
+	host, _, _ := net.SplitHostPort(address) // isLoopback says what is wrong with it
 	switch {
-	case host == "localhost", ip.IsLoopback(), s.allowRemote:
+	case err != nil:
+		return err
+	case loopback, s.allowRemote:
 		return nil
-	case metadata && ip.IsLinkLocalUnicast():
+	case metadata && net.ParseIP(host).IsLinkLocalUnicast():
 		s.log.Warn("metadata is served on a link-local address, which neighbours may reach", "address", address)
 		return nil
 	}
 	return cli.Hint(fmt.Errorf("listen on %s: it is not a loopback address, and anybody who reaches it may steer the simulation", address),
 		"use 127.0.0.1, or --allow-remote if you mean it")
+}
+
+// isLoopback says whether only this host can reach an address.
+func isLoopback(address string) (bool, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false, cli.Hint(fmt.Errorf("listen on %s: %w", address, err), "write HOST:PORT, such as 127.0.0.1:0")
+	}
+	return host == "localhost" || net.ParseIP(host).IsLoopback(), nil
 }
 
 // spread gives n machines an address each: their own, or consecutive ports.
@@ -176,24 +206,29 @@ func spread(addresses []string, n int) ([]string, error) {
 	return all, nil
 }
 
-// writeReady writes the file in one step, so that whoever waits for it never
-// sees half of it.
+// writeReady writes what --ready-file says.
 func writeReady(path string, r readiness) error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode the ready file: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("create the ready file: %w", err)
-	}
-	defer os.Remove(f.Name()) // gone when all went well
-	_, err = f.Write(append(data, '\n'))
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return fmt.Errorf("write the ready file: %w", err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := writeWhole(path, append(data, '\n')); err != nil {
 		return fmt.Errorf("write the ready file: %w", err)
 	}
 	return nil
+}
+
+// writeWhole writes a file in one step, so that whoever waits for it never sees half
+// of it.
+func writeWhole(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone when all went well
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }

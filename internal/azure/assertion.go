@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -44,11 +45,12 @@ func (s *assertionSource) fetch(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("ask %s for an assertion: %w", u.Host, withoutURL(err))
 	}
+	defer resp.Body.Close()
 	body, err := runtime.Payload(resp)
 	if err != nil {
 		return "", fmt.Errorf("read the answer of %s: %w", u.Host, err)
 	}
-	if resp.StatusCode != 200 {
+	if resp.StatusCode != http.StatusOK {
 		return "", fmt.Errorf("ask %s for an assertion: it answered %s", u.Host, resp.Status)
 	}
 	var answer map[string]any

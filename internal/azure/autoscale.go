@@ -16,7 +16,9 @@ func (c *Client) Autoscale(ctx context.Context, subscription, resourceGroup stri
 		return nil, err
 	}
 	pages, err := list(ctx, "list the autoscale settings of "+resourceGroup, s.autoscale.NewListByResourceGroupPager(resourceGroup, nil),
-		func(p armmonitor.AutoscaleSettingsClientListByResourceGroupResponse) []*armmonitor.AutoscaleSettingResource { return p.Value })
+		func(p armmonitor.AutoscaleSettingsClientListByResourceGroupResponse) []*armmonitor.AutoscaleSettingResource {
+			return p.Value
+		})
 	return mapped(pages, autoscale), err
 }
 

@@ -106,7 +106,7 @@ func (g group) key() string { return strings.ToLower(g.subscription + "/" + g.na
 func groupOf(id fleet.ResourceID) (group, error) {
 	g := group{id.Subscription(), id.ResourceGroup()}
 	if g.subscription == "" || g.name == "" || id.Name() == "" {
-		return g, hinted(Usage, fmt.Errorf("%q is not the id of a resource", string(id)), "an id begins with /subscriptions/ID/resourceGroups/NAME/providers/")
+		return g, usageError(fmt.Errorf("%q is not the id of a resource", string(id)), "an id begins with /subscriptions/ID/resourceGroups/NAME/providers/")
 	}
 	return g, nil
 }

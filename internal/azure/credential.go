@@ -34,7 +34,7 @@ func Ways() []string {
 // has a service for tokens.
 func newCredential(way string, getenv func(string) string, p place, options policy.ClientOptions) (azcore.TokenCredential, error) {
 	if !slices.Contains(Ways(), way) {
-		return nil, hinted(Usage, fmt.Errorf("there is no way %q to sign in", way), "--auth is one of "+strings.Join(Ways(), ", "))
+		return nil, usageError(fmt.Errorf("there is no way %q to sign in", way), "--auth is one of "+strings.Join(Ways(), ", "))
 	}
 	if !p.tokens {
 		return nobody{}, nil
@@ -158,4 +158,3 @@ func newGitHubCredential(getenv func(string) string, options policy.ClientOption
 	return azidentity.NewClientAssertionCredential(v["AZURE_TENANT_ID"], v["AZURE_CLIENT_ID"], assertions.fetch,
 		&azidentity.ClientAssertionCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: private})
 }
-

@@ -1,11 +1,11 @@
 package azure
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -29,21 +29,18 @@ type debug struct {
 func (d *debug) Do(req *policy.Request) (*http.Response, error) {
 	start := time.Now()
 	resp, err := req.Next()
-	line := req.Raw().Method + " " + publicURL(req.Raw().URL)
-	took := time.Since(start).Round(time.Millisecond)
-	if err != nil {
-		line += fmt.Sprintf(" failed %s", took)
-	} else {
-		line += fmt.Sprintf(" %d %s", resp.StatusCode, took)
+	words := []string{req.Raw().Method, publicURL(req.Raw().URL), "failed", time.Since(start).Round(time.Millisecond).String()}
+	if err == nil {
+		words[2] = strconv.Itoa(resp.StatusCode)
 		for _, h := range []string{"X-Ms-Request-Id", "X-Ms-Ratelimit-Remaining-Resource", "Retry-After"} {
 			if v := resp.Header.Get(h); v != "" {
-				line += " " + strings.ToLower(h) + "=" + v
+				words = append(words, strings.ToLower(h)+"="+v)
 			}
 		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, _ = io.WriteString(d.w, safetext.Line(line, maxLine)+"\n") // nobody to tell
+	_, _ = io.WriteString(d.w, safetext.Line(strings.Join(words, " "), maxLine)+"\n") // nobody to tell
 	return resp, err
 }
 
@@ -53,19 +50,18 @@ var publicParameters = []string{"$expand", "$filter", "$select", "$top", "api-ve
 
 // publicURL is a URL as it may be shown.
 func publicURL(u *url.URL) string {
-	text := u.Scheme + "://" + u.Host + u.EscapedPath()
-	query := u.Query()
-	names := make([]string, 0, len(query))
-	for name := range query {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for i, name := range names {
+	var parameters []string
+	for name, values := range u.Query() {
 		value := "..."
 		if slices.Contains(publicParameters, strings.ToLower(name)) {
-			value = query.Get(name)
+			value = strings.Join(values, ",")
 		}
-		text += []string{"?", "&"}[min(i, 1)] + name + "=" + value
+		parameters = append(parameters, name+"="+value)
+	}
+	slices.Sort(parameters)
+	text := u.Scheme + "://" + u.Host + u.EscapedPath()
+	if len(parameters) > 0 {
+		text += "?" + strings.Join(parameters, "&")
 	}
 	return text
 }

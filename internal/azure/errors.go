@@ -60,9 +60,9 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Op == "" && t.Text == "" && t.Kind == e.Kind
 }
 
-// hinted is an error of kind with a hint.
-func hinted(kind Kind, err error, hint string) error {
-	return &Error{Kind: kind, Text: err.Error(), Hint: hint, Err: err}
+// usageError says that flags or the environment make no sense, and what would.
+func usageError(err error, hint string) error {
+	return &Error{Kind: Usage, Text: err.Error(), Hint: hint, Err: err}
 }
 
 // isNotFound says whether Azure says that there is no such thing.
@@ -135,8 +135,7 @@ func garbled(err error) string {
 
 // cause is the innermost error's text, without the URL of the request.
 func cause(err error) string {
-	var inner *net.OpError
-	if errors.As(err, &inner) {
+	if inner, ok := errors.AsType[*net.OpError](err); ok {
 		return inner.Error()
 	}
 	return withoutURL(err).Error()

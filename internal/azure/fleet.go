@@ -272,7 +272,9 @@ func (r *reading) result() fleet.Fleet {
 			}
 		}
 	}
-	byID := func(a, b fleet.ResourceID) int { return strings.Compare(strings.ToLower(string(a)), strings.ToLower(string(b))) }
+	byID := func(a, b fleet.ResourceID) int {
+		return strings.Compare(strings.ToLower(string(a)), strings.ToLower(string(b)))
+	}
 	slices.SortFunc(f.Sets, func(a, b fleet.Set) int { return byID(a.Model.ID, b.Model.ID) })
 	slices.SortFunc(f.Galleries, func(a, b fleet.Gallery) int { return byID(a.ID, b.ID) })
 	slices.SortFunc(f.Missing, byID)

@@ -2,6 +2,7 @@ package azure
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +15,7 @@ import (
 // Every page of every list is read, whatever the size of a page is.
 func TestFleetInPages(t *testing.T) {
 	for _, size := range []int{1, 7, 50, 1000} {
-		t.Run(fmt.Sprint(size), func(t *testing.T) {
+		t.Run(strconv.Itoa(size), func(t *testing.T) {
 			server := fleetOf(3, 51, 4, size)
 			f, err := clientOf(t, server.start(t)).Fleet(t.Context(), everything())
 			require.NoError(t, err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 	"golang.org/x/sync/errgroup"
 
@@ -93,11 +92,13 @@ func (c *Client) Versions(ctx context.Context, definitionID fleet.ResourceID) ([
 	}
 	gallery := definitionID.Part("galleries")
 	if gallery == "" {
-		return nil, hinted(Usage, fmt.Errorf("%q is not the id of an image of a gallery", string(definitionID)), "it ends in /galleries/NAME/images/NAME")
+		return nil, usageError(fmt.Errorf("%q is not the id of an image of a gallery", string(definitionID)), "it ends in /galleries/NAME/images/NAME")
 	}
 	op := "list the versions of image " + definitionID.Name()
 	pages, err := list(ctx, op, s.versions.NewListByGalleryImagePager(g.name, gallery, definitionID.Name(), nil),
-		func(p armcompute.GalleryImageVersionsClientListByGalleryImageResponse) []*armcompute.GalleryImageVersion { return p.Value })
+		func(p armcompute.GalleryImageVersionsClientListByGalleryImageResponse) []*armcompute.GalleryImageVersion {
+			return p.Value
+		})
 	if err != nil {
 		return nil, err
 	}
@@ -106,14 +107,14 @@ func (c *Client) Versions(ctx context.Context, definitionID fleet.ResourceID) ([
 	all, inner := errgroup.WithContext(ctx)
 	for i, v := range listed {
 		all.Go(func() error {
-			options := &armcompute.GalleryImageVersionsClientGetOptions{Expand: to.Ptr(armcompute.ReplicationStatusTypesReplicationStatus)}
+			options := &armcompute.GalleryImageVersionsClientGetOptions{Expand: new(armcompute.ReplicationStatusTypesReplicationStatus)}
 			whole, err := s.versions.Get(inner, g.name, gallery, definitionID.Name(), get(v.Name), options)
 			err = explain("read version "+get(v.Name)+" of image "+definitionID.Name(), err)
 			if isNotFound(err) {
 				return nil
 			}
 			if err == nil {
-				found[i] = to.Ptr(version(&whole.GalleryImageVersion))
+				found[i] = new(version(&whole.GalleryImageVersion))
 			}
 			return err
 		})

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
@@ -73,7 +74,7 @@ func (c *canned) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	if version == "" {
 		w.WriteHeader(http.StatusBadRequest)
-		fmt.Fprint(w, `{"error":{"code":"MissingApiVersionParameter"}}`)
+		_, _ = fmt.Fprint(w, `{"error":{"code":"MissingApiVersionParameter"}}`)
 		return
 	}
 	path := strings.ToLower(r.URL.Path)
@@ -85,28 +86,26 @@ func (c *canned) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if thing, ok := c.things[path]; ok {
-		fmt.Fprint(w, thing)
+		_, _ = fmt.Fprint(w, thing)
 		return
 	}
 	w.WriteHeader(http.StatusNotFound)
-	fmt.Fprintf(w, `{"error":{"code":"ResourceNotFound","message":"The Resource '%s' was not found."}}`, r.URL.Path)
+	_, _ = fmt.Fprintf(w, `{"error":{"code":"ResourceNotFound","message":"The Resource '%s' was not found."}}`, r.URL.Path)
 }
 
 func (c *canned) page(w http.ResponseWriter, r *http.Request, values []string) {
 	skip, _ := strconv.Atoi(r.URL.Query().Get("$skiptoken"))
 	if c.failPage > 0 && skip/c.pageSize == c.failPage-1 {
 		w.WriteHeader(http.StatusBadRequest)
-		fmt.Fprint(w, `{"error":{"code":"BadRequest","message":"no such page"}}`)
+		_, _ = fmt.Fprint(w, `{"error":{"code":"BadRequest","message":"no such page"}}`)
 		return
 	}
 	end := min(skip+c.pageSize, len(values))
 	answer := map[string]any{"value": rawValues(values[skip:end])}
 	if end < len(values) {
-		next := *r.URL
-		query := next.Query()
+		query := r.URL.Query()
 		query.Set("$skiptoken", strconv.Itoa(end))
-		next.RawQuery = query.Encode()
-		answer["nextLink"] = "http://" + r.Host + next.String()
+		answer["nextLink"] = "http://" + r.Host + r.URL.EscapedPath() + "?" + query.Encode()
 	}
 	_ = json.NewEncoder(w).Encode(answer)
 }
@@ -175,4 +174,40 @@ func everything() Scope {
 		Subscription: subscription, ResourceGroup: "rg-pay-prod",
 		Members: true, Upgrades: true, History: true, Autoscale: true, Images: true, Templates: true, Providers: true,
 	}
+}
+
+// A handlerTransport answers requests without a network, so that a test's clock can
+// be virtual.
+type handlerTransport struct {
+	http.Handler
+	calls int
+}
+
+func (h *handlerTransport) Do(req *http.Request) (*http.Response, error) {
+	h.calls++
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, req)
+	if err := req.Context().Err(); err != nil {
+		return nil, err
+	}
+	resp := w.Result()
+	resp.Request = req
+	return resp, nil
+}
+
+// transportFunc is a network that does what it says.
+type transportFunc func(req *http.Request) (*http.Response, error)
+
+func (f transportFunc) Do(req *http.Request) (*http.Response, error) { return f(req) }
+
+// with returns a client whose network is transport, and the waits that it told.
+func with(t *testing.T, transport policy.Transporter) (*Client, *[]string) {
+	t.Helper()
+	var waits []string
+	c, err := New(Config{
+		Auth: authDefault, Getenv: env(EndpointVariable, "http://127.0.0.1:1"), testOnlyTransport: transport,
+		Waiting: func(w Wait) { waits = append(waits, w.String()) },
+	})
+	require.NoError(t, err)
+	return c, &waits
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 	"golang.org/x/sync/errgroup"
 
@@ -28,12 +27,14 @@ func (c *Client) Members(ctx context.Context, id fleet.ResourceID) ([]fleet.Memb
 	both, inner := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {
 		listed, err = list(inner, "list the members of "+id.Name(), s.setMembers.NewListPager(g.name, id.Name(), nil),
-			func(p armcompute.VirtualMachineScaleSetVMsClientListResponse) []*armcompute.VirtualMachineScaleSetVM { return p.Value })
+			func(p armcompute.VirtualMachineScaleSetVMsClientListResponse) []*armcompute.VirtualMachineScaleSetVM {
+				return p.Value
+			})
 		return err
 	})
 	both.Go(func() (err error) {
 		options := &armcompute.VirtualMachinesClientListOptions{
-			Filter: to.Ptr("'virtualMachineScaleSet/id' eq '" + string(id) + "'"), Expand: to.Ptr(armcompute.ExpandTypeForListVMsInstanceView),
+			Filter: new("'virtualMachineScaleSet/id' eq '" + string(id) + "'"), Expand: new(armcompute.ExpandTypeForListVMsInstanceView),
 		}
 		running, err = list(inner, "list the virtual machines of "+id.Name(), s.machines.NewListPager(g.name, options),
 			func(p armcompute.VirtualMachinesClientListResponse) []*armcompute.VirtualMachine { return p.Value })
@@ -59,7 +60,7 @@ func (c *Client) lookAgain(ctx context.Context, s *services, members []fleet.Mem
 			continue
 		}
 		looks++
-		options := &armcompute.VirtualMachinesClientGetOptions{Expand: to.Ptr(armcompute.InstanceViewTypesInstanceView)}
+		options := &armcompute.VirtualMachinesClientGetOptions{Expand: new(armcompute.InstanceViewTypesInstanceView)}
 		v, err := s.machines.Get(ctx, m.ID.ResourceGroup(), m.Name, options)
 		err = explain("read virtual machine "+m.Name, err)
 		switch {

@@ -39,7 +39,7 @@ func newPlace(getenv func(string) string) (place, error) {
 		return newSimulator(endpoint, authority, getenv(CAVariable))
 	}
 	if getenv(CAVariable) != "" {
-		return place{}, hinted(Usage, fmt.Errorf("%s is for a simulator, and %s is not set", CAVariable, EndpointVariable),
+		return place{}, usageError(fmt.Errorf("%s is for a simulator, and %s is not set", CAVariable, EndpointVariable),
 			"to trust another authority for Azure, such as a proxy's, set SSL_CERT_FILE")
 	}
 	p := place{cloud: cloudOf(authority), tokens: true}
@@ -71,9 +71,9 @@ func newSimulator(endpoint, authority, caFile string) (place, error) {
 	u, err := url.Parse(endpoint)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil:
-		return place{}, hinted(Usage, fmt.Errorf("%s is not a URL of a simulator", EndpointVariable), "write http://127.0.0.1:PORT, as fleetsim arm prints it")
+		return place{}, usageError(fmt.Errorf("%s is not a URL of a simulator", EndpointVariable), "write http://127.0.0.1:PORT, as fleetsim arm prints it")
 	case !loopback(u):
-		return place{}, hinted(Usage, fmt.Errorf("%s: %s is not a loopback address", EndpointVariable, u.Hostname()), "it is for a simulator on this machine; unset it to speak to Azure")
+		return place{}, usageError(fmt.Errorf("%s: %s is not a loopback address", EndpointVariable, u.Hostname()), "it is for a simulator on this machine; unset it to speak to Azure")
 	}
 	base := u.Scheme + "://" + u.Host
 	p := place{simulator: true, caFile: caFile, cloud: cloud.Configuration{

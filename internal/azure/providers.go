@@ -61,6 +61,7 @@ func (c *Client) provider(ctx context.Context, subscription, namespace string) (
 	if err != nil {
 		return "", explain(op, err)
 	}
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		err := runtime.NewResponseError(resp)
 		if answer, ok := errors.AsType[*azcore.ResponseError](err); ok && answer.ErrorCode == "InvalidResourceNamespace" {

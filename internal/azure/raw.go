@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 )
 
@@ -13,7 +14,7 @@ import (
 type capture struct{ resp *http.Response }
 
 func (c *capture) in(ctx context.Context) context.Context {
-	return runtime.WithCaptureResponse(ctx, &c.resp)
+	return policy.WithCaptureResponse(ctx, &c.resp)
 }
 
 // body returns the answer's text, or nil.

@@ -17,7 +17,9 @@ func (c *Client) ScaleSets(ctx context.Context, subscription, resourceGroup stri
 		return nil, err
 	}
 	pages, err := list(ctx, "list the scale sets of "+resourceGroup, s.sets.NewListPager(resourceGroup, nil),
-		func(p armcompute.VirtualMachineScaleSetsClientListResponse) []*armcompute.VirtualMachineScaleSet { return p.Value })
+		func(p armcompute.VirtualMachineScaleSetsClientListResponse) []*armcompute.VirtualMachineScaleSet {
+			return p.Value
+		})
 	if err != nil {
 		return nil, err
 	}

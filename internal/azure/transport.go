@@ -24,7 +24,7 @@ func newTransport(caFile string) (*transport, error) {
 	if caFile != "" {
 		pool, err := certificates(caFile)
 		if err != nil {
-			return nil, hinted(Usage, fmt.Errorf("read %s: %w", CAVariable, err), "it names a file of certificates in PEM form")
+			return nil, usageError(fmt.Errorf("read %s: %w", CAVariable, err), "it names a file of certificates in PEM form")
 		}
 		config.RootCAs = pool
 	}

@@ -73,6 +73,9 @@ type Config struct {
 	// of its answer; 0 means 5 s. A handler that needs longer sets the deadline
 	// anew by an http.ResponseController before it writes.
 	WriteTimeout time.Duration
+	// MaxHeaderBytes bounds the header of a request; 0 means 4 KiB, which all clients
+	// of probes keep to.
+	MaxHeaderBytes int
 	// BaseContext and ConnContext are those of http.Server; nil is fine.
 	BaseContext func(net.Listener) context.Context
 	ConnContext func(context.Context, net.Conn) context.Context
@@ -96,6 +99,9 @@ func New(cfg Config) *Server {
 	if cfg.WriteTimeout == 0 {
 		cfg.WriteTimeout = writeTimeout
 	}
+	if cfg.MaxHeaderBytes == 0 {
+		cfg.MaxHeaderBytes = maxHeaderBytes
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -109,7 +115,7 @@ func New(cfg Config) *Server {
 		ReadTimeout:                  readTimeout,
 		WriteTimeout:                 cfg.WriteTimeout,
 		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               maxHeaderBytes,
+		MaxHeaderBytes:               cfg.MaxHeaderBytes,
 		Protocols:                    protocols,
 		BaseContext:                  cfg.BaseContext,
 		ConnContext:                  cfg.ConnContext,

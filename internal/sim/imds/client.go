@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/sim/steer"
 )
 
 // A ControlClient speaks to the control API of a simulation in another
@@ -121,7 +123,7 @@ func (c *ControlClient) call(ctx context.Context, method, path string, in, out a
 		return fmt.Errorf("read the control API's answer: %w", err)
 	}
 	if resp.StatusCode >= 300 {
-		var e errorReply
+		var e steer.ErrorReply
 		if json.Unmarshal(data, &e) != nil || e.Error == "" {
 			return fmt.Errorf("%s %s: the control API answered %s", method, path, resp.Status)
 		}

@@ -1,19 +1,15 @@
 package imds
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
-)
 
-// maxControlBody bounds what the control API reads of a request.
-const maxControlBody = 1 << 20
+	"github.com/fleet-agent/fleet-agent/internal/sim/steer"
+)
 
 // Control returns the API by which tests and operators steer the simulation.
 // It belongs on a listener of its own, on loopback: it has no authentication.
@@ -40,7 +36,7 @@ func (s *Server) Control() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/events", s.controlPublish)
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, http.StatusOK, eventsReply{Events: s.Events()})
+		steer.Reply(w, http.StatusOK, eventsReply{Events: s.Events()})
 	})
 	mux.HandleFunc("GET /v1/events/{id}", func(w http.ResponseWriter, r *http.Request) {
 		s.replyEvent(w, http.StatusOK, r.PathValue("id"))
@@ -56,7 +52,7 @@ func (s *Server) Control() http.Handler {
 	}
 	mux.HandleFunc("PUT /v1/fault", func(w http.ResponseWriter, r *http.Request) {
 		var f faultRequest
-		err := decodeBody(w, r, &f)
+		err := steer.Decode(w, r, &f)
 		if err == nil {
 			err = s.SetFault(f.fault())
 		}
@@ -67,24 +63,24 @@ func (s *Server) Control() http.Handler {
 		for _, f := range s.Faults() {
 			faults = append(faults, newFaultRequest(f))
 		}
-		reply(w, http.StatusOK, faultsReply{Faults: faults})
+		steer.Reply(w, http.StatusOK, faultsReply{Faults: faults})
 	})
 	mux.HandleFunc("DELETE /v1/fault", func(w http.ResponseWriter, _ *http.Request) {
 		s.ClearFaults()
 		replyEmpty(w, nil)
 	})
 	mux.HandleFunc("GET /v1/acks", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, http.StatusOK, acksReply{Acks: append([]Ack{}, s.Acks()...)})
+		steer.Reply(w, http.StatusOK, acksReply{Acks: append([]Ack{}, s.Acks()...)})
 	})
 	mux.HandleFunc("GET /v1/requests", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, http.StatusOK, requestsReply{Counts: s.Counts(), Requests: append([]Request{}, s.Requests()...)})
+		steer.Reply(w, http.StatusOK, requestsReply{Counts: s.Counts(), Requests: append([]Request{}, s.Requests()...)})
 	})
 	mux.HandleFunc("POST /v1/incarnation/reset", func(w http.ResponseWriter, r *http.Request) {
 		var body struct {
 			To int64 `json:"to"`
 		}
-		err := decodeBody(w, r, &body)
-		if err == nil || errors.Is(err, errNoBody) {
+		err := steer.Decode(w, r, &body)
+		if err == nil || errors.Is(err, steer.ErrNoBody) {
 			s.ResetIncarnation(body.To)
 			err = nil
 		}
@@ -97,7 +93,7 @@ func (s *Server) Control() http.Handler {
 
 func (s *Server) controlPublish(w http.ResponseWriter, r *http.Request) {
 	var e eventRequest
-	if err := decodeBody(w, r, &e); err != nil {
+	if err := steer.Decode(w, r, &e); err != nil {
 		replyError(w, err)
 		return
 	}
@@ -122,13 +118,13 @@ func (s *Server) controlInstance(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Method == http.MethodPut {
 		instance := s.Instance(name)
-		if err := decodeBody(w, r, &instance); err != nil {
+		if err := steer.Decode(w, r, &instance); err != nil {
 			replyError(w, err)
 			return
 		}
 		s.SetInstance(name, instance)
 	}
-	reply(w, http.StatusOK, s.Instance(name))
+	steer.Reply(w, http.StatusOK, s.Instance(name))
 }
 
 // validateEvent says what is wrong with an event that somebody typed.
@@ -173,29 +169,7 @@ func checkEvent(e EventSpec) error {
 	return errors.Join(errs...)
 }
 
-var (
-	errNoVM   = errors.New("no such machine")
-	errNoBody = errors.New("the request has no body")
-)
-
-func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxControlBody))
-	if err != nil {
-		return fmt.Errorf("read the request: %w", err)
-	}
-	if len(bytes.TrimSpace(body)) == 0 {
-		return errNoBody
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return fmt.Errorf("read the request: %s", strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if dec.More() {
-		return errors.New("read the request: there is more than one JSON value")
-	}
-	return nil
-}
+var errNoVM = errors.New("no such machine")
 
 func (s *Server) replyEvent(w http.ResponseWriter, status int, id string) {
 	e, ok := s.Event(id)
@@ -203,15 +177,7 @@ func (s *Server) replyEvent(w http.ResponseWriter, status int, id string) {
 		replyError(w, fmt.Errorf("find event %s: %w", id, ErrNoEvent))
 		return
 	}
-	reply(w, status, e)
-}
-
-func reply(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	_ = enc.Encode(v) // the client may be gone
+	steer.Reply(w, status, e)
 }
 
 func replyEmpty(w http.ResponseWriter, err error) {
@@ -224,16 +190,13 @@ func replyEmpty(w http.ResponseWriter, err error) {
 
 func replyError(w http.ResponseWriter, err error) {
 	status := http.StatusBadRequest
-	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.Is(err, ErrNoEvent), errors.Is(err, errNoVM):
 		status = http.StatusNotFound
 	case errors.Is(err, ErrTransition):
 		status = http.StatusConflict
-	case errors.As(err, &tooLarge):
-		status = http.StatusRequestEntityTooLarge
 	}
-	reply(w, status, errorReply{Error: err.Error()})
+	steer.ReplyError(w, status, err)
 }
 
 // The bodies of the control API. Those of requests are also the keys of
@@ -251,9 +214,6 @@ type (
 	requestsReply struct {
 		Counts   []Count   `json:"counts"`
 		Requests []Request `json:"requests"`
-	}
-	errorReply struct {
-		Error string `json:"error"`
 	}
 	eventRequest struct {
 		ID              string   `json:"id,omitempty" yaml:"id"`

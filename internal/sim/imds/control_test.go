@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/sim/steer"
 )
 
 func TestControlClient(t *testing.T) {
@@ -95,7 +97,7 @@ func TestControlAPI(t *testing.T) {
 		"not JSON":           {`POST /v1/events type: Reboot`, 400, "invalid character"},
 		"two values":         {`POST /v1/events {"type":"Reboot"}{}`, 400, "more than one JSON value"},
 		"taken id":           {`POST /v1/events {"type":"Reboot","id":"` + sampleID + `"}`, 400, `id \"` + sampleID + `\" is taken`},
-		"too much":           {`POST /v1/events {"type":"` + strings.Repeat("x", maxControlBody) + `"}`, 413, "request body too large"},
+		"too much":           {`POST /v1/events {"type":"` + strings.Repeat("x", steer.MaxBody) + `"}`, 413, "request body too large"},
 		"unknown event":      {"POST /v1/events/x/start", 404, "change event x: no such event"},
 		"unknown event's":    {"GET /v1/events/x", 404, "find event x: no such event"},
 		"an event":           {"GET /v1/events/" + sampleID, 200, sampleID},

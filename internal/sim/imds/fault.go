@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/sim/steer"
 )
 
 // A FaultKind is a way in which the service misbehaves.
@@ -61,12 +63,7 @@ type Fault struct {
 }
 
 // A fault is one that was set.
-type fault struct {
-	Fault
-	left    int       // requests that it still meets; -1: any number
-	until   time.Time // zero: no end
-	cleared chan struct{}
-}
+type fault = steer.Entry[Fault]
 
 // SetFault makes the service misbehave. It takes the place of a fault with the
 // same Endpoint, Method and VM; of several that meet a request, the one set
@@ -77,17 +74,14 @@ func (s *Server) SetFault(f Fault) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dropFaults(func(old *fault) bool {
+	s.faults.Clear(func(old Fault) bool {
 		return old.Endpoint == f.Endpoint && old.Method == f.Method && strings.EqualFold(old.VM, f.VM)
 	})
-	set := &fault{Fault: f, left: f.Count, cleared: make(chan struct{})}
-	if f.Count == 0 {
-		set.left = -1
-	}
+	var until time.Time
 	if f.For > 0 {
-		set.until = time.Now().Add(s.span(f.For))
+		until = time.Now().Add(s.span(f.For))
 	}
-	s.faults = append(s.faults, set)
+	s.faults.Set(f, f.Count, until)
 	s.log.Info("fault set", "kind", f.Kind, "endpoint", f.Endpoint, "status", f.Status, "count", f.Count, "for", f.For)
 	s.notify()
 	return nil
@@ -97,7 +91,7 @@ func (s *Server) SetFault(f Fault) error {
 func (s *Server) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dropFaults(func(*fault) bool { return true })
+	s.faults.Clear(func(Fault) bool { return true })
 	s.log.Info("faults cleared")
 	s.notify()
 }
@@ -109,53 +103,26 @@ func (s *Server) Faults() []Fault {
 	defer s.mu.Unlock()
 	now := time.Now()
 	var inForce []Fault
-	for _, f := range s.faults {
-		if !f.inForce(now) {
-			continue
-		}
+	for _, f := range s.faults.InForce(now) {
 		left := f.Fault
-		left.Count = max(f.left, 0)
-		if !f.until.IsZero() {
-			left.For = time.Duration(float64(f.until.Sub(now)) * s.speed)
+		left.Count = max(f.Left, 0)
+		if !f.Until.IsZero() {
+			left.For = time.Duration(float64(f.Until.Sub(now)) * s.speed)
 		}
 		inForce = append(inForce, left)
 	}
 	return inForce
 }
 
-// dropFaults forgets faults and lets go of the requests that hang by them.
-func (s *Server) dropFaults(which func(*fault) bool) {
-	s.faults = slices.DeleteFunc(s.faults, func(f *fault) bool {
-		if which(f) {
-			close(f.cleared)
-			return true
-		}
-		return false
-	})
-}
-
 // takeFault returns the fault that meets a request, or nil.
 func (s *Server) takeFault(m *vm, endpoint, method string) *fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	for _, f := range s.faults {
-		if !f.inForce(now) ||
-			f.Endpoint != "" && f.Endpoint != endpoint ||
-			f.Method != "" && f.Method != method ||
-			f.VM != "" && !strings.EqualFold(f.VM, m.key) {
-			continue
-		}
-		if f.left > 0 {
-			f.left--
-		}
-		return f
-	}
-	return nil
-}
-
-func (f *fault) inForce(now time.Time) bool {
-	return f.left != 0 && (f.until.IsZero() || now.Before(f.until))
+	return s.faults.Take(time.Now(), func(f Fault) bool {
+		return (f.Endpoint == "" || f.Endpoint == endpoint) &&
+			(f.Method == "" || f.Method == method) &&
+			(f.VM == "" || strings.EqualFold(f.VM, m.key))
+	})
 }
 
 func (s *Server) validateFault(f Fault) error {

@@ -1,22 +1,17 @@
 package imds
 
 import (
-	"bytes"
 	"embed"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
-)
 
-// maxScenario bounds the size of a scenario file.
-const maxScenario = 1 << 20
+	"github.com/fleet-agent/fleet-agent/internal/sim/strict"
+)
 
 // A Scenario is a simulation written down: machines and what happens to them.
 // Its steps happen one after another, each when its time has come:
@@ -84,7 +79,7 @@ type condition struct{ what, event string }
 func (c *condition) UnmarshalYAML(node *yaml.Node) error {
 	words := strings.Fields(node.Value)
 	if len(words) != 2 || !slices.Contains([]string{"acked", "started", "vanished"}, words[0]) {
-		return lineError(node.Line, fmt.Sprintf(`%q is no condition: write "acked ID", "started ID" or "vanished ID"`, node.Value))
+		return strict.LineError(node.Line, fmt.Sprintf(`%q is no condition: write "acked ID", "started ID" or "vanished ID"`, node.Value))
 	}
 	c.what, c.event = words[0], words[1]
 	return nil
@@ -136,17 +131,9 @@ func ExampleText(name string) ([]byte, error) {
 
 // LoadScenario reads a scenario file.
 func LoadScenario(file string) (*Scenario, error) {
-	f, err := os.Open(file)
+	data, err := strict.ReadFile("scenario", file)
 	if err != nil {
-		return nil, fmt.Errorf("open scenario: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxScenario+1))
-	if err != nil {
-		return nil, fmt.Errorf("read scenario: %w", err)
-	}
-	if len(data) > maxScenario {
-		return nil, fmt.Errorf("read scenario %s: it is larger than %d bytes", file, maxScenario)
+		return nil, err
 	}
 	return ParseScenario(file, data)
 }
@@ -155,19 +142,13 @@ func LoadScenario(file string) (*Scenario, error) {
 // with file and line.
 func ParseScenario(file string, data []byte) (*Scenario, error) {
 	var f scenarioFile
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	if err := dec.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
-		return nil, placed(file, err)
+	c, err := strict.Decode(file, data, &f)
+	if err != nil {
+		return nil, err
 	}
-	var root yaml.Node
-	if err := yaml.Unmarshal(data, &root); err != nil {
-		return nil, placed(file, err)
-	}
-	c := checker{file: file, root: &root}
-	c.scenario(&f)
-	if len(c.errs) > 0 {
-		return nil, errors.Join(c.errs...)
+	checkScenario(c, &f)
+	if err := c.Err(); err != nil {
+		return nil, err
 	}
 	return &Scenario{
 		Name: file, Description: strings.TrimSpace(f.Description), VMs: f.VMs,

@@ -67,7 +67,7 @@ func TestLoadScenario(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "s.yaml")
 	_, err := LoadScenario(file)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	require.NoError(t, os.WriteFile(file, make([]byte, maxScenario+1), 0o600))
+	require.NoError(t, os.WriteFile(file, make([]byte, 1<<20+1), 0o600))
 	_, err = LoadScenario(file)
 	require.ErrorContains(t, err, "larger than")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))

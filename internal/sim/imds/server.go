@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/sim/steer"
 )
 
 // DefaultRateLimit is the documented limit of the service: requests per second
@@ -49,7 +51,7 @@ type Server struct {
 	vms        []*vm
 	live       []*event // those that are in documents, in order of publication
 	past       []Event  // those that have vanished, at most maxPast
-	faults     []*fault
+	faults     steer.Book[Fault]
 	acks       []Ack     // the last ones, at most maxAcks
 	requests   []Request // the last ones, at most maxRequests
 	counts     map[countKey]int

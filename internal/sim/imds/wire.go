@@ -104,7 +104,7 @@ func (s *Server) serve(m *vm, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var a answer
-	answered := sleep(r.Context(), s.span(f.Delay))
+	answered := sleep(r.Context(), s.span(f.Fault.Delay))
 	if answered {
 		a, answered = s.faulty(f, m, r, segments)
 	}
@@ -113,32 +113,26 @@ func (s *Server) serve(m *vm, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	record.Status = a.status
-	if f.Kind == FaultClock {
-		w.Header().Set("Date", time.Now().Add(f.Ahead).UTC().Format(http.TimeFormat))
+	if f.Fault.Kind == FaultClock {
+		w.Header().Set("Date", time.Now().Add(f.Fault.Ahead).UTC().Format(http.TimeFormat))
 	}
-	write(w, a, f.RetryAfter)
+	write(w, a, f.Fault.RetryAfter)
 }
 
 // faulty is the answer to a request that met a fault; false means none.
 func (s *Server) faulty(f *fault, m *vm, r *http.Request, segments []string) (answer, bool) {
-	switch f.Kind {
+	switch f.Fault.Kind {
 	case FaultStatus:
-		if f.Status == http.StatusNoContent || f.Status == http.StatusNotModified {
-			return answer{status: f.Status}, true
+		if f.Fault.Status == http.StatusNoContent || f.Fault.Status == http.StatusNotModified {
+			return answer{status: f.Fault.Status}, true
 		}
-		return errorAnswer(f.Status, http.StatusText(f.Status)), true
+		return errorAnswer(f.Fault.Status, http.StatusText(f.Fault.Status)), true
 	case FaultHang:
-		var ends <-chan time.Time
-		if !f.until.IsZero() {
-			timer := time.NewTimer(time.Until(f.until))
-			defer timer.Stop()
-			ends = timer.C
+		var rest time.Duration
+		if !f.Until.IsZero() {
+			rest = max(time.Until(f.Until), 1)
 		}
-		select {
-		case <-r.Context().Done():
-		case <-f.cleared:
-		case <-ends:
-		}
+		f.Hold(r.Context(), rest)
 		return answer{}, false
 	case FaultReset:
 		return answer{}, false
@@ -154,13 +148,13 @@ func (s *Server) faulty(f *fault, m *vm, r *http.Request, segments []string) (an
 		a.body = a.body[:len(a.body)/2]
 		return a, true
 	case FaultPartial:
-		omit := f.Omit
+		omit := f.Fault.Omit
 		if len(omit) == 0 {
 			omit = partialFields
 		}
 		return s.answer(m, r, segments, omit), true
 	case FaultBody:
-		return answer{status: http.StatusOK, contentType: typeJSON, body: []byte(f.Body)}, true
+		return answer{status: http.StatusOK, contentType: typeJSON, body: []byte(f.Fault.Body)}, true
 	default: // FaultDelay, FaultClock
 		return s.answer(m, r, segments, nil), true
 	}

@@ -1,0 +1,18 @@
+package arm
+
+import "strings"
+
+// kinds is the table of all resource types that the simulator knows. What is known
+// of a type stands in the file of its service.
+func kinds() map[string]*kind {
+	table := map[string]*kind{}
+	for _, k := range []kind{
+		resourceGroups(),
+		galleries(), definitions(), versions(),
+		templates(), autoscaleSettings(), identities(), networks(), subnets(), roleAssignments(), permissions(),
+		scaleSetKind(), setExtensionKind(), instanceKind(), machineKind(), machineExtensionKind(),
+	} {
+		table[strings.ToLower(k.name)] = &k
+	}
+	return table
+}

@@ -1,0 +1,204 @@
+package arm
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// manualUpgrade brings members to the set's model: all of it, not the image alone.
+// Members that are protected from the set's actions and those that do not run are
+// left as they are.
+func manualUpgrade(tx *txn, c *call) (answer, error) {
+	ids, _, err := tx.named(c, c.ID)
+	if err != nil {
+		return answer{}, err
+	}
+	if r := sub(tx.get(c.ID).Hidden, "rolling"); str(r, "runningStatus.code") == "RollingForward" {
+		return answer{}, conflict("OperationNotAllowed",
+			"Operation 'manualupgrade' is not allowed on Virtual Machine Scale Set '%s' while a Rolling Upgrade is in progress.", c.Target.name())
+	}
+	var touched []any
+	for _, id := range ids {
+		if upgradable(tx.get(id)) {
+			tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
+			touched = append(touched, id)
+		}
+	}
+	return tx.act(c, c.ID, upgradeTime, object{"members": touched})
+}
+
+// upgradable says whether an action of the set reaches a member.
+func upgradable(r *resource) bool {
+	return r != nil && str(r.Hidden, "power") == "running" && !boolean(r.Hidden, "protection.protectFromScaleSetActions")
+}
+
+// reimageMembers gives members a new disk from their own model: all of them when no
+// names are given.
+func reimageMembers(tx *txn, c *call) (answer, error) {
+	if c.Body["instanceIds"] == nil {
+		c.Body = object{"instanceIds": []any{"*"}}
+	}
+	ids, _, err := tx.named(c, c.ID)
+	if err != nil {
+		return answer{}, err
+	}
+	return tx.reimage(c, c.ID, ids)
+}
+
+func (tx *txn) reimage(c *call, id string, ids []string) (answer, error) {
+	var touched []any
+	for _, m := range ids {
+		if upgradable(tx.get(m)) {
+			tx.edit(m, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
+			touched = append(touched, m)
+		}
+	}
+	a, err := tx.act(c, id, upgradeTime, object{"members": touched})
+	if err == nil {
+		a.Operation.Name = "reimage"
+	}
+	return a, err
+}
+
+// endMemberAction is the end of an action on members: each is done, or the first
+// error is what the operation fails with and that member stays as it was.
+func (tx *txn) endMemberAction(o operation) error {
+	do := map[string]func(id string) error{
+		"manualupgrade": tx.upgrade,
+		"reimage":       tx.renew,
+		"deallocate":    func(id string) error { tx.setPower(id, "deallocated"); return nil },
+		"start":         func(id string) error { tx.running(id); return nil },
+	}[o.Name]
+	if do == nil {
+		return nil
+	}
+	members, _ := o.Args["members"].([]any)
+	var first error
+	for _, v := range members {
+		id, _ := v.(string)
+		if tx.get(id) == nil {
+			continue
+		}
+		if err := do(id); err != nil {
+			tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", statusFailed) })
+			if first == nil {
+				first = err
+			}
+		}
+	}
+	return first
+}
+
+// upgrade brings a member to its set's model, now. The disk is replaced when the
+// image is another one.
+func (tx *txn) upgrade(id string) error {
+	r := tx.get(id)
+	owner := tx.get(setOf(r))
+	if owner == nil {
+		return nil
+	}
+	img, err := tx.resolve(sub(owner.Body, imagePath), str(owner.Body, "location"))
+	if err != nil {
+		return err
+	}
+	tx.edit(id, func(r *resource) {
+		applyImage(r.Body, owner, img.exact)
+		for _, name := range []string{"securityProfile", "diagnosticsProfile", "scheduledEventsProfile"} {
+			if v := sub(owner.Body, profile+"."+name); v != nil && str(r.Body, "properties.priority") != "Spot" {
+				set(r.Body, "properties."+name, clone(v))
+			}
+		}
+		set(r.Body, "properties.hardwareProfile.vmSize", str(owner.Body, "sku.name"))
+		r.Hidden["extensions"], r.Hidden["model"] = installed(owner.Body), modelOf(owner.Body)
+		delete(r.Hidden, "latest")
+	})
+	tx.running(id)
+	return nil
+}
+
+// renew gives a member a new disk from its own model, whose image reference is
+// resolved anew when it has no version.
+func (tx *txn) renew(id string) error {
+	r := tx.get(id)
+	ref := sub(r.Body, "properties.storageProfile.imageReference")
+	if ref == nil {
+		return nil
+	}
+	img, err := tx.resolve(ref, str(r.Body, "location"))
+	if err != nil {
+		return err
+	}
+	if img.exact != "" {
+		tx.edit(id, func(r *resource) { set(r.Body, "properties.storageProfile.imageReference.exactVersion", img.exact) })
+	}
+	tx.running(id)
+	return nil
+}
+
+// upgradeAll upgrades every member at once, as the mode Automatic does.
+func (tx *txn) upgradeAll(setID string) {
+	r := tx.get(setID)
+	var touched []any
+	for _, m := range tx.members(setID) {
+		if upgradable(m) {
+			touched = append(touched, m.ID)
+		}
+	}
+	tx.start(operation{
+		Kind: setType, Resource: setID, Location: location(str(r.Body, "location")), Name: "manualupgrade", Method: http.MethodPost,
+		Args: object{"members": touched},
+	}, upgradeTime)
+}
+
+// latestRolling answers with the latest rolling upgrade.
+func latestRolling(tx *txn, c *call) (answer, error) {
+	r := tx.get(c.ID)
+	p := sub(r.Hidden, "rolling")
+	if p == nil {
+		return answer{}, errorf(http.StatusNotFound, "NotFound", "There is no Rolling Upgrade of the Virtual Machine Scale Set '%s'.", r.name())
+	}
+	return ok(object{
+		"id": r.ID + "/rollingUpgrades/latest", "name": "latest", "type": setType + "/rollingUpgrades",
+		"location": str(r.Body, "location"), "properties": clone(p),
+	}), nil
+}
+
+// osHistory answers with the upgrades of the OS, the newest first.
+func osHistory(tx *txn, c *call) (answer, error) {
+	r := tx.get(c.ID)
+	list, _ := r.Hidden["history"].([]any)
+	if list == nil {
+		list = []any{}
+	}
+	return ok(object{"value": cloneAny(list)}), nil
+}
+
+// cancelRolling ends a rolling upgrade: what is under way in its batch is finished,
+// the rest stays as it is.
+func cancelRolling(tx *txn, c *call) (answer, error) {
+	r := tx.get(c.ID)
+	if str(r.Hidden, "rolling.runningStatus.code") != "RollingForward" {
+		return answer{}, conflict("OperationNotAllowed", "There is no ongoing Rolling Upgrade to cancel.")
+	}
+	tx.editHidden(c.ID, func(hidden object) {
+		set(hidden, "rolling.runningStatus.code", "Cancelled")
+		set(hidden, "rolling.runningStatus.lastAction", "Cancel")
+		set(hidden, "rolling.runningStatus.lastActionTime", stamp(tx.now))
+	})
+	return tx.act(c, c.ID, 10*time.Second, nil)
+}
+
+// startOSUpgrade refuses what the simulator cannot do, in Azure's words where the
+// set would not let it.
+func startOSUpgrade(tx *txn, c *call) (answer, error) {
+	image := sub(tx.get(c.ID).Body, imagePath)
+	if version := str(image, "version"); version != "" && version != "latest" || strings.Contains(strings.ToLower(str(image, "id")), "/versions/") {
+		return answer{}, conflict("OperationNotAllowed", "The OS Rolling Upgrade API cannot be used on a Virtual Machine Scale Set "+
+			"unless the Virtual Machine Scale Set has some unprotected instances which have imageReference.version set to latest.")
+	}
+	return answer{}, unknown("the action osRollingUpgrade")
+}
+
+// startRolling begins the platform's rolling upgrade of a set.
+func (tx *txn) startRolling(setID, by string) { _, _ = setID, by }
