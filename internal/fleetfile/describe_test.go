@@ -47,8 +47,6 @@ func TestWriteHidesSecrets(t *testing.T) {
 	require.Contains(t, string(text), "notify: https://hooks.example/REDACTED")
 }
 
-func pointer[T any](v T) *T { return &v }
-
 // live is a fleet as it may be read, with what a file cannot say.
 func live() *fleet.Fleet {
 	const gallery = "/subscriptions/" + subscription + "/resourceGroups/rg-images/providers/Microsoft.Compute/galleries/galProd"
@@ -72,7 +70,7 @@ func live() *fleet.Fleet {
 			set("vmss-authz", func(s *fleet.Set) {
 				s.Model.Zones = []string{"1", "2", "3"}
 				s.Model.Extensions = health("2.0", good)
-				s.Model.Repairs = fleet.RepairsPolicy{Enabled: true, Grace: pointer(30 * time.Minute), Action: "Replace"}
+				s.Model.Repairs = fleet.RepairsPolicy{Enabled: true, Grace: new(30 * time.Minute), Action: "Replace"}
 				s.Model.TerminateNotice = &fleet.Notice{Enabled: true, NotBefore: 10 * time.Minute}
 				s.Autoscale = &fleet.Autoscale{
 					Enabled: true, Min: 3, Max: 30, Def: 3, Predictive: "ForecastOnly", LookAhead: 10 * time.Minute,
@@ -86,7 +84,7 @@ func live() *fleet.Fleet {
 				s.Model.Location = "westus3"
 				s.Model.Image.ID = definition
 				s.Model.Extensions = health("1.0", good)
-				s.Model.Upgrade = fleet.UpgradePolicy{Mode: fleet.Rolling, AutoOS: true, DisableRollback: pointer(false), Rolling: fleet.RollingPolicy{MaxBatch: pointer(50)}}
+				s.Model.Upgrade = fleet.UpgradePolicy{Mode: fleet.Rolling, AutoOS: true, DisableRollback: new(false), Rolling: fleet.RollingPolicy{MaxBatch: new(50)}}
 			}),
 			set("vmss-batch", func(s *fleet.Set) {
 				s.Model.Spot, s.Model.EvictionPolicy = true, "Deallocate"
@@ -98,7 +96,7 @@ func live() *fleet.Fleet {
 				s.Model.Image = fleet.ImageReference{ID: definition}
 				s.Model.Upgrade.Mode = fleet.Automatic
 				s.Model.Extensions = health("2.0", map[string]any{"protocol": "http", "port": "8080", "intervalInSeconds": 2.0})
-				s.Model.Repairs = fleet.RepairsPolicy{Enabled: true, Grace: pointer(2 * time.Hour)}
+				s.Model.Repairs = fleet.RepairsPolicy{Enabled: true, Grace: new(2 * time.Hour)}
 				s.Model.TerminateNotice = &fleet.Notice{Enabled: true, NotBefore: time.Hour}
 				s.Autoscale = &fleet.Autoscale{Enabled: true, Min: 5, Max: 3}
 			}),
@@ -106,7 +104,7 @@ func live() *fleet.Fleet {
 				s.Model.Image = fleet.ImageReference{Offer: "0001-com-ubuntu-server-jammy"}
 				s.Model.Spot, s.Model.EvictionPolicy = true, "Delete"
 				s.Model.TerminateNotice = &fleet.Notice{Enabled: true}
-				s.Model.Upgrade = fleet.UpgradePolicy{Mode: fleet.Rolling, Rolling: fleet.RollingPolicy{MaxBatch: pointer(3)}}
+				s.Model.Upgrade = fleet.UpgradePolicy{Mode: fleet.Rolling, Rolling: fleet.RollingPolicy{MaxBatch: new(3)}}
 				s.Model.Extensions = append(health("2.0", good), health("1.0", good)...)
 				s.Autoscale = &fleet.Autoscale{Enabled: true, Max: 3, Rules: []fleet.ScaleRule{{Aggregation: "Maximum", Out: true}}}
 			}),
