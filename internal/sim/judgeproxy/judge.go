@@ -183,6 +183,9 @@ func (j *judge) answer(target armtypes.Target, located bool) {
 		j.output(body)
 	case e.Method == http.MethodPost:
 		j.acted(target, body)
+	case provider.MatchString(e.URL.Path):
+		j.count("answers without a type", "")
+		j.identity(body)
 	case !located || target.Rest == "":
 		j.resource("$", target.Type, body)
 		j.identity(body)
@@ -192,6 +195,9 @@ func (j *judge) answer(target armtypes.Target, located bool) {
 		j.list(target, body)
 	}
 }
+
+// provider is the path of a provider's registration, which is no resource.
+var provider = regexp.MustCompile(`(?i)^/subscriptions/[^/]+/providers/[^/]+/?$`)
 
 // identity judges whether a resource is the one that was asked for.
 func (j *judge) identity(body map[string]any) {
@@ -218,6 +224,9 @@ func (j *judge) resource(path, resourceType string, body map[string]any) {
 	}
 	j.count("answers", resourceType)
 	for _, f := range j.cfg.Types.Check(resourceType, version, body, armtypes.Response) {
+		if f.Kind == armtypes.Case && f.Path == "$.type" {
+			continue // Azure itself answers both autoscalesettings and autoscaleSettings
+		}
 		f.Path = path + strings.TrimPrefix(f.Path, "$")
 		j.report(f)
 	}
