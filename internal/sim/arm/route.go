@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,8 +26,11 @@ func (s *Server) route(tx *txn, c *call) (answer, error) {
 	} else if found {
 		return h(tx, c)
 	}
-	c.ID = tx.canonical(t)
 	k := s.kind(t.kind())
+	if k == &plain && s.computedElsewhere(t) {
+		return answer{}, unknown("%s %s: Azure computes it", c.Method, t.id())
+	}
+	c.ID = tx.canonical(t)
 	method := c.Method
 	if t.collection() {
 		if method != http.MethodGet {
@@ -50,6 +54,16 @@ func (s *Server) route(tx *txn, c *call) (answer, error) {
 		return s.deleteResource(tx, c, k)
 	}
 	return answer{}, unknown("%s of %s", method, t.kind())
+}
+
+// computedElsewhere says whether Azure would compute what a target names, rather than
+// store it: what is in a region, and lists such as that of all VM sizes. An empty
+// list would be a lie.
+func (s *Server) computedElsewhere(t target) bool {
+	if strings.EqualFold(t.types[0], "locations") {
+		return true
+	}
+	return t.collection() && slices.Contains([]string{"skus", "usages", "operations", "vmsizes", "metrics"}, strings.ToLower(t.types[len(t.types)-1]))
 }
 
 // checkScope says whether subscription and resource group are there.

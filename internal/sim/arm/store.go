@@ -3,6 +3,7 @@ package arm
 import (
 	"cmp"
 	"container/heap"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -98,4 +99,21 @@ func (s *store) upcoming(now time.Time) (due, bool) {
 		return due{}, false
 	}
 	return heap.Pop(&s.Agenda).(due), true
+}
+
+// maxOperations is how many operations are kept before those are forgotten that ended
+// longer than operationLife ago.
+const (
+	maxOperations = 10_000
+	operationLife = 24 * time.Hour
+)
+
+// forget drops operations that nobody will ask for any more.
+func (s *store) forget(now time.Time) {
+	if len(s.Operations) < maxOperations {
+		return
+	}
+	maps.DeleteFunc(s.Operations, func(_ string, o *operation) bool {
+		return o.Status != statusInProgress && now.Sub(o.End) > operationLife
+	})
 }

@@ -9,6 +9,7 @@ func kinds() map[string]*kind {
 	for _, k := range []kind{
 		resourceGroups(),
 		galleries(), definitions(), versions(),
+		templates(), autoscaleSettings(), identities(), networks(), subnets(), roleAssignments(), permissions(),
 		scaleSetKind(), setExtensionKind(), instanceKind(), machineKind(),
 	} {
 		table[strings.ToLower(k.name)] = &k
