@@ -12,8 +12,13 @@ import (
 // route finds out what a call asks for and has it answered.
 func (s *Server) route(tx *txn, c *call) (answer, error) {
 	t := c.Target
-	if a, done, err := s.fixed(tx, c); done {
-		return a, err
+	if t.subscription != "" {
+		if err := s.checkScope(tx, target{subscription: t.subscription}); err != nil {
+			return answer{}, err
+		}
+	}
+	if h := s.fixed(t); h != nil {
+		return h(tx, c)
 	}
 	if err := s.checkScope(tx, t); err != nil {
 		return answer{}, err
@@ -154,16 +159,7 @@ func (tx *txn) canonicalScope(t target) string {
 
 // notFound is the error for a resource that is not there.
 func notFound(t target) error {
-	short := t.kind()
-	if parts := strings.SplitN(short, "/", 2); len(parts) == 2 {
-		short = parts[0]
-		for i := range t.types {
-			short += "/" + t.types[i]
-			if i < len(t.names) {
-				short += "/" + t.names[i]
-			}
-		}
-	}
+	short, _ := strings.CutPrefix(t.id(), t.scope+"/providers/")
 	return errorf(http.StatusNotFound, "ResourceNotFound",
 		"The Resource '%s' under resource group '%s' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix",
 		short, cmp.Or(t.group, "<null>"))

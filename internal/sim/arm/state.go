@@ -47,7 +47,7 @@ func openState(dir string) (*stateDir, error) {
 		return nil, fmt.Errorf("lock the state directory: %w", err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		lock.Close()
+		_ = lock.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			err = ErrStateInUse
 		}

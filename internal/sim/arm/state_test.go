@@ -13,9 +13,9 @@ import (
 
 // restarted is the world after its process has ended and another one has taken up
 // its state directory.
-func (w *world) restarted(dir string, close bool) *world {
+func (w *world) restarted(dir string, stopped bool) *world {
 	w.Helper()
-	if close {
+	if stopped {
 		require.NoError(w, w.server.Close())
 	} else {
 		require.NoError(w, w.server.state.close()) // as when the process was killed

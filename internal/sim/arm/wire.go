@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"mime"
 	"net/http"
@@ -102,9 +103,7 @@ func (s *Server) answer(r *http.Request, body []byte, err error, fails *armError
 	a, err := s.resourceManager(r, body, fails)
 	if err != nil {
 		refused := s.refusal(err)
-		for name, values := range a.Header {
-			refused.Header[name] = values
-		}
+		maps.Copy(refused.Header, a.Header)
 		return refused
 	}
 	return a
@@ -215,9 +214,7 @@ func joined(a, b http.Header) http.Header {
 	if all == nil {
 		all = http.Header{}
 	}
-	for name, values := range b {
-		all[name] = values
-	}
+	maps.Copy(all, b)
 	return all
 }
 
@@ -250,9 +247,7 @@ func retryAfter(h http.Header, d time.Duration) {
 // write writes an answer with the headers that every answer has.
 func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 	h := w.Header()
-	for name, values := range a.Header {
-		h[name] = values
-	}
+	maps.Copy(h, a.Header)
 	s.stampHeaders(h, r)
 	data, err := a.encode(h)
 	if err != nil {
