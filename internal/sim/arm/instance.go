@@ -100,6 +100,7 @@ func (tx *txn) instanceBody(c *call, set, r *resource) object {
 		"location": str(r.Body, "location"), "properties": p, "etag": r.ETag,
 		"sku": object{"name": str(r.Body, "properties.hardwareProfile.vmSize"), "tier": "Standard"},
 	}
+	hideSecrets(body, "properties.osProfile")
 	for _, name := range []string{"zones", "tags", "identity", "plan"} {
 		if v := r.Body[name]; v != nil {
 			body[name] = cloneAny(v)

@@ -416,6 +416,13 @@ func handlerVersion(version string) string {
 	return version
 }
 
+// modelVersion is the version of a model that an installed one comes from: 2.0 for
+// 2.0.1.
+func modelVersion(version string) string {
+	parts := strings.Split(version, ".")
+	return strings.Join(parts[:min(len(parts), 2)], ".")
+}
+
 // running is the end of a boot: the machine runs, its health is not known yet.
 func (tx *txn) running(id string) {
 	r := tx.edit(id, func(r *resource) {
@@ -493,6 +500,7 @@ func viewVM(tx *txn, c *call, r *resource, body object) (object, error) {
 	if strings.EqualFold(c.query("$expand"), "instanceView") {
 		set(body, "properties.instanceView", tx.instanceView(r))
 	}
+	hideSecrets(body, "properties.osProfile")
 	return body, nil
 }
 

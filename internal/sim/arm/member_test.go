@@ -294,6 +294,29 @@ func TestAttach(t *testing.T) {
 	require.Len(t, w.members(), 2)
 	require.Equal(t, 2, capacityOf(w.get(aSet).body))
 	require.Equal(t, map[string]int{"running HealthState/healthy": 1, "running ": 1}, states(w.members()), "it has no health extension")
+
+	extension := `{"location":"eastus","properties":{"publisher":"Microsoft.ManagedServices","type":"ApplicationHealthLinux","typeHandlerVersion":"1.0","settings":{},"protectedSettings":{"k":"secret"}}}`
+	w.do("PATCH", vms+"/attached/extensions/health", extension).want(404)
+	put := w.do("PUT", vms+"/attached/extensions/health", extension).want(201)
+	w.finished(put)
+	w.clock.Advance(reportTime)
+	require.Equal(t, map[string]int{"running HealthState/healthy": 2}, states(w.members()))
+	w.finished(w.do("PATCH", vms+"/attached/extensions/health", `{"properties":{"typeHandlerVersion":"2.0"}}`).want(200))
+	got := w.get(vms + "/attached/extensions/HEALTH").want(200)
+	require.Equal(t, "2.0", str(got.body, "properties.typeHandlerVersion"))
+	require.NotContains(t, put.raw+got.raw, "secret")
+	require.Len(t, w.all(vms+"/attached/extensions"), 1)
+	w.finished(w.do("DELETE", vms+"/attached/extensions/health", nil).want(202))
+	w.do("DELETE", vms+"/attached/extensions/health", nil).want(204)
+	require.Equal(t, map[string]int{"running HealthState/healthy": 1, "running ": 1}, states(w.members()))
+	w.get(vms+"/attached/extensions/health").refused(404, "ResourceNotFound")
+	w.get(vms+"/none/extensions").refused(404, "ResourceNotFound")
+	for _, m := range w.members() {
+		if str(m, "name") != "attached" {
+			require.Len(t, w.all(str(m, "id")+"/extensions"), 2, "those of the model")
+		}
+	}
+
 	set(body, "properties.virtualMachineScaleSet.id", aSet+"x")
 	w.do("PUT", vms+"/other", body).refused(400, "InvalidParameter")
 	w.finished(w.do("PUT", vms+"/lone", `{"location":"eastus","properties":{"hardwareProfile":{"vmSize":"Standard_D2as_v5"}}}`).want(201))

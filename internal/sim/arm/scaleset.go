@@ -202,8 +202,14 @@ func viewSet(_ *txn, _ *call, _ *resource, body object) (object, error) {
 	for _, e := range items(body, extensionPath) {
 		remove(e, "properties.protectedSettings")
 	}
-	remove(body, profile+".osProfile.adminPassword")
+	hideSecrets(body, profile+".osProfile")
 	return body, nil
+}
+
+// hideSecrets leaves out what is only ever written of an OS profile.
+func hideSecrets(body object, osProfile string) {
+	remove(body, osProfile+".adminPassword")
+	remove(body, osProfile+".customData")
 }
 
 // patchSet merges a PATCH. An array takes the place of the one before, extensions

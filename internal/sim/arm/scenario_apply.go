@@ -299,7 +299,7 @@ func (b *builder) autoscale(a autoscaleSpec) error {
 		}
 		p["predictiveAutoscalePolicy"] = policy
 	}
-	const typ = "Microsoft.Insights/autoscaleSettings"
+	const typ = "Microsoft.Insights/autoscalesettings"
 	_, err := b.put(b.scope(a.place)+"/providers/"+typ+"/"+a.Name, typ, b.located(a.place, p), a.Body, nil)
 	return err
 }

@@ -10,7 +10,7 @@ func kinds() map[string]*kind {
 		resourceGroups(),
 		galleries(), definitions(), versions(),
 		templates(), autoscaleSettings(), identities(), networks(), subnets(), roleAssignments(), permissions(),
-		scaleSetKind(), setExtensionKind(), instanceKind(), machineKind(),
+		scaleSetKind(), setExtensionKind(), instanceKind(), machineKind(), machineExtensionKind(),
 	} {
 		table[strings.ToLower(k.name)] = &k
 	}
