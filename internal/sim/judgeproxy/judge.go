@@ -183,10 +183,12 @@ func (j *judge) answer(target armtypes.Target, located bool) {
 		j.output(body)
 	case e.Method == http.MethodPost:
 		j.acted(target, body)
-	case provider.MatchString(e.URL.Path):
+	case entity.MatchString(e.URL.Path):
 		j.count("answers without a type", "")
 		j.identity(body)
-	case !located || target.Rest == "":
+	case !located:
+		j.count("answers without a type", "")
+	case target.Rest == "":
 		j.resource("$", target.Type, body)
 		j.identity(body)
 	case strings.EqualFold(target.Rest, "instanceView"):
@@ -196,8 +198,9 @@ func (j *judge) answer(target armtypes.Target, located bool) {
 	}
 }
 
-// provider is the path of a provider's registration, which is no resource.
-var provider = regexp.MustCompile(`(?i)^/subscriptions/[^/]+/providers/[^/]+/?$`)
+// entity is the path of what has an id and is no resource: a subscription, a resource
+// group, a provider's registration.
+var entity = regexp.MustCompile(`(?i)^/subscriptions/[^/]+(/(resourceGroups|providers)/[^/]+)?/?$`)
 
 // identity judges whether a resource is the one that was asked for.
 func (j *judge) identity(body map[string]any) {

@@ -86,6 +86,7 @@ var exchanges = map[string]struct {
 	"a list that goes on with nothing": {method: "GET", path: group + "galleries", answered: `{"value": [], "nextLink": ""}`, want: []string{"envelope $.nextLink"}},
 	"a type in another case":           {method: "GET", path: group + "galleries/galProd", answered: strings.Replace(gallery, "Compute/galleries\"", "Compute/Galleries\"", 1)},
 	"a provider":                       {method: "GET", path: "/subscriptions/1/providers/Microsoft.Compute", answered: `{"id": "/subscriptions/1/providers/Microsoft.Compute", "namespace": "Microsoft.Compute"}`},
+	"the cloud":                        {method: "GET", path: "/metadata/endpoints", answered: `{"name": "fleetsim"}`},
 	"another provider": {
 		method: "GET", path: "/subscriptions/1/providers/Microsoft.Compute", answered: `{"id": "/subscriptions/1/providers/Microsoft.Network"}`, want: []string{"envelope $.id"},
 	},
