@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"internal/systemd":  {"internal/safetext"},
 	"internal/control":  {},
 	"internal/cli":      {"internal/safetext"},
+	"internal/command":  {"internal/cli"},
 	"internal/safefile": {},
 	"internal/logqueue": {},
 	"internal/child":    {},
@@ -58,6 +59,9 @@ var mayImport = map[string][]string{
 		"internal/server", "internal/systemd",
 	},
 
+	"internal/fleet": {},
+	"internal/azure": {"internal/fleet", "internal/safetext"},
+
 	"internal/sim/strict": {},
 	"internal/sim/steer":  {"internal/sim/strict"},
 	"internal/sim/imds":   {"internal/sim/steer", "internal/sim/strict"},
@@ -68,10 +72,11 @@ var mayImport = map[string][]string{
 	"internal/sim/judgeproxy":   {"internal/sim/arm/armtypes"},
 
 	"cmd/fleet-agent": {
-		"internal/adopt", "internal/agent", "internal/cli", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
+		"internal/adopt", "internal/agent", "internal/cli", "internal/command", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
-	"cmd/fleetsim": {"internal/cli", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds"},
+	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/manual"},
+	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":      {},
@@ -163,11 +168,11 @@ func TestOneCommandForTheSocket(t *testing.T) {
 // TestAgentIsLean: the daemon holds no Azure credentials and carries no test tool.
 func TestAgentIsLean(t *testing.T) {
 	unwanted := map[string]string{
-		"github.com/Azure/azure-sdk-for-go": "the agent holds no Azure credentials",
-		"github.com/stretchr/testify":       "a test dependency",
-		"google.golang.org/grpc":            "a test dependency; see docs/adr",
-		"testing":                           "a test dependency",
-		module + "/internal/sim/imds":       "the simulator is never in the image",
+		"github.com/Azure":            "the agent holds no Azure credentials",
+		"github.com/stretchr/testify": "a test dependency",
+		"google.golang.org/grpc":      "a test dependency; see docs/adr",
+		"testing":                     "a test dependency",
+		module + "/internal/sim/imds": "the simulator is never in the image",
 	}
 	for _, p := range packages(t, "./cmd/fleet-agent") {
 		for _, dep := range p.Deps {
@@ -176,6 +181,16 @@ func TestAgentIsLean(t *testing.T) {
 					t.Errorf("fleet-agent links %s: %s", dep, why)
 				}
 			}
+		}
+	}
+}
+
+// TestSimulatorIsIndependent: the simulator shares no types with the clients that it
+// judges.
+func TestSimulatorIsIndependent(t *testing.T) {
+	for _, p := range packages(t, "./cmd/fleetsim") {
+		for _, dep := range p.Deps {
+			require.False(t, strings.HasPrefix(dep, "github.com/Azure/"), "fleetsim links %s", dep)
 		}
 	}
 }

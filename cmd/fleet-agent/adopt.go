@@ -16,6 +16,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/adopt"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/command"
 	"github.com/fleet-agent/fleet-agent/internal/config"
 	"github.com/fleet-agent/fleet-agent/internal/control"
 )
@@ -116,22 +117,22 @@ Exit codes: those of fleet-agent --help`,
 			if list {
 				return noArguments(cmd, args)
 			}
-			return arguments("the name of a unit")(cmd, args)
+			return usage.Arguments("the name of a unit")(cmd, args)
 		},
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if now && root != "" {
-				return usageError(cmd, errors.New("--now and --root exclude each other: nothing runs in an image"))
+				return usage.Error(cmd, errors.New("--now and --root exclude each other: nothing runs in an image"))
 			}
 			if signal != "" {
 				name, err := adopt.ParseSignal(signal)
 				if err != nil {
-					return usageError(cmd, err)
+					return usage.Error(cmd, err)
 				}
 				settings.KillSignal = name
 			}
 			if cmd.Flags().Changed("stop-timeout") && settings.StopTimeout <= 0 {
-				return usageError(cmd, errors.New("--stop-timeout must be more than 0"))
+				return usage.Error(cmd, errors.New("--stop-timeout must be more than 0"))
 			}
 			w, err := g.workloads(root)
 			if err != nil {
@@ -178,7 +179,7 @@ it. What runs goes on running, and no drain stops it any more.
 Exit codes: those of fleet-agent --help`,
 		Example: `  sudo fleet-agent release nginx.service
   fleet-agent release --root ./image nginx.service`,
-		Args: arguments("the name of a unit"),
+		Args: usage.Arguments("the name of a unit"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w, err := g.workloads(root)
 			if err != nil {
@@ -278,7 +279,7 @@ func (g *globals) finishAdoption(ctx context.Context, answer adoption, changed b
 		}
 		answer.Started = true
 	}
-	if g.format == formatJSON {
+	if g.format == command.JSON {
 		return g.out.JSON(answer)
 	}
 	_, err := g.adoptionPage(&answer).WriteTo(g.out.Out)
@@ -431,7 +432,7 @@ func (g *globals) listWorkloads(w *adopt.Workloads) error {
 			stopJSON: newStopJSON(one.Stop), Warnings: append([]adopt.Warning{}, one.Warnings...),
 		})
 	}
-	if g.format == formatJSON {
+	if g.format == command.JSON {
 		return g.out.JSON(answer)
 	}
 	p := g.newPage(time.Now())

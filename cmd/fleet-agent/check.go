@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/command"
 	"github.com/fleet-agent/fleet-agent/internal/control"
 )
 
@@ -24,14 +25,14 @@ You want it when status names a check that fails.
 Exit codes: those of fleet-agent --help`,
 		Example: `  fleet-agent explain hsm
   fleet-agent explain hsm -o json | jq '.results[0]'`,
-		Args:              arguments("the name of a check"),
+		Args:              usage.Arguments("the name of a check"),
 		ValidArgsFunction: g.completeChecks(""),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			explanation, err := g.client().Explain(cmd.Context(), args[0])
 			if err != nil {
 				return g.explainError(err)
 			}
-			if g.format == formatJSON {
+			if g.format == command.JSON {
 				return g.out.JSON(explanation)
 			}
 			_, err = g.explanationPage(explanation).WriteTo(g.out.Out)
@@ -149,14 +150,14 @@ Exit codes:
   130  interrupted`,
 		Example: `  fleet-agent check hsm
   fleet-agent check hsm && fleet-agent undrain`,
-		Args:              arguments("the name of a check"),
+		Args:              usage.Arguments("the name of a check"),
 		ValidArgsFunction: g.completeChecks(""),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			result, err := g.client().RunCheck(cmd.Context(), args[0])
 			if err != nil {
 				return g.explainError(err)
 			}
-			if g.format == formatJSON {
+			if g.format == command.JSON {
 				err = g.out.JSON(checkRun{control.Version, args[0], *result})
 			} else {
 				_, err = g.checkPage(args[0], result).WriteTo(g.out.Out)
@@ -195,11 +196,11 @@ Exit codes: those of fleet-agent --help`,
 		Example: `  fleet-agent report worker pass
   fleet-agent report worker fail --message "queue not reachable"`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if err := arguments("the name of a check", "pass or fail")(cmd, args); err != nil {
+			if err := usage.Arguments("the name of a check", "pass or fail")(cmd, args); err != nil {
 				return err
 			}
 			if args[1] != "pass" && args[1] != "fail" {
-				return usageError(cmd, fmt.Errorf("%s: %q is neither pass nor fail", cmd.CommandPath(), args[1]))
+				return usage.Error(cmd, fmt.Errorf("%s: %q is neither pass nor fail", cmd.CommandPath(), args[1]))
 			}
 			return nil
 		},
@@ -216,7 +217,7 @@ Exit codes: those of fleet-agent --help`,
 			}
 			// An application reports every few seconds: there is nothing
 			// to say when all is well.
-			if g.format == formatJSON {
+			if g.format == command.JSON {
 				return g.out.JSON(accepted)
 			}
 			return nil

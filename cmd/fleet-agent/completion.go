@@ -12,30 +12,10 @@ import (
 const completionTimeout = 500 * time.Millisecond
 
 func newCompletionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "completion bash|zsh|fish",
-		Short: "print a script that completes commands in your shell",
-		Long: `Print a script that makes your shell complete fleet-agent's commands, flags
+	return usage.Completion("fleet-agent", `Print a script that makes your shell complete fleet-agent's commands, flags
 and the names of this node's checks. The Debian package installs it already.
 
-Exit codes: those of fleet-agent --help`,
-		Example: `  source <(fleet-agent completion bash)
-  fleet-agent completion zsh > "${fpath[1]}/_fleet-agent"
-  fleet-agent completion fish > ~/.config/fish/completions/fleet-agent.fish`,
-		Args:      oneOf("the name of a shell", "bash", "zsh", "fish"),
-		ValidArgs: []string{"bash", "zsh", "fish"},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			root, out := cmd.Root(), cmd.OutOrStdout()
-			switch args[0] {
-			case "bash":
-				return root.GenBashCompletionV2(out, true)
-			case "zsh":
-				return root.GenZshCompletion(out)
-			default:
-				return root.GenFishCompletion(out, true)
-			}
-		},
-	}
+Exit codes: those of fleet-agent --help`)
 }
 
 // completeChecks completes the first argument with the names of the daemon's

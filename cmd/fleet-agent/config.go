@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/command"
 	"github.com/fleet-agent/fleet-agent/internal/config"
 	"github.com/fleet-agent/fleet-agent/internal/control"
 )
@@ -26,7 +27,7 @@ daemon may still run with what it read before (systemctl reload fleet-agent).`,
 		Example: `  fleet-agent config validate
   fleet-agent config show --origin
   fleet-agent config schema > fleet-agent.schema.json`,
-		Args: knownCommand,
+		Args: usage.Known,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newConfigValidateCommand(g), newConfigShowCommand(g), newConfigSchemaCommand(g))
@@ -105,7 +106,7 @@ Exit codes:
   fleet-agent --config ./config.yaml config validate -o json`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			if g.format == formatJSON {
+			if g.format == command.JSON {
 				return g.validateJSON()
 			}
 			cfg, err := g.loadConfig()
@@ -161,14 +162,14 @@ Exit codes: those of fleet-agent --help`,
   fleet-agent config show -o json | jq .checks`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if origin && g.format == formatJSON {
-				return usageError(cmd, errors.New("--origin is written as comments, which JSON has none of"))
+			if origin && g.format == command.JSON {
+				return usage.Error(cmd, errors.New("--origin is written as comments, which JSON has none of"))
 			}
 			cfg, err := g.loadConfig()
 			if err != nil {
 				return err
 			}
-			if g.format == formatText {
+			if g.format == command.Text {
 				return cfg.Marshal(g.out.Out, origin)
 			}
 			var text bytes.Buffer

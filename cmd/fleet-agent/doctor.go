@@ -9,6 +9,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/agent"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/command"
 	"github.com/fleet-agent/fleet-agent/internal/config"
 	"github.com/fleet-agent/fleet-agent/internal/control"
 	"github.com/fleet-agent/fleet-agent/internal/doctor"
@@ -64,7 +65,7 @@ Exit codes:
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			report, err := doctor.Examine(cmd.Context(), doctor.Config{
-				ConfigPath: g.configPath, Socket: g.socket, Version: readVersion().Release,
+				ConfigPath: g.configPath, Socket: g.socket, Version: command.ReadVersion(version).Release,
 				Fit: func(conf *config.Config, notice time.Duration) (control.PlanPreview, error) {
 					return agent.Preview(conf, agent.PreviewRequest{Event: "Reboot", Notice: notice, HasNotice: true})
 				},
@@ -72,7 +73,7 @@ Exit codes:
 			if err != nil {
 				return err
 			}
-			if g.format == formatJSON {
+			if g.format == command.JSON {
 				err = g.out.JSON(report)
 			} else {
 				_, err = g.doctorPage(report).WriteTo(g.out.Out)

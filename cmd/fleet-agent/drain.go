@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/command"
 	"github.com/fleet-agent/fleet-agent/internal/control"
 )
 
@@ -40,10 +41,10 @@ Exit codes:
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if timeout < 0 {
-				return usageError(cmd, errors.New("--timeout must not be negative"))
+				return usage.Error(cmd, errors.New("--timeout must not be negative"))
 			}
 			if length < 0 {
-				return usageError(cmd, errors.New("--for must not be negative"))
+				return usage.Error(cmd, errors.New("--for must not be negative"))
 			}
 			accepted, err := g.client().Drain(cmd.Context(), control.DrainRequest{
 				Reason: reason, TimeoutSeconds: timeout.Seconds(), ForSeconds: length.Seconds(),
@@ -141,7 +142,7 @@ node comes back, and survives restarts of the agent.
 Exit codes: those of fleet-agent --help`,
 		Example: `  fleet-agent maintenance on --for 2h --reason "profiling"
   fleet-agent maintenance off`,
-		Args: knownCommand,
+		Args: usage.Known,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 
@@ -196,7 +197,7 @@ Exit codes: those of fleet-agent --help`,
 
 // printAccepted says what was done, and to a reader of text how to go on.
 func (g *globals) printAccepted(a *control.Accepted, why, next string) error {
-	if g.format == formatJSON {
+	if g.format == command.JSON {
 		return g.out.JSON(a)
 	}
 	if _, err := fmt.Fprintln(g.out.Out, cli.Clean(a.Message)); err != nil {

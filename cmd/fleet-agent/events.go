@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/command"
 	"github.com/fleet-agent/fleet-agent/internal/control"
 )
 
@@ -34,7 +35,7 @@ Exit codes: those of fleet-agent --help`,
 			if err != nil {
 				return g.explainError(err)
 			}
-			if g.format == formatJSON {
+			if g.format == command.JSON {
 				return g.out.JSON(events)
 			}
 			_, err = g.eventsPage(events, verbose).WriteTo(g.out.Out)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/agent"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/command"
 	"github.com/fleet-agent/fleet-agent/internal/control"
 )
 
@@ -46,7 +47,7 @@ Exit codes:
 			case event == "":
 				return cli.Hint(errors.New("--event is missing"), "one of %s", strings.Join(eventTypes, ", "))
 			case request.HasNotice && notice < 0:
-				return usageError(cmd, errors.New("--notice must not be negative"))
+				return usage.Error(cmd, errors.New("--notice must not be negative"))
 			}
 			cfg, err := g.loadConfig()
 			if err != nil {
@@ -56,7 +57,7 @@ Exit codes:
 			if err != nil {
 				return err
 			}
-			if g.format == formatJSON {
+			if g.format == command.JSON {
 				err = g.out.JSON(preview)
 			} else {
 				_, err = g.planPage(&preview).WriteTo(g.out.Out)

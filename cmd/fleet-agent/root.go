@@ -1,24 +1,25 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/command"
 	"github.com/fleet-agent/fleet-agent/internal/config"
 	"github.com/fleet-agent/fleet-agent/internal/control"
 )
 
 // configVariable is the environment's way to say --config.
 const configVariable = "FLEET_AGENT_CONFIG"
+
+// usage is the code for a command line that makes no sense.
+const usage = command.Usage(cli.ExitError)
 
 // The groups that the commands are listed in.
 const (
@@ -29,9 +30,9 @@ const (
 
 // globals is what every command is given: the global flags and where to write.
 type globals struct {
-	configPath string // of the main file; conf.d lies beside it
-	socket     string // as given by --socket; see socketPath
-	format     format // of what goes to standard output
+	configPath string         // of the main file; conf.d lies beside it
+	socket     string         // as given by --socket; see socketPath
+	format     command.Format // of what goes to standard output
 	noColor    bool
 
 	out    *cli.Output
@@ -46,7 +47,7 @@ type globals struct {
 }
 
 func newGlobals(stdout, stderr io.Writer, getenv func(string) string) *globals {
-	g := &globals{configPath: config.DefaultPath, format: formatText, getenv: getenv, zone: time.Local, self: "fleet-agent"}
+	g := &globals{configPath: config.DefaultPath, format: command.Text, getenv: getenv, zone: time.Local, self: "fleet-agent"}
 	if path := getenv(configVariable); path != "" {
 		g.configPath = path
 	}
@@ -92,7 +93,7 @@ Environment:
   NO_COLOR            no colours, as --no-color`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          knownCommand,
+		Args:          usage.Known,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			g.out = cli.NewOutput(cli.OutputConfig{Out: g.out.Out, Err: g.out.Err, Getenv: g.getenv, NoColor: g.noColor})
@@ -107,17 +108,16 @@ Environment:
 	root.SetOut(g.out.Out)
 	root.SetErr(g.out.Err)
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetFlagErrorFunc(usageError)
+	root.SetFlagErrorFunc(usage.Error)
 
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
 	flags.StringVar(&g.configPath, "config", g.configPath, "`FILE` to read (default "+config.DefaultPath+")")
 	flags.Lookup("config").DefValue = "" // the text says it, whatever the environment says
 	flags.StringVar(&g.socket, "socket", "", "control socket `PATH` (default "+control.SocketName+" in run_dir)")
-	flags.VarP(&g.format, "output", "o", "`FORMAT` of the output: text or json")
+	g.format.Flag(root, flags, "`FORMAT` of the output: text or json")
 	flags.BoolVar(&g.noColor, "no-color", false, "no colours")
 	flags.BoolP("help", "h", false, "show this help")
-	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 
 	root.AddGroup(
 		&cobra.Group{ID: groupLook, Title: "Look at the node:"},
@@ -134,76 +134,9 @@ Environment:
 	add(groupAct, newDrainCommand(g), newUndrainCommand(g), newMaintenanceCommand(g))
 	add(groupNode, newRunCommand(g), newConfigCommand(g), newAdoptCommand(g), newReleaseCommand(g),
 		newReportCommand(g), newVersionCommand(g), newCompletionCommand())
-	root.SetUsageFunc(writeUsage)
+	root.SetUsageFunc(command.WriteUsage)
 	cobra.EnableCommandSorting = false // the order above is for readers
 	return root
-}
-
-// writeUsage is cobra's usage without what says nothing. It is no template: to
-// link text/template makes the linker keep every exported method of the binary.
-func writeUsage(cmd *cobra.Command) error {
-	var b strings.Builder
-	use := cmd.UseLine()
-	if cmd.HasAvailableSubCommands() {
-		use = cmd.CommandPath() + " COMMAND"
-	}
-	fmt.Fprintf(&b, "Usage:\n  %s\n", use)
-	if cmd.HasExample() {
-		fmt.Fprintf(&b, "\nExamples:\n%s\n", cmd.Example)
-	}
-	groups := cmd.Groups()
-	if len(groups) == 0 && cmd.HasAvailableSubCommands() {
-		groups = []*cobra.Group{{Title: "Commands:"}}
-	}
-	for _, g := range groups {
-		fmt.Fprintf(&b, "\n%s\n", g.Title)
-		for _, c := range cmd.Commands() {
-			if c.IsAvailableCommand() && c.GroupID == g.ID {
-				fmt.Fprintf(&b, "  %-13s%s\n", c.Name(), c.Short)
-			}
-		}
-	}
-	for _, f := range []struct {
-		title string
-		flags *pflag.FlagSet
-	}{{"Flags", cmd.LocalFlags()}, {"Global flags", cmd.InheritedFlags()}} {
-		if f.flags.HasAvailableFlags() {
-			fmt.Fprintf(&b, "\n%s:\n%s\n", f.title, strings.TrimRight(f.flags.FlagUsages(), " \n"))
-		}
-	}
-	if cmd.HasAvailableSubCommands() {
-		fmt.Fprintf(&b, "\n%s COMMAND --help tells more.\n", cmd.CommandPath())
-	}
-	_, err := io.WriteString(cmd.OutOrStderr(), b.String())
-	return err
-}
-
-// The forms of output.
-const (
-	formatText format = "text"
-	formatJSON format = "json"
-)
-
-var formats = []string{string(formatText), string(formatJSON)}
-
-// format is the value of --output.
-type format string
-
-func (f *format) String() string { return string(*f) }
-func (f *format) Type() string   { return "format" }
-
-func (f *format) Set(s string) error {
-	switch format(s) {
-	case formatText, formatJSON:
-		*f = format(s)
-		return nil
-	}
-	return errors.New("must be text or json")
-}
-
-// usageError is err with a hint at the command's help.
-func usageError(cmd *cobra.Command, err error) error {
-	return cli.Hint(err, "%s --help shows how it is used", cmd.CommandPath())
 }
 
 // noArguments is the Args of commands that take none.
@@ -211,50 +144,11 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return usageError(cmd, fmt.Errorf("%s takes no argument, got %q", cmd.CommandPath(), args[0]))
-}
-
-// arguments is the Args of commands that take exactly the named ones.
-func arguments(names ...string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		switch {
-		case len(args) < len(names):
-			return usageError(cmd, fmt.Errorf("%s: %s is missing", cmd.CommandPath(), names[len(args)]))
-		case len(args) > len(names):
-			return usageError(cmd, fmt.Errorf("%s: unexpected argument %q", cmd.CommandPath(), args[len(names)]))
-		}
-		return nil
-	}
-}
-
-// oneOf is the Args of commands that take one of a few words.
-func oneOf(what string, words ...string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := arguments(what)(cmd, args); err != nil {
-			return err
-		}
-		if !slices.Contains(words, args[0]) {
-			return usageError(cmd, fmt.Errorf("%s: %q is not one of %s", cmd.CommandPath(), args[0], strings.Join(words, ", ")))
-		}
-		return nil
-	}
+	return usage.Error(cmd, fmt.Errorf("%s takes no argument, got %q", cmd.CommandPath(), args[0]))
 }
 
 // noFiles keeps the shell from offering file names where none belong.
 func noFiles(cmd *cobra.Command) { cmd.ValidArgsFunction = cobra.NoFileCompletions }
-
-// knownCommand is the Args of commands that only have subcommands: it is asked
-// when the first argument named none of them.
-func knownCommand(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	err := fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0])
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		return cli.Hint(err, "did you mean %s %s?", cmd.CommandPath(), strings.Join(near, " or "))
-	}
-	return usageError(cmd, err)
-}
 
 // shellQuote quotes a path for a suggested command, if it needs it.
 func shellQuote(s string) string {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fleet-agent/fleet-agent/internal/command"
+
 	"github.com/fleet-agent/fleet-agent/internal/agent"
 	"github.com/fleet-agent/fleet-agent/internal/config"
 	"github.com/fleet-agent/fleet-agent/internal/logqueue"
@@ -84,7 +86,7 @@ func runDaemon(ctx context.Context, g *globals, logs *logqueue.Queue) error {
 	a, err := agent.New(agent.Config{
 		Config:    conf,
 		Load:      func() (*config.Config, error) { return config.Load(g.configPath) },
-		Version:   readVersion().Release,
+		Version:   command.ReadVersion(version).Release,
 		Notifier:  notifier,
 		Listeners: listeners,
 		Logger:    logger,

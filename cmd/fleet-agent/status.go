@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/command"
 	"github.com/fleet-agent/fleet-agent/internal/control"
 )
 
@@ -77,9 +78,9 @@ Exit codes:
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case f.watch && f.waitFor != "":
-				return usageError(cmd, errors.New("--watch and --wait-for exclude each other"))
+				return usage.Error(cmd, errors.New("--watch and --wait-for exclude each other"))
 			case f.waitFor == "" && cmd.Flags().Changed("timeout"):
-				return usageError(cmd, errors.New("--timeout is for --wait-for"))
+				return usage.Error(cmd, errors.New("--timeout is for --wait-for"))
 			case f.watch:
 				return g.watchStatus(cmd.Context(), f.verbose)
 			case f.waitFor != "":
@@ -106,7 +107,7 @@ Exit codes:
 }
 
 func (g *globals) printStatus(s *control.Status, verbose bool) error {
-	if g.format == formatJSON {
+	if g.format == command.JSON {
 		return g.out.JSON(s)
 	}
 	_, err := g.statusPage(s, verbose).WriteTo(g.out.Out)
@@ -125,7 +126,7 @@ func (g *globals) watchStatus(ctx context.Context, verbose bool) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err == nil && g.format == formatJSON:
+		case err == nil && g.format == command.JSON:
 			err = g.out.JSONLine(status)
 		case err == nil:
 			err = screen.Show(g.statusPage(status, verbose).Lines())
@@ -135,7 +136,7 @@ func (g *globals) watchStatus(ctx context.Context, verbose bool) error {
 				return g.explainError(err)
 			}
 			err = nil
-			if g.format == formatText {
+			if g.format == command.Text {
 				err = screen.Show(g.unreachablePage(unreachable).Lines())
 			}
 		}
@@ -171,10 +172,10 @@ func (g *globals) waitStatus(cmd *cobra.Command, f statusFlags) error {
 			return s.State == control.StateDrained, g.drainFailure(s)
 		}
 	default:
-		return usageError(cmd, fmt.Errorf("--wait-for %q: can wait for serving or drained", f.waitFor))
+		return usage.Error(cmd, fmt.Errorf("--wait-for %q: can wait for serving or drained", f.waitFor))
 	}
 	if f.timeout <= 0 {
-		return usageError(cmd, errors.New("--timeout must be more than 0"))
+		return usage.Error(cmd, errors.New("--timeout must be more than 0"))
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
 	defer cancel()

@@ -75,7 +75,7 @@ html and huge; it is limited by method, path, count, after and for.`,
 		Example: `  fleetsim arm --scenario article --clock 60
   FLEETCTL_ARM_ENDPOINT=http://127.0.0.1:8080 fleetctl status -g rg-pay-prod   # with --listen 127.0.0.1:8080
   fleetsim arm --tls --ca-out ca.pem --request-log requests.jsonl`,
-		Args: arguments(),
+		Args: usage.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case o.list:
@@ -114,13 +114,13 @@ var subscriptionID = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-
 func (o *armOptions) check(cmd *cobra.Command) error {
 	switch {
 	case o.clock <= 0 || o.clock > 1000:
-		return usageError(cmd, errors.New("--clock is above 0 and at most 1000"))
+		return usage.Error(cmd, errors.New("--clock is above 0 and at most 1000"))
 	case o.pageSize < 1 || o.pageSize > 1000:
-		return usageError(cmd, errors.New("--page-size is at least 1 and at most 1000"))
+		return usage.Error(cmd, errors.New("--page-size is at least 1 and at most 1000"))
 	case !subscriptionID.MatchString(o.subscription):
-		return usageError(cmd, fmt.Errorf("--subscription %q is no id of a subscription", o.subscription))
+		return usage.Error(cmd, fmt.Errorf("--subscription %q is no id of a subscription", o.subscription))
 	case o.caOut != "" && !o.tls:
-		return usageError(cmd, errors.New("--ca-out goes with --tls"))
+		return usage.Error(cmd, errors.New("--ca-out goes with --tls"))
 	}
 	loopback, err := isLoopback(o.listen)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/command"
 	"github.com/fleet-agent/fleet-agent/internal/sim/imds"
 )
 
@@ -18,7 +19,7 @@ func newEventCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "event",
 		Short: "publish and move Scheduled Events",
-		Args:  knownCommand,
+		Args:  usage.Known,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	g.clientFlags(cmd)
@@ -49,7 +50,7 @@ The notice is by default the documented minimum of the type: 30 s for Preempt,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usageError(cmd, fmt.Errorf("%s: TYPE is missing", cmd.CommandPath()))
+				return usage.Error(cmd, fmt.Errorf("%s: TYPE is missing", cmd.CommandPath()))
 			}
 			c, err := g.client()
 			if err != nil {
@@ -63,7 +64,7 @@ The notice is by default the documented minimum of the type: 30 s for Preempt,
 			if err != nil {
 				return err
 			}
-			if g.json {
+			if g.format == command.JSON {
 				return g.out.JSON(e)
 			}
 			_, err = fmt.Fprintln(g.out.Out, e.ID)
@@ -92,7 +93,7 @@ func newMoveCommand(g *globals, verb, short string, move moveFunc) *cobra.Comman
 		Use:   verb + " ID",
 		Short: short,
 		Long:  strings.ToUpper(short[:1]) + short[1:] + ". The beginning of an id will do if it is enough.",
-		Args:  arguments("ID"),
+		Args:  usage.Arguments("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := g.client()
 			if err != nil {
@@ -106,7 +107,7 @@ func newMoveCommand(g *globals, verb, short string, move moveFunc) *cobra.Comman
 			if err != nil {
 				return err
 			}
-			if g.json {
+			if g.format == command.JSON {
 				return g.out.JSON(e)
 			}
 			_, err = fmt.Fprintln(g.out.Out, e.ID, e.Status)
@@ -140,7 +141,7 @@ func newEventListCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "list all events, also those that have vanished",
-		Args:  arguments(),
+		Args:  usage.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := g.client()
 			if err != nil {
@@ -150,7 +151,7 @@ func newEventListCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if g.json {
+			if g.format == command.JSON {
 				return g.out.JSON(map[string]any{"version": 1, "events": events})
 			}
 			rows := [][]string{{"ID", "TYPE", "STATUS", "NOT BEFORE", "ACKS", "MACHINES"}}
@@ -170,14 +171,14 @@ func newFaultCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "fault",
 		Short: "make the metadata service misbehave",
-		Args:  knownCommand,
+		Args:  usage.Known,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	g.clientFlags(cmd)
 	cmd.AddCommand(newFaultSetCommand(g), newFaultListCommand(g), &cobra.Command{
 		Use:   "clear",
 		Short: "end all faults",
-		Args:  arguments(),
+		Args:  usage.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := g.client()
 			if err != nil {
@@ -193,7 +194,7 @@ func newFaultListCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "list the faults in force and what is left of them",
-		Args:  arguments(),
+		Args:  usage.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := g.client()
 			if err != nil {
@@ -245,7 +246,7 @@ func newFaultSetCommand(g *globals) *cobra.Command {
   fleetsim fault set partial --endpoint instance --omit name
   fleetsim fault set body --method GET --endpoint scheduledevents --body '{"Events":[null]}'
   fleetsim fault set clock --ahead 5m               # of a VM whose clock is behind`,
-		Args: arguments("KIND"),
+		Args: usage.Arguments("KIND"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := g.client()
 			if err != nil {
@@ -275,7 +276,7 @@ func newAcksCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "acks",
 		Short: "list the acks that came: who acked which event, and when",
-		Args:  arguments(),
+		Args:  usage.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := g.client()
 			if err != nil {
@@ -285,7 +286,7 @@ func newAcksCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if g.json {
+			if g.format == command.JSON {
 				return g.out.JSON(map[string]any{"version": 1, "acks": acks})
 			}
 			rows := [][]string{{"TIME", "MACHINE", "EVENT", "ANSWER", "EVENT WAS", "IN TIME"}}
@@ -313,7 +314,7 @@ func newRequestsCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "requests",
 		Short: "count the requests by machine, endpoint and status",
-		Args:  arguments(),
+		Args:  usage.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := g.client()
 			if err != nil {
@@ -323,7 +324,7 @@ func newRequestsCommand(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if g.json {
+			if g.format == command.JSON {
 				return g.out.JSON(map[string]any{"version": 1, "counts": counts})
 			}
 			rows := [][]string{{"MACHINE", "METHOD", "ENDPOINT", "STATUS", "COUNT"}}

@@ -68,7 +68,7 @@ NotBefore three seconds ahead, for the clock of the node stays what it is.`,
   fleetsim imds --show preempt > mine.yaml
   fleetsim imds --scenario ./mine.yaml --speed 10 --ready-file /tmp/sim.json
   fleetsim imds --listen 169.254.169.254:80       # in a network namespace of its own`,
-		Args: arguments(),
+		Args: usage.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case o.list:
@@ -104,14 +104,14 @@ func runIMDS(cmd *cobra.Command, g *globals, o imdsOptions) error {
 			return err
 		}
 		if len(o.vms) > 0 {
-			return usageError(cmd, errors.New("--vm and --scenario exclude each other: a scenario names its machines"))
+			return usage.Error(cmd, errors.New("--vm and --scenario exclude each other: a scenario names its machines"))
 		}
 	}
 	if o.speed <= 0 || o.speed > 10_000 {
-		return usageError(cmd, errors.New("--speed is above 0 and at most 10000"))
+		return usage.Error(cmd, errors.New("--speed is above 0 and at most 10000"))
 	}
 	if o.firstCallDelay < 0 {
-		return usageError(cmd, errors.New("--first-call-delay is not negative"))
+		return usage.Error(cmd, errors.New("--first-call-delay is not negative"))
 	}
 
 	level := slog.LevelInfo
@@ -124,7 +124,7 @@ func runIMDS(cmd *cobra.Command, g *globals, o imdsOptions) error {
 	cfg.Speed, cfg.Logger = o.speed, log
 	for i, name := range o.vms {
 		if slices.ContainsFunc(o.vms[:i], func(other string) bool { return strings.EqualFold(other, name) }) || name == "" {
-			return usageError(cmd, fmt.Errorf("--vm %q is empty or given twice", name))
+			return usage.Error(cmd, fmt.Errorf("--vm %q is empty or given twice", name))
 		}
 		cfg.VMs = append(cfg.VMs, imds.Instance{Name: name})
 	}

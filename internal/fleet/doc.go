@@ -1,6 +1,6 @@
-// Package fleet answers what a fleet of scale sets looks like, and what is wrong
-// with it. It is pure: it has no clock, network, file or goroutine of its own, and
-// imports nothing of this module.
+// Package fleet answers: what does a fleet of scale sets look like, and what is
+// wrong with it? It is pure: it has no clock, network, file or goroutine of its own,
+// and imports nothing of this module.
 //
 // The words are Microsoft's where Azure has one. A ScaleSet is a Flexible scale
 // set's model, whether it was read from Azure or declared in fleet.yaml; a Member is

@@ -11,6 +11,11 @@ type Fleet struct {
 	// Providers holds the registration state of resource providers, by namespace in
 	// lower case: "registered". It is nil when it was not read.
 	Providers map[string]string
+	// Missing are the ids that were asked for and that lead to nothing.
+	Missing []ResourceID
+	// Notes say what was not read and why that is no error, in a sentence each: a
+	// gallery of another team that a scale set refers to.
+	Notes []string
 }
 
 // A Set is a scale set with its members and what the platform does to them.
@@ -90,6 +95,7 @@ func (u *RollingUpgrade) Active() bool {
 // Autoscale is the autoscale setting of a scale set.
 type Autoscale struct {
 	ID            ResourceID
+	Target        ResourceID // the scale set
 	Enabled       bool
 	Min, Max, Def int // of the first profile
 	Rules         []ScaleRule

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/fleet-agent/fleet-agent/internal/azure"
+	"github.com/fleet-agent/fleet-agent/internal/cli"
+)
+
+// client returns a client of Azure, as the global flags say.
+func (g *globals) client() (*azure.Client, error) {
+	var debug io.Writer
+	if g.debug {
+		debug = g.out.Err
+	}
+	return azure.New(azure.Config{
+		Auth: g.auth, Version: version, Getenv: g.getenv, Debug: debug,
+		Waiting: func(w azure.Wait) { g.out.Say("fleetctl: %s", w) },
+	})
+}
+
+// within returns the context of a command that ends after --timeout.
+func (g *globals) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if g.timeout == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, g.timeout)
+}
+
+// explained gives an error of Azure its exit code and its hint.
+func explained(err error) error {
+	if _, ok := errors.AsType[*cli.Error](err); ok {
+		return err
+	}
+	e, ok := errors.AsType[*azure.Error](err)
+	if !ok {
+		return err
+	}
+	return &cli.Error{Code: exitCode(e.Kind), Err: err, Hint: e.Hint}
+}
+
+func exitCode(kind azure.Kind) int {
+	switch kind {
+	case azure.SignIn, azure.Denied:
+		return exitUnauthorised
+	case azure.Usage:
+		return exitUsage
+	default:
+		return cli.ExitError
+	}
+}

@@ -1,0 +1,26 @@
+// Command fleetctl answers, about scale sets and the images that they run: what runs
+// where, what is wrong with it, and how does a new image get everywhere safely?
+//
+// It reads Azure's control plane, and a file that declares a fleet. It starts no
+// goroutines of its own; those of internal/azure are gone when a command ends.
+package main
+
+import (
+	"io"
+	"os"
+
+	"github.com/fleet-agent/fleet-agent/internal/cli"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, os.Getenv))
+}
+
+// run executes the command line and returns the code to exit with.
+func run(args []string, stdout, stderr io.Writer, getenv func(string) string) int {
+	g := newGlobals(stdout, stderr, getenv)
+	root := newRootCommand(g)
+	root.SetArgs(args)
+	err := explained(cli.Run(root.ExecuteContext))
+	return cli.Report(stderr, g.out.ErrStyle, "fleetctl", err)
+}

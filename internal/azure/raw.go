@@ -1,0 +1,58 @@
+package azure
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+)
+
+// A capture keeps the answer to a question, for what the SDK's types leave out.
+type capture struct{ resp *http.Response }
+
+func (c *capture) in(ctx context.Context) context.Context {
+	return policy.WithCaptureResponse(ctx, &c.resp)
+}
+
+// body returns the answer's text, or nil.
+func (c *capture) body() []byte {
+	if c.resp == nil {
+		return nil
+	}
+	text, err := runtime.Payload(c.resp)
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
+// properties returns the object "properties" of a resource as it was read.
+func properties(raw []byte) map[string]any {
+	var resource struct{ Properties map[string]any }
+	if json.Unmarshal(raw, &resource) != nil {
+		return nil
+	}
+	return resource.Properties
+}
+
+// propertiesByID returns the same for each resource of a page of a list, by its id in
+// lower case.
+func propertiesByID(raw []byte) map[string]map[string]any {
+	var answer struct {
+		Value []struct {
+			ID         string
+			Properties map[string]any
+		}
+	}
+	if json.Unmarshal(raw, &answer) != nil {
+		return nil
+	}
+	all := make(map[string]map[string]any, len(answer.Value))
+	for _, v := range answer.Value {
+		all[strings.ToLower(v.ID)] = v.Properties
+	}
+	return all
+}
