@@ -36,6 +36,7 @@ const (
 //
 //	failure    what the operation that is under way will fail with
 //	rolling    properties of rollingUpgrades/latest
+//	roll       what it is about (see rolling.go)
 //	history    osUpgradeHistory
 //	repairs    Suspended, when setOrchestrationServiceState said so
 //	born       how many members the set has ever had, for their names
@@ -57,6 +58,11 @@ func scaleSetKind() kind {
 			"rollingupgrades/cancel":       cancelRolling,
 			"osrollingupgrade":             startOSUpgrade,
 			"setorchestrationservicestate": setServiceState,
+		},
+		transitions: map[string]transition{
+			"batch":    (*txn).nextBatch,
+			"upgraded": (*txn).batchUpgraded,
+			"judged":   (*txn).batchJudged,
 		},
 		reads: map[string]handler{
 			"instanceview":           refuseInstanceView,
@@ -148,13 +154,11 @@ func setTakes(_ *txn, w *write) time.Duration {
 // setStored makes and deletes members, and hands a changed model on as the mode says.
 func setStored(tx *txn, w *write, r *resource) error {
 	changed := w.Old != nil && modelOf(w.Old.Body) != modelOf(r.Body)
-	if changed && len(tx.members(r.ID)) > 0 {
-		switch str(r.Body, "properties.upgradePolicy.mode") {
-		case "Automatic":
-			tx.upgradeAll(r.ID)
-		case "Rolling":
-			tx.startRolling(r.ID, "User")
-		}
+	switch mode := str(r.Body, "properties.upgradePolicy.mode"); {
+	case mode == "Automatic" && changed:
+		tx.upgradeAll(r.ID)
+	case mode == "Rolling" && (changed || !rollingForward(r)):
+		tx.startRolling(r.ID)
 	}
 	if w.create() || capacityOf(w.Old.Body) != capacityOf(r.Body) {
 		if err := tx.scale(r.ID); err != nil {
