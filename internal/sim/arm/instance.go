@@ -21,6 +21,8 @@ func instanceKind() kind {
 		},
 		actions: map[string]handler{
 			"deallocate":       ofInstance(powerOne("deallocate")),
+			"poweroff":         ofInstance(powerOne("poweroff")),
+			"restart":          ofInstance(powerOne("restart")),
 			"start":            ofInstance(powerOne("start")),
 			"reimage":          ofInstance(reimageOne),
 			"simulateeviction": ofInstance(evictOne),
@@ -289,16 +291,28 @@ func powerOne(verb string) func(tx *txn, c *call, r *resource) (answer, error) {
 
 func viewOne(tx *txn, _ *call, r *resource) (answer, error) { return ok(tx.instanceView(r)), nil }
 
-// power deallocates or starts machines.
+// powers say what becomes of a machine: the power states meanwhile and at the end,
+// of which running comes with a boot.
+var powers = map[string]struct{ during, end string }{
+	"deallocate": {"deallocating", "deallocated"},
+	"poweroff":   {"stopping", "stopped"},
+	"restart":    {"starting", "running"},
+	"start":      {"starting", "running"},
+}
+
+// power deallocates, stops, restarts or starts machines. One that does not run is not
+// restarted, and one that does not hold its host cannot be stopped.
 func (tx *txn) power(c *call, verb string, ids []string) (answer, error) {
-	state := map[string]string{"deallocate": "deallocating", "start": "starting"}[verb]
 	var touched []any
 	for _, id := range ids {
 		now := str(tx.get(id).Hidden, "power")
-		if verb == "start" && now == "running" || verb == "deallocate" && now == "deallocated" {
+		switch {
+		case verb != "restart" && now == powers[verb].end, verb == "restart" && now != "running":
 			continue
+		case verb == "poweroff" && now != "running":
+			return answer{}, conflict("OperationNotAllowed", "Operation 'powerOff' is not allowed on VM '%s' since its power state is %s.", tx.get(id).name(), now)
 		}
-		tx.setPower(id, state)
+		tx.setPower(id, powers[verb].during)
 		touched = append(touched, id)
 	}
 	a, err := tx.act(c, c.ID, powerTime, object{"members": touched})

@@ -39,6 +39,8 @@ func machineKind() kind {
 		match: matchVMs,
 		actions: map[string]handler{
 			"deallocate":       ofMachine(powerOne("deallocate")),
+			"poweroff":         ofMachine(powerOne("poweroff")),
+			"restart":          ofMachine(powerOne("restart")),
 			"start":            ofMachine(powerOne("start")),
 			"reimage":          ofMachine(reimageOne),
 			"simulateeviction": ofMachine(evictOne),
@@ -98,6 +100,7 @@ func completeVM(tx *txn, w *write) error {
 			set(w.Body, path, cloneAny(known))
 		}
 	}
+	keepSecrets(w.Old.Body, w.Body, "properties.osProfile")
 	if ownModelChanged(w.Old.Body, w.Body) {
 		w.Hidden["model"] = customModel
 	}

@@ -242,7 +242,13 @@ func TestPower(t *testing.T) {
 	require.Equal(t, map[string]int{"running HealthState/healthy": 2}, states(w.members()))
 	w.finished(w.do("POST", aSet+"/deallocate", `{"instanceIds":["`+name+`"]}`).want(202))
 	require.Equal(t, map[string]int{"running HealthState/healthy": 1, "deallocated ": 1}, states(w.members()))
+	w.do("POST", vms+"/"+name+"/powerOff", nil).refused(409, "OperationNotAllowed")
 	w.finished(w.do("POST", aSet+"/start", nil).want(202))
+	w.clock.Advance(reportTime)
+	w.finished(w.do("POST", vms+"/"+name+"/powerOff", nil).want(202))
+	require.Equal(t, map[string]int{"running HealthState/healthy": 1, "stopped ": 1}, states(w.members()))
+	w.finished(w.do("POST", aSet+"/restart", nil).want(202))
+	require.Equal(t, map[string]int{"running HealthState/initializing": 1, "stopped ": 1}, states(w.members()))
 	w.do("POST", vms+"/none/start", nil).refused(404, "ResourceNotFound")
 }
 

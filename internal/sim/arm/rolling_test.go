@@ -95,6 +95,16 @@ func TestRollingUpgradeBefore(t *testing.T) {
 	require.Equal(t, map[string]int{"1.7.1": 3, "1.7.0": 1}, w.exact(), "a second change of the model does not go back")
 }
 
+func TestInitializingIsWaitedFor(t *testing.T) {
+	w := upgradeWorld(t, 4, rollingMode(object{}))
+	require.NoError(t, w.server.within(func(tx *txn) error {
+		tx.editHidden(tx.members(aSet)[3].ID, func(hidden object) { hidden["health"] = "Initializing" })
+		return nil
+	}))
+	w.do("PATCH", aSet, to(older)).want(200)
+	w.wantRolling("RollingForward", 0, 0, 1, 3, "")
+}
+
 func TestRollingUpgradeIn(t *testing.T) {
 	w := upgradeWorld(t, 5, rollingMode(object{"maxUnhealthyUpgradedInstancePercent": 100}))
 	w.do("PATCH", aSet, to("1.7.0")).want(200)

@@ -54,6 +54,8 @@ func scaleSetKind() kind {
 			"reimage":                      reimageMembers,
 			"delete":                       deleteMembers,
 			"deallocate":                   powerMembers("deallocate"),
+			"poweroff":                     powerMembers("poweroff"),
+			"restart":                      powerMembers("restart"),
 			"start":                        powerMembers("start"),
 			"rollingupgrades/cancel":       cancelRolling,
 			"osrollingupgrade":             startOSUpgrade,
@@ -82,6 +84,7 @@ func completeSet(tx *txn, w *write) error {
 	if w.Old != nil {
 		old = w.Old.Body
 	}
+	keepSecrets(old, w.Body, profile+".osProfile")
 	for path, value := range map[string]any{
 		"properties.uniqueId":    guid("scale set", key(w.ID)),
 		"properties.timeCreated": stamp(tx.now),
@@ -210,10 +213,26 @@ func viewSet(_ *txn, _ *call, _ *resource, body object) (object, error) {
 	return body, nil
 }
 
-// hideSecrets leaves out what is only ever written of an OS profile.
+// osSecrets are what is only ever written of an OS profile.
+var osSecrets = []string{"adminPassword", "customData"}
+
+// hideSecrets leaves the secrets of an OS profile out of an answer.
 func hideSecrets(body object, osProfile string) {
-	remove(body, osProfile+".adminPassword")
-	remove(body, osProfile+".customData")
+	for _, name := range osSecrets {
+		remove(body, osProfile+"."+name)
+	}
+}
+
+// keepSecrets keeps those that a write leaves out, as one does that was read before.
+func keepSecrets(old, body object, osProfile string) {
+	if sub(body, osProfile) == nil {
+		return
+	}
+	for _, name := range osSecrets {
+		if secret := dig(old, osProfile+"."+name); secret != nil {
+			setDefault(body, osProfile+"."+name, secret)
+		}
+	}
 }
 
 // patchSet merges a PATCH. An array takes the place of the one before, extensions

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -315,4 +316,35 @@ func TestSettleInOrder(t *testing.T) {
 	require.Empty(t, seen)
 	w.server.Advance(24 * time.Hour)
 	require.Equal(t, []string{"a 1m0s", "c 1m0s", "b 1m30s", "a 2m0s", "a 3m0s"}, seen)
+}
+
+// TestManyAtOnce: requests that come at the same time are answered one after another,
+// each as if it were alone.
+func TestManyAtOnce(t *testing.T) {
+	w := newWorld(t)
+	const clients, writes = 8, 10
+	done := make(chan error, clients)
+	for client := range clients {
+		go func() {
+			for i := range writes {
+				r := httptest.NewRequest("PUT", fmt.Sprintf("%s/providers/Microsoft.Example/things/c%dw%d?api-version=2026-04-01", group, client, i), strings.NewReader(`{}`))
+				r.Header.Set("Content-Type", "application/json")
+				got := httptest.NewRecorder()
+				w.server.ServeHTTP(got, r)
+				if got.Code != http.StatusCreated {
+					done <- fmt.Errorf("status %d: %s", got.Code, got.Body)
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range clients {
+		require.NoError(t, <-done)
+	}
+	etags := map[string]bool{}
+	for _, r := range w.server.store.within(group, "Microsoft.Example/things") {
+		etags[r.ETag] = true
+	}
+	require.Len(t, etags, clients*writes, "each write has an ETag of its own")
 }

@@ -66,9 +66,16 @@ func (tx *txn) endMemberAction(o operation) error {
 	do := map[string]func(id string) error{
 		"manualupgrade": tx.upgrade,
 		"reimage":       tx.renew,
-		"deallocate":    func(id string) error { tx.setPower(id, "deallocated"); return nil },
-		"start":         func(id string) error { tx.running(id); return nil },
 	}[o.Name]
+	if p, is := powers[o.Name]; is {
+		do = func(id string) error {
+			tx.setPower(id, p.end)
+			if p.end == "running" {
+				tx.running(id)
+			}
+			return nil
+		}
+	}
 	if do == nil {
 		return nil
 	}

@@ -92,6 +92,16 @@ func TestExtensionRidesAlong(t *testing.T) {
 	require.Equal(t, map[string]int{older: 1}, w.exact())
 }
 
+// TestLatestModelMayLie: what latestModelApplied says of a member is the scenario's,
+// until the member is upgraded.
+func TestLatestModelMayLie(t *testing.T) {
+	w := applied(t, images+"scale_sets:\n  - {name: vmss-authz, image: galProd/ubuntu-app/1.7.1, members: [{latest_model: false}]}\n")
+	latest := func() any { return dig(w.all(aSet + "/virtualMachines")[0], "properties.latestModelApplied") }
+	require.Equal(t, false, latest())
+	w.finished(w.do("POST", aSet+"/manualupgrade", `{"instanceIds":["*"]}`).want(202))
+	require.Equal(t, true, latest())
+}
+
 func TestReimage(t *testing.T) {
 	w := upgradeWorld(t, 2, at(imagePath, object{"id": anImage}))
 	w.finished(w.do("PATCH", aSet, to(older)).want(200))
