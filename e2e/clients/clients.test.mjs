@@ -242,6 +242,15 @@ describe(`pages of ${pageSize}`, () => {
     assert.equal(moved.virtualMachineProfile.networkProfile.networkInterfaceConfigurations[0].name, "nic", "what a PATCH does not name stays");
     const stale = await judge(compute.virtualMachineScaleSetVMs.get(group, "vmss-authz", vm.name));
     assert.equal(stale.latestModelApplied, false, "Manual: the member keeps its own model");
+    await judge(compute.virtualMachineScaleSets.updateInstances(group, "vmss-authz", { instanceIds: [vm.name] }, poll));
+    const upgraded = await judge(compute.virtualMachineScaleSetVMs.get(group, "vmss-authz", vm.name));
+    assert.equal(upgraded.latestModelApplied, true);
+    assert.equal((await judge(compute.virtualMachines.get(group, vm.name))).storageProfile.imageReference.exactVersion, "1.1.0");
+
+    const protectionPolicy = { protectFromScaleIn: true };
+    const guarded = await judge(compute.virtualMachineScaleSetVMs.update(group, "vmss-authz", vm.name, { location: "eastus", protectionPolicy }, poll));
+    assert.equal(guarded.protectionPolicy.protectFromScaleIn, true);
+    assert.equal(guarded.latestModelApplied, true, "protection is no change of the model");
 
     await judge(compute.virtualMachineScaleSets.update(group, "vmss-authz", { sku: { ...set.sku, capacity: 4 } }, poll));
     assert.equal((await all(compute.virtualMachines.list(group, { filter }))).items.length, 4);
@@ -252,11 +261,12 @@ describe(`pages of ${pageSize}`, () => {
     assert.deepEqual((await all(compute.virtualMachineScaleSetExtensions.list(group, "vmss-authz"))).items.map((e) => e.name).sort(), ["health", "script"]);
 
     await judge(compute.virtualMachineScaleSets.createOrUpdate(group, "vmss-batch", { ...set, sku: { ...set.sku, capacity: 0 } }, poll));
-    for (const list of [compute.virtualMachineScaleSets.list(group), compute.virtualMachineScaleSets.listAll()]) {
+    for (const list of [compute.virtualMachineScaleSets.list(group), compute.virtualMachineScaleSets.listAll(), compute.virtualMachineScaleSets.listByLocation("eastus")]) {
       const { items, pages } = await all(list);
       assert.deepEqual(items.map((s) => s.name).sort(), ["vmss-authz", "vmss-batch"]);
       assert.equal(pages.length, Math.ceil(2 / pageSize));
     }
+    await refused(Promise.resolve(compute.virtualMachineScaleSetRollingUpgrades.cancel(group, "vmss-authz", poll)), 409);
     await judge(compute.virtualMachineScaleSets.delete(group, "vmss-batch", poll));
     await refused(compute.virtualMachineScaleSets.get(group, "vmss-batch"), 404, "ResourceNotFound");
   });

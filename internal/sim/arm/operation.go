@@ -103,7 +103,8 @@ func (o *operation) nextPoll(now time.Time) time.Duration {
 }
 
 // operationAnswer answers a poll: by Azure-AsyncOperation with the status, by
-// Location with 202 until the operation has ended and then with its outcome.
+// Location with 202 until the operation has ended and then with its outcome, which
+// is a resource, the output of an action, or nothing.
 func (s *Server) operationAnswer(tx *txn, c *call, id string, status bool) (answer, error) {
 	o := tx.store.Operations[id]
 	if o == nil {
@@ -129,7 +130,10 @@ func (s *Server) operationAnswer(tx *txn, c *call, id string, status bool) (answ
 		body, err := s.view(tx, c, s.kind(r.Type), r)
 		return ok(body), err
 	}
-	return answer{Status: http.StatusNoContent}, nil
+	if o.Method == http.MethodDelete {
+		return answer{Status: http.StatusNoContent}, nil
+	}
+	return answer{Status: http.StatusOK}, nil // clients take no other for the end of an action
 }
 
 // status is the body that Azure-AsyncOperation returns.

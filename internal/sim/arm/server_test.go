@@ -187,7 +187,7 @@ func TestGenericLists(t *testing.T) {
 	require.Equal(t, "Enabled", str(w.get(sub).body, "state"))
 	require.NotEmpty(t, items(w.get(sub+"/locations").body, "value"))
 
-	w.do("DELETE", group, nil).want(200)
+	w.finished(w.do("DELETE", group, nil).want(202))
 	w.get(thing).refused(404, "ResourceGroupNotFound")
 	require.Empty(t, list(sub+"/resources"))
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // groupType is the type of resource groups, which are resources like others in the
@@ -31,13 +32,27 @@ func resourceGroups() kind {
 			}
 			return nil
 		},
+		takes: func(_ *txn, w *write) time.Duration {
+			if w.Method == http.MethodDelete {
+				return groupDeletion
+			}
+			return 0
+		},
 	}
 }
 
-// fixed is the handler of what has a path of its own, or nil: subscriptions, resource
+// groupDeletion is how long a resource group takes to go.
+const groupDeletion = 30 * time.Second
+
+// fixed is the handler of what has a path of its own, or nil: tenants, subscriptions, resource
 // groups, providers, operations and lists of resources.
 func (s *Server) fixed(t target) handler {
 	words := strings.Split(strings.Trim(strings.ToLower(t.id()), "/"), "/")
+	if slices.Equal(words, []string{"tenants"}) {
+		return readOnly(func(*txn, *call) (answer, error) {
+			return ok(object{"value": []any{object{"id": "/tenants/" + tenantID, "tenantId": tenantID, "displayName": "fleetsim"}}}), nil
+		})
+	}
 	if words[0] != "subscriptions" {
 		return nil
 	}

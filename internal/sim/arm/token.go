@@ -183,13 +183,17 @@ func NewCertificate(hosts ...string) (cert tls.Certificate, ca []byte, err error
 	}
 	begin := time.Now().Add(-time.Hour)
 	authority := &x509.Certificate{
-		SerialNumber: big.NewInt(begin.UnixNano()), Subject: pkix.Name{CommonName: "fleetsim"},
+		SerialNumber: big.NewInt(begin.UnixNano()), Subject: pkix.Name{CommonName: "fleetsim authority"},
 		NotBefore: begin, NotAfter: begin.Add(certificateLife),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, authority, authority, caKey.Public(), caKey)
 	if err != nil {
 		return cert, nil, fmt.Errorf("make the authority: %w", err)
+	}
+	// What was made has the authority's key id, by which others find the authority.
+	if authority, err = x509.ParseCertificate(der); err != nil {
+		return cert, nil, fmt.Errorf("read the authority: %w", err)
 	}
 	ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 

@@ -105,4 +105,10 @@ func TestCertificate(t *testing.T) {
 		require.NoError(t, conn.HandshakeContext(t.Context()), name)
 		client.Close()
 	}
+	// OpenSSL finds an authority by its name and key id, and takes a certificate whose
+	// issuer has its own name for self-signed.
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	require.NoError(t, err)
+	require.NotEqual(t, leaf.Subject.String(), leaf.Issuer.String())
+	require.NotEmpty(t, leaf.AuthorityKeyId)
 }

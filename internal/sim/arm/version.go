@@ -300,11 +300,14 @@ func removeVersion(tx *txn, w *write) error {
 
 // viewVersion adds the replication status when it was asked for.
 func viewVersion(tx *txn, c *call, r *resource, body object) (object, error) {
-	switch expand := c.query("$expand"); {
-	case strings.EqualFold(expand, "ReplicationStatus"):
-		set(body, "properties.replicationStatus", replicationStatus(tx, r))
-	case expand != "" && !strings.EqualFold(expand, "UefiSettings"):
-		return nil, invalid("$expand", "The value '%s' of parameter '$expand' is invalid. The only allowed values are 'ReplicationStatus,UefiSettings'.", expand)
+	for part := range strings.SplitSeq(c.query("$expand"), ",") {
+		switch strings.ToLower(strings.TrimSpace(part)) {
+		case "", "uefisettings", "validationprofile": // nothing of these is simulated
+		case "replicationstatus":
+			set(body, "properties.replicationStatus", replicationStatus(tx, r))
+		default:
+			return nil, invalid("$expand", "The value '%s' of parameter '$expand' is invalid. The allowed values are 'ReplicationStatus,UefiSettings,ValidationProfile'.", part)
+		}
 	}
 	return body, nil
 }

@@ -183,7 +183,12 @@ func (j *judge) answer(target armtypes.Target, located bool) {
 		j.output(body)
 	case e.Method == http.MethodPost:
 		j.acted(target, body)
-	case !located || target.Rest == "":
+	case entity.MatchString(e.URL.Path):
+		j.count("answers without a type", "")
+		j.identity(body)
+	case !located:
+		j.count("answers without a type", "")
+	case target.Rest == "":
 		j.resource("$", target.Type, body)
 		j.identity(body)
 	case strings.EqualFold(target.Rest, "instanceView"):
@@ -192,6 +197,10 @@ func (j *judge) answer(target armtypes.Target, located bool) {
 		j.list(target, body)
 	}
 }
+
+// entity is the path of what has an id and is no resource: a subscription, a resource
+// group, a provider's registration.
+var entity = regexp.MustCompile(`(?i)^/subscriptions/[^/]+(/(resourceGroups|providers)/[^/]+)?/?$`)
 
 // identity judges whether a resource is the one that was asked for.
 func (j *judge) identity(body map[string]any) {
@@ -218,6 +227,9 @@ func (j *judge) resource(path, resourceType string, body map[string]any) {
 	}
 	j.count("answers", resourceType)
 	for _, f := range j.cfg.Types.Check(resourceType, version, body, armtypes.Response) {
+		if f.Kind == armtypes.Case && f.Path == "$.type" {
+			continue // Azure itself answers both autoscalesettings and autoscaleSettings
+		}
 		f.Path = path + strings.TrimPrefix(f.Path, "$")
 		j.report(f)
 	}

@@ -84,7 +84,13 @@ var exchanges = map[string]struct {
 	"a list without its value":         {method: "GET", path: group + "galleries", answered: `{"values": []}`, want: []string{"envelope $.value"}},
 	"a list of words":                  {method: "GET", path: group + "galleries", answered: `{"value": ["galProd"]}`, want: []string{"envelope $.value[0]"}},
 	"a list that goes on with nothing": {method: "GET", path: group + "galleries", answered: `{"value": [], "nextLink": ""}`, want: []string{"envelope $.nextLink"}},
-	"an instance view":                 {method: "GET", path: group + "virtualMachines/vm/instanceView", answered: `{"vmHealth": {"status": {"code": "HealthState/healthy"}}}`},
+	"a type in another case":           {method: "GET", path: group + "galleries/galProd", answered: strings.Replace(gallery, "Compute/galleries\"", "Compute/Galleries\"", 1)},
+	"a provider":                       {method: "GET", path: "/subscriptions/1/providers/Microsoft.Compute", answered: `{"id": "/subscriptions/1/providers/Microsoft.Compute", "namespace": "Microsoft.Compute"}`},
+	"the cloud":                        {method: "GET", path: "/metadata/endpoints", answered: `{"name": "fleetsim"}`},
+	"another provider": {
+		method: "GET", path: "/subscriptions/1/providers/Microsoft.Compute", answered: `{"id": "/subscriptions/1/providers/Microsoft.Network"}`, want: []string{"envelope $.id"},
+	},
+	"an instance view": {method: "GET", path: group + "virtualMachines/vm/instanceView", answered: `{"vmHealth": {"status": {"code": "HealthState/healthy"}}}`},
 	"an instance view with another word": {
 		method: "GET", path: group + "virtualMachines/vm/instanceView", answered: `{"health": {}}`, want: []string{"unknown $.properties.instanceView.health"},
 	},
