@@ -1,7 +1,8 @@
 // Command bench measures the agent's binary from outside, each figure beside a
 // control in the same run: size, time from start to the first verdict, memory and
-// CPU when idle with ten checks, and what 500 checks cost of which half hang. It
-// fails when a bound of docs/performance.md is exceeded.
+// CPU when idle with ten checks, and what 500 checks cost of which half hang; and
+// fleetctl's: size, --help, and the requests and the memory of a look at a thousand
+// members. It fails when a bound of docs/performance.md is exceeded.
 package main
 
 import (
@@ -65,6 +66,9 @@ func run(ctx context.Context, bin string, idle, scale time.Duration, t *table) e
 		return err
 	}
 	if err := b.measureStarts(ctx); err != nil {
+		return err
+	}
+	if err := b.measureFleetctl(ctx, bin); err != nil {
 		return err
 	}
 	if err := b.measureIdle(ctx, idle); err != nil {
