@@ -92,7 +92,7 @@ var mayImport = map[string][]string{
 	"internal/fleetdemo":    {},
 	"internal/soak":         {"internal/sim/imds", "internal/stage"},
 	"internal/mutants":      {},
-	"internal/docs":         {"internal/agent", "internal/config", "internal/fleetfile"},
+	"internal/docs":         {"internal/agent", "internal/config", "internal/fleet", "internal/fleetfile"},
 	".":                     {},
 }
 

@@ -119,7 +119,7 @@ Environment:
 			root.AddCommand(c)
 		}
 	}
-	add(groupSee, newStatusCommand(g), newImagesCommand(g), newVerifyCommand(g))
+	add(groupSee, newStatusCommand(g), newImagesCommand(g), newVerifyCommand(g), newPreflightCommand(g))
 	add(groupTool, newVersionCommand(g), newCompletionCommand())
 	root.SetHelpCommandGroupID(groupTool)
 	root.SetUsageFunc(command.WriteUsage)

@@ -1,6 +1,6 @@
 // Command docs writes the generated documents: docs/config.md and docs/fleet-yaml.md
 // from the tables of their keys, docs/metrics.md from the metrics that an agent
-// registers.
+// registers, docs/traps.md from the table of traps.
 // `make docs` runs it and .ci/run fails when its output differs.
 package main
 
@@ -12,6 +12,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/agent"
 	"github.com/fleet-agent/fleet-agent/internal/config"
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleetfile"
 )
 
@@ -30,6 +31,7 @@ func run() error {
 		{"docs/config.md", config.WriteReference},
 		{"docs/fleet-yaml.md", fleetfile.WriteReference},
 		{"docs/metrics.md", agent.WriteMetricsReference},
+		{"docs/traps.md", fleet.WriteTraps},
 	} {
 		var b bytes.Buffer
 		if err := document.write(&b); err != nil {

@@ -168,7 +168,7 @@ func TestArticleDeclared(t *testing.T) {
 		// "MaxSurge cannot be combined with automatic OS upgrade on Flex".
 		s.Upgrade = UpgradeSpec{Driver: DriverPlatformAutoOS, MaxUnhealthy: 20, MaxUnhealthyUpgraded: 20, MaxSurge: new(true)}
 		s.Tracks = TracksLatest
-		s.Health = &HealthSpec{Extension: "2.0", Protocol: "https", Port: 8443, Path: "/ready", Interval: 5 * time.Second, Grace: 15 * time.Minute}
+		s.Health = &HealthSpec{Extension: "2.0", Protocol: "https", Port: 8443, Path: "/ready", Interval: 5 * time.Second, Probes: 1, Grace: 15 * time.Minute}
 	})
 	var got []string
 	for _, f := range Preflight(e) {

@@ -49,11 +49,13 @@ func (s Severity) rank() int { return slices.Index(severities, s) }
 // Looks says where a trap can be seen.
 type Looks string
 
-// Where a trap can be seen: in the file alone, in Azure alone, or in either.
+// Where a trap can be seen: in the file alone, in Azure alone, in either, or only in
+// how the two differ.
 const (
-	LooksFile Looks = "file"
-	LooksLive Looks = "live"
-	LooksBoth Looks = "both"
+	LooksFile   Looks = "file"
+	LooksLive   Looks = "live"
+	LooksBoth   Looks = "both"
+	LooksJoined Looks = "joined"
 )
 
 // Evidence is what traps are looked for in. Each part may be missing.

@@ -290,7 +290,7 @@ var findMembersWithoutHealth = eachLive(func(_ *scene, m *model) []Finding {
 	e := extensions[0]
 	var lack, other []*Member
 	for _, member := range m.running() {
-		if member.Extensions == nil || member.stale() {
+		if member.Extensions == nil {
 			continue
 		}
 		switch has, there := member.extension(e.Type); {
@@ -303,7 +303,7 @@ var findMembersWithoutHealth = eachLive(func(_ *scene, m *model) []Finding {
 	var all []Finding
 	if len(lack) > 0 {
 		all = append(all, m.say("", fmt.Sprintf("%s without %s: %s", of(len(lack), len(m.running()), "running member"), e.Type, memberNames(lack)),
-			"install it on "+memberNames(lack)+", or take them out of the scale set"))
+			"bring "+memberNames(lack)+" to the model; install it on those that were attached, or take them out of the scale set"))
 	}
 	if len(other) > 0 {
 		all = append(all, m.say("", fmt.Sprintf("%s with another version of %s than the model's %s: %s", of(len(other), len(m.running()), "running member"), e.Type, e.Version, memberNames(other)),

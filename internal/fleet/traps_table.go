@@ -56,7 +56,7 @@ func Traps() []Trap {
 		{
 			Number: 5, ID: "small-set", Severity: SeverityWarning, Looks: LooksBoth,
 			Title:       "One unhealthy member is more than the threshold",
-			Condition:   "Fewer than five members, and 100 divided by their number is over maxUnhealthyInstancePercent.",
+			Condition:   "Fewer than five members, and 100 divided by their number is over maxUnhealthyInstancePercent. In mode Manual, where the platform uses none, this is a note.",
 			Consequence: "A single unhealthy member refuses or stops every upgrade, with the batch size rounded up to one.",
 			Fix:         "Set the threshold to the share of one member (34 for three), or run at least five.",
 			Source:      docsRolling + "; opencb/opencga#987", find: findSmallSet,
@@ -64,7 +64,7 @@ func Traps() []Trap {
 		{
 			Number: 6, ID: "threshold-off", Severity: SeverityWarning, Looks: LooksBoth,
 			Title:       "A threshold of 100 percent",
-			Condition:   "maxUnhealthyInstancePercent or maxUnhealthyUpgradedInstancePercent is 100.",
+			Condition:   "maxUnhealthyInstancePercent or maxUnhealthyUpgradedInstancePercent is 100. In mode Manual, where the platform uses none, this is a note.",
 			Consequence: "A bad image reaches every member.",
 			Fix:         "Set it to 20, or to the share of one member in a small scale set.",
 			Source:      docsRolling + "; microsoft/AzureTRE#1591", find: findNoThreshold,
@@ -130,7 +130,7 @@ func Traps() []Trap {
 			Title:       "A member without the model's health extension",
 			Condition:   "The model has the Application Health extension, and a running member has none or another version: an attached virtual machine, for example.",
 			Consequence: "The member has no health, and a rolling upgrade may stop at it. Repairs are refused until all members have the extension.",
-			Fix:         "Install the extension on the member, or take it out of the scale set.",
+			Fix:         "Bring the member to the model, install the extension on it, or take it out of the scale set.",
 			Source:      docsRolling + "; Azure/bicep-registry-modules#3634", find: findMembersWithoutHealth,
 		},
 		{
@@ -186,7 +186,7 @@ func Traps() []Trap {
 		{
 			Number: 21, ID: "drain-in-place", Severity: SeverityWarning, Looks: LooksBoth,
 			Title:       "Relying on Terminate to drain before an upgrade in place",
-			Condition:   "Terminate notifications are on, upgrades replace the OS disk in place, and neither OS image notifications nor a drain by Run Command is.",
+			Condition:   "Terminate notifications are on, upgrades replace the OS disk in place, and neither OS image notifications nor a drain by Run Command is. Of a scale set in mode Manual without a file, this is a note.",
 			Consequence: "An upgrade in place gives no Terminate event: members lose their disk while they serve.",
 			Fix:         "Turn on OS image notifications (PT15M), or set rollout.drain: run-command.",
 			Source:      docsNotices, find: findDrainInPlace,
@@ -258,7 +258,7 @@ func Traps() []Trap {
 			Source:      "Azure/AgentBaker#8823, #9228, #6741", find: findUpdatingVersion,
 		},
 		{
-			Number: 30, ID: "storage-fixed", Severity: SeverityNote, Looks: LooksBoth,
+			Number: 30, ID: "storage-fixed", Severity: SeverityNote, Looks: LooksJoined,
 			Title:       "A storage type that cannot be changed",
 			Condition:   "The file's gallery.storage differs from that of versions that exist.",
 			Consequence: "Storage type, strategy and replication mode of a version cannot be updated: only the next version has them.",
@@ -306,7 +306,7 @@ func Traps() []Trap {
 			Source:      "Azure/azure-cli, _breaking_change.py", find: findEndOfLife,
 		},
 		{
-			Number: 36, ID: "definition-differs", Severity: SeverityError, Looks: LooksBoth,
+			Number: 36, ID: "definition-differs", Severity: SeverityError, Looks: LooksJoined,
 			Title:       "A definition that is not as the file says",
 			Condition:   "Publisher, offer, sku, generation or security type of the definition differ from the file's, or from V2 and TrustedLaunchSupported, which newer gallery APIs have as defaults and older ones do not.",
 			Consequence: "A definition cannot be changed: bakes or scale sets that need the other kind fail.",
@@ -492,7 +492,7 @@ func Traps() []Trap {
 			Source:      "Microsoft: Upgrade policy modes (azure-compute-docs, 2026-05); " + schemaCompute, find: findKeptDisks,
 		},
 		{
-			Number: 58, ID: "reused-version", Severity: SeverityError, Looks: LooksBoth,
+			Number: 58, ID: "reused-version", Severity: SeverityError, Looks: LooksJoined,
 			Title:       "A version number that is taken",
 			Condition:   "bake.version has no {n}, and the gallery has that version.",
 			Consequence: "A version's source cannot be changed: the bake fails at its end.",

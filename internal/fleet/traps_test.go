@@ -272,7 +272,8 @@ func trapCases() []trapCase {
 		{"the file's thresholds, Azure's members", 5, joined(func(s *Spec) { changeSet(s, "vmss-authz", func(s *SetSpec) { s.Upgrade.MaxUnhealthy = 20 }) }, func(f *Fleet) { f.Sets[0].Members = f.Sets[0].Members[:2] }), "2 members", joined(func(s *Spec) { changeSet(s, "vmss-authz", func(s *SetSpec) { s.Upgrade.MaxUnhealthy = 20 }) }, asIs)},
 
 		{"no threshold", 6, setDeclared("vmss-authz", func(s *SetSpec) { s.Upgrade.MaxUnhealthyUpgraded = 100 }), "maxUnhealthyUpgradedInstancePercent is 100", setDeclared("vmss-authz", func(s *SetSpec) { s.Upgrade.MaxUnhealthyUpgraded = 99 })},
-		{"no threshold in Azure", 6, modelSeen(func(s *ScaleSet) { rolling(s); s.Upgrade.Rolling.MaxUnhealthy = new(100) }), "maxUnhealthyInstancePercent is 100", modelSeen(func(s *ScaleSet) { s.Upgrade.Rolling.MaxUnhealthy = new(100) })},
+		{"no threshold in Azure", 6, modelSeen(func(s *ScaleSet) { rolling(s); s.Upgrade.Rolling.MaxUnhealthy = new(100) }), "maxUnhealthyInstancePercent is 100", modelSeen(func(s *ScaleSet) { rolling(s); s.Upgrade.Rolling.MaxUnhealthy = new(99) })},
+		{"no threshold, once it is Rolling", 6, modelSeen(func(s *ScaleSet) { s.Upgrade.Rolling.MaxUnhealthy = new(100) }), "is 100; the mode is Manual yet", joined(asIs, func(f *Fleet) { f.Sets[0].Model.Upgrade.Rolling.MaxUnhealthy = new(100) })},
 
 		{"surge and automatic", 7, modelSeen(func(s *ScaleSet) { autoOS(s); s.Upgrade.Rolling.MaxSurge = new(true) }), "both on", modelSeen(func(s *ScaleSet) { rolling(s); s.Upgrade.Rolling.MaxSurge = new(true) })},
 		{"surge", 8, modelSeen(func(s *ScaleSet) { rolling(s); s.Upgrade.Rolling.MaxSurge = new(true) }), "not looked at", modelSeen(func(s *ScaleSet) { rolling(s); s.Upgrade.Rolling.MaxSurge = new(false) })},
@@ -341,6 +342,7 @@ func trapCases() []trapCase {
 			rolling(s)
 			s.TerminateNotice, s.OSImageNotice = &Notice{true, 0}, &Notice{true, 0}
 		})},
+		{"no drain in mode Manual", 21, modelSeen(func(s *ScaleSet) { s.TerminateNotice = &Notice{true, 0} }), "upgrades are in place", joined(asIs, func(f *Fleet) { f.Sets[0].Model.TerminateNotice = &Notice{true, 0} })},
 		{"nobody drains for the platform", 21, setDeclared("vmss-authz", func(s *SetSpec) { s.Upgrade.Driver = DriverPlatformRolling }), "upgrades are in place", setDeclared("vmss-authz", func(s *SetSpec) {
 			s.Upgrade.Driver, s.Upgrade.MaxSurge = DriverPlatformRolling, new(true)
 		})},
@@ -555,7 +557,7 @@ func TestTable(t *testing.T) {
 		require.False(t, ids[trap.ID], trap.ID)
 		ids[trap.ID] = true
 		require.GreaterOrEqual(t, trap.Severity.rank(), 0, trap.ID)
-		require.Contains(t, []Looks{LooksFile, LooksLive, LooksBoth}, trap.Looks, trap.ID)
+		require.Contains(t, []Looks{LooksFile, LooksLive, LooksBoth, LooksJoined}, trap.Looks, trap.ID)
 		require.LessOrEqual(t, len(trap.Title), 72, trap.ID)
 		for name, text := range map[string]string{"title": trap.Title, "condition": trap.Condition, "consequence": trap.Consequence, "fix": trap.Fix, "source": trap.Source} {
 			require.NotEmpty(t, text, "%s of %s", name, trap.ID)
@@ -582,6 +584,8 @@ func TestLooks(t *testing.T) {
 			require.False(t, found[trap.Number][LooksLive], trap.ID)
 		case LooksLive:
 			require.False(t, found[trap.Number][LooksFile], "%s has a key of the file", trap.ID)
+		case LooksJoined:
+			require.True(t, found[trap.Number][LooksFile] && found[trap.Number][LooksLive], trap.ID)
 		case LooksBoth:
 		}
 	}

@@ -9,24 +9,34 @@ import (
 // those of the platform, where it upgrades, or fleetctl's own.
 type gauge struct {
 	m                   *model
-	key                 string
 	unhealthy, upgraded int
 	members             int
+	idle                bool // the mode is Manual: they hold when it becomes Rolling
+}
+
+// say makes a finding about a threshold.
+func (g *gauge) say(key, seen, fix string) Finding {
+	f := g.m.say("upgrade."+key, seen, fix)
+	if g.idle {
+		f.Seen += "; the mode is Manual yet"
+		f.Severity = SeverityNote
+	}
+	return f
 }
 
 // defaultThreshold is what the platform takes where nothing is given.
 const defaultThreshold = 20
 
-// gauges returns the thresholds that are used. Those of a scale set in mode Manual
-// are not, unless the file lets fleetctl upgrade it in batches.
+// gauges returns the thresholds that are used, or are given and wait for the mode to
+// change. With a file, those of the file hold in mode Manual.
 func (s *scene) gauges() []gauge {
 	var all []gauge
 	for _, j := range s.sets {
 		if j.spec != nil && j.spec.Upgrade.Driver != "" && j.spec.Manage != ManageObserve {
 			all = append(all, s.fileGauge(j))
 		}
-		if m := j.live; m != nil && (m.Upgrade.Mode == Rolling || m.Upgrade.AutoOS) {
-			g := gauge{m: m, unhealthy: defaultThreshold, upgraded: defaultThreshold, members: m.least()}
+		if m := j.live; m != nil && (m.Upgrade.thresholds() || j.spec == nil && m.Upgrade.Rolling.MaxUnhealthy != nil) {
+			g := gauge{m: m, unhealthy: defaultThreshold, upgraded: defaultThreshold, members: m.least(), idle: !m.Upgrade.thresholds()}
 			if p := m.Upgrade.Rolling.MaxUnhealthy; p != nil {
 				g.unhealthy = *p
 			}
@@ -39,6 +49,9 @@ func (s *scene) gauges() []gauge {
 	return all
 }
 
+// thresholds says whether the platform upgrades by thresholds.
+func (p *UpgradePolicy) thresholds() bool { return p.Mode == Rolling || p.AutoOS }
+
 func (s *scene) fileGauge(j *joinedSet) gauge {
 	m := j.file
 	if m == nil { // of a set that somebody else owns, the thresholds are ours all the same
@@ -48,7 +61,7 @@ func (s *scene) fileGauge(j *joinedSet) gauge {
 		}
 	}
 	g := gauge{
-		m: m, key: "upgrade", members: m.least(),
+		m: m, members: m.least(),
 		unhealthy: int(j.spec.Upgrade.MaxUnhealthy), upgraded: int(j.spec.Upgrade.MaxUnhealthyUpgraded),
 	}
 	if j.live != nil {
@@ -66,7 +79,7 @@ func findSmallSet(s *scene) []Finding {
 		if g.members <= 0 || g.members >= smallSet || 100 <= g.unhealthy*g.members {
 			continue
 		}
-		all = append(all, g.m.say(g.key+".max_unhealthy",
+		all = append(all, g.say("max_unhealthy",
 			fmt.Sprintf("%s: one is %d %%, and maxUnhealthyInstancePercent is %d", count(g.members, "member"), 100/g.members, g.unhealthy),
 			fmt.Sprintf("set maxUnhealthyInstancePercent to %d, or run at least %d members", (100+g.members-1)/g.members, smallSet)))
 	}
@@ -84,7 +97,7 @@ func findNoThreshold(s *scene) []Finding {
 			{"maxUnhealthyUpgradedInstancePercent", "max_unhealthy_upgraded", g.upgraded},
 		} {
 			if t.percent >= 100 {
-				all = append(all, g.m.say(g.key+"."+t.key, fmt.Sprintf("%s is %d", t.name, t.percent), "set "+t.name+" to 20, or to the share of one member in a small scale set"))
+				all = append(all, g.say(t.key, fmt.Sprintf("%s is %d", t.name, t.percent), "set "+t.name+" to 20, or to the share of one member in a small scale set"))
 			}
 		}
 	}
@@ -314,7 +327,7 @@ func (s *scene) upgradesInPlace(m *model) bool {
 	case isTrue(m.Upgrade.Rolling.MaxSurge):
 		return false
 	case set == nil || set.Manage == ManageObserve:
-		return m.Upgrade.AutoOS || m.Upgrade.Mode == Rolling || m.Upgrade.Mode == Automatic
+		return true // by the platform, or by manualupgrade
 	case set.Upgrade.Driver.Platform():
 		return true // the platform picks the members, so nobody drains them
 	}
@@ -333,6 +346,9 @@ func findDrainInPlace(s *scene) []Finding {
 		}
 		f := m.say("terminate_notice", "terminate notifications are on, OS image notifications are off, and upgrades are in place",
 			"turn on osImageNotificationProfile (PT15M), or set rollout.drain: run-command")
+		if m.inAzure && m.Upgrade.Mode == Manual && !m.Upgrade.AutoOS {
+			f.Severity = SeverityNote // whoever upgrades it may drain it first
+		}
 		return one(f)
 	})(s)
 }
