@@ -49,7 +49,7 @@ func TestTour(t *testing.T) {
 	_, endpoint := serveScenario(t, "article", 0)
 	clock := regexp.MustCompile(`read \d\d:\d\d:\d\d \S+`)
 	blocks := regexp.MustCompile("(?ms)^```console\n(.*?)^```$").FindAllStringSubmatch(string(text), -1)
-	require.Len(t, blocks, 5)
+	require.Len(t, blocks, 6)
 	for _, block := range blocks {
 		command, want, _ := strings.Cut(block[1], "\n")
 		args := strings.Fields(strings.TrimPrefix(command, "$ fleetctl "))
