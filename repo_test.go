@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"internal/systemd":  {"internal/safetext"},
 	"internal/control":  {},
 	"internal/cli":      {"internal/safetext"},
-	"internal/command":  {"internal/cli"},
+	"internal/command":  {"internal/cli", "internal/strict"},
 	"internal/safefile": {},
 	"internal/logqueue": {},
 	"internal/child":    {},

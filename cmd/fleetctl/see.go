@@ -13,7 +13,6 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
-	"github.com/fleet-agent/fleet-agent/internal/fleetfile"
 	"github.com/fleet-agent/fleet-agent/internal/graph"
 )
 
@@ -30,14 +29,22 @@ func (g *globals) look(ctx context.Context, want azure.Scope) (fleet.Fleet, *fle
 	if err != nil {
 		return fleet.Fleet{}, nil, err
 	}
+	read, err := g.read(ctx, want)
+	return read, spec, err
+}
+
+// read reads what a scope asks for.
+func (g *globals) read(ctx context.Context, want azure.Scope) (fleet.Fleet, error) {
 	r := g.reader
 	if r == nil {
-		if r, err = g.client(); err != nil {
-			return fleet.Fleet{}, nil, explained(err)
+		client, err := g.client()
+		if err != nil {
+			return fleet.Fleet{}, explained(err)
 		}
+		r = client
 	}
 	read, err := r.Fleet(ctx, want)
-	return read, spec, explained(err)
+	return read, explained(err)
 }
 
 // place adds to a scope where to look: in the resource group of the flags, or at what
@@ -66,10 +73,7 @@ func (g *globals) load() (*fleet.Spec, error) {
 	if _, err := os.Stat(g.file); errors.Is(err, fs.ErrNotExist) {
 		return nil, cli.Hint(fmt.Errorf("there is no %s", g.file), "name a file with --file, or look without one: --resource-group RG")
 	}
-	file, err := fleetfile.Load(g.file, func(name string) (string, bool) {
-		value := g.getenv(name)
-		return value, value != ""
-	})
+	file, err := g.readFile()
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ What a fleet is, for ` + "`fleetctl`" + `: one file is one environment. ` + "`fl
 
 - **Mistakes.** An unknown key, a value of the wrong kind or out of range, and a name that nobody has
   are errors. All are reported at once, each with file, line, field, and what to write instead.
-- **Variables.** ` + "`${NAME}`" + ` in a value is taken from the environment; one that is not set is an error.
+- **Variables.** ` + "`${NAME}`" + ` in a value is taken from the environment; one that is not set, or is empty, is an error.
   ` + "`$${`" + ` is the two characters. What comes from a variable is text: it never becomes a key or a list,
   and error messages don't show it.
 - **Defaults.** The section ` + "[`defaults`](#defaults)" + ` stands under every scale set: maps merge key by key, a list takes the

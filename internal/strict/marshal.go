@@ -22,8 +22,17 @@ const Redacted = "REDACTED"
 // With origins, a comment behind each value says where it was written ("file:line")
 // or that it is the default.
 func (s *Schema) Marshal(w io.Writer, from any, origins Origins) error {
+	return WriteYAML(w, s.Encode(from, origins))
+}
+
+// Encode is Marshal for who has something to change in the document.
+func (s *Schema) Encode(from any, origins Origins) *yaml.Node {
 	m := marshaler{schema: s, origins: origins}
-	root := m.mapping(reflect.ValueOf(from).Elem(), where{})
+	return m.mapping(reflect.ValueOf(from).Elem(), where{})
+}
+
+// WriteYAML writes a document.
+func WriteYAML(w io.Writer, root *yaml.Node) error {
 	enc := yaml.NewEncoder(w)
 	enc.SetIndent(2)
 	return errors.Join(enc.Encode(root), enc.Close())
