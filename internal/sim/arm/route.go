@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -193,6 +194,9 @@ func (s *Server) getResource(tx *txn, c *call, k *kind) (answer, error) {
 	}
 	if match := c.Header.Get("If-None-Match"); match != "" && matches(match, r) {
 		return answer{Status: http.StatusNotModified, Header: etag(r)}, nil
+	}
+	if c.Method == http.MethodHead {
+		return answer{Status: http.StatusNoContent, Header: etag(r)}, nil
 	}
 	body, err := s.view(tx, c, k, r)
 	if err != nil {
@@ -438,6 +442,9 @@ func (s *Server) page(c *call, all []*resource, view func(*resource) (object, er
 		}
 	}
 	size := s.cfg.PageSize
+	if top, err := strconv.Atoi(c.query("$top")); err == nil && top > 0 {
+		size = min(size, top)
+	}
 	end := min(start+size, len(all))
 	values := make([]any, 0, end-start)
 	for _, r := range all[start:end] {

@@ -122,10 +122,15 @@ func (s *Server) within(f func(tx *txn) error) error {
 	now := s.clock.Now()
 	s.settle(now)
 	tx := &txn{now: now, server: s, store: s.store}
+	failed := true // a panic, too, leaves nothing half done
+	defer func() {
+		if failed {
+			tx.rollback()
+		}
+	}()
 	err := f(tx)
-	if err != nil {
-		tx.rollback()
-	} else {
+	if err == nil {
+		failed = false
 		s.dirty = s.dirty || tx.changed()
 		s.settle(now)
 	}

@@ -82,6 +82,7 @@ func (d *stateDir) load() (*snapshot, error) {
 	if saved.Version != 1 || saved.Store == nil || saved.Store.Resources == nil || saved.Store.Operations == nil {
 		return nil, fmt.Errorf("read the state %s: it is not a state of this version", d.file())
 	}
+	saved.Store.index()
 	return &saved, nil
 }
 

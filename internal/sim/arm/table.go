@@ -11,6 +11,7 @@ func kinds() map[string]*kind {
 		galleries(), definitions(), versions(),
 		templates(), autoscaleSettings(), identities(), networks(), subnets(), roleAssignments(), permissions(),
 		scaleSetKind(), setExtensionKind(), instanceKind(), machineKind(), machineExtensionKind(),
+		byLocation(setType), byLocation(vmType),
 	} {
 		table[strings.ToLower(k.name)] = &k
 	}

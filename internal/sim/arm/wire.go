@@ -201,7 +201,7 @@ func (s *Server) resourceManager(r *http.Request, body []byte, fails *armError) 
 		if fails != nil {
 			tx.update(a.Operation.ID, func(o *operation) { o.Fails = fails })
 		}
-		a = s.begun(c, a)
+		a = s.begun(tx, c, a)
 		return nil
 	})
 	a.Header = joined(a.Header, left)
@@ -240,7 +240,7 @@ func (s *Server) refusal(err error) answer {
 func retryAfter(h http.Header, d time.Duration) {
 	h.Set("Retry-After", strconv.Itoa(int(math.Ceil(d.Seconds()))))
 	if d < time.Second || d%time.Second != 0 {
-		h.Set("Retry-After-Ms", strconv.FormatInt(max(d.Milliseconds(), 1), 10))
+		h.Set("Retry-After-Ms", strconv.Itoa(int(math.Ceil(d.Seconds()*1000))))
 	}
 }
 
