@@ -87,7 +87,8 @@ ONLY ?=
 mutants: ## Break each promise in a copy of the tree and see that a test notices (ONLY=regexp)
 	go run ./internal/mutants -only '$(ONLY)'
 
-bench: build ## Measure probe cost, size, start, memory, idle CPU and scale, and hold them to their bounds
+bench: build ## Measure probe cost, size, start, memory, idle CPU, scale and looks at fleets, and hold them to their bounds
+	@echo "build fleetctl"; $(BUILD) -o $(BIN)/fleetctl ./cmd/fleetctl
 	go test -run '^$$' -bench . -benchtime 8s ./internal/health
 	go run ./internal/bench -bin $(BIN)
 

@@ -220,7 +220,8 @@ func (p *page) statusHeadline(view *fleet.StatusView) {
 		members += s.Counts.Total
 		healthy += s.Counts.Healthy
 	}
-	all := len(view.ScaleSets)
+	all := len(view.ScaleSets) + len(view.Missing)
+	counts[fleet.LevelError] += len(view.Missing)
 	read := dim("read " + cli.Clock(view.At, p.now))
 	rest := []cli.Cell{plain(fmt.Sprintf("%d of %s Healthy", healthy, cli.Plural(members, "member"))), read}
 	switch {

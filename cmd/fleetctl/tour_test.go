@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -35,7 +36,7 @@ func fleetctl(t *testing.T, endpoint string, args ...string) (stdout, stderr str
 	var out, talk bytes.Buffer
 	env := map[string]string{
 		azure.EndpointVariable: endpoint, subscriptionVariable: fleettest.Subscription,
-		"COLUMNS": "80", "LANG": "C.UTF-8",
+		"COLUMNS": "80", "LANG": "C.UTF-8", "ROLLOUT_WEBHOOK": "https://hooks.example/rollout",
 	}
 	code = run(args, &out, &talk, func(name string) string { return env[name] })
 	return out.String(), talk.String(), code
@@ -49,7 +50,7 @@ func TestTour(t *testing.T) {
 	_, endpoint := serveScenario(t, "article", 0)
 	clock := regexp.MustCompile(`read \d\d:\d\d:\d\d \S+`)
 	blocks := regexp.MustCompile("(?ms)^```console\n(.*?)^```$").FindAllStringSubmatch(string(text), -1)
-	require.Len(t, blocks, 5)
+	require.Len(t, blocks, 6)
 	for _, block := range blocks {
 		command, want, _ := strings.Cut(block[1], "\n")
 		args := strings.Fields(strings.TrimPrefix(command, "$ fleetctl "))
@@ -94,4 +95,33 @@ func TestEveryPage(t *testing.T) {
 		b, _, _ := fleetctl(t, long, command, "-g", fleettest.Group)
 		require.Equal(t, clock.ReplaceAllString(b, ""), clock.ReplaceAllString(a, ""))
 	}
+}
+
+// TestVerifyFile: the file that init writes is what the article's fleet is, and a set
+// that it declares and that is not there is told.
+func TestVerifyFile(t *testing.T) {
+	_, endpoint := serveScenario(t, "article", 0)
+	file := filepath.Join(t.TempDir(), "fleet.yaml")
+	_, stderr, code := fleetctl(t, endpoint, "init", "-f", file)
+	require.Zero(t, code, stderr)
+	stdout, stderr, code := fleetctl(t, endpoint, "verify", "-f", file)
+	require.Zero(t, code, stdout+stderr)
+	require.Contains(t, stdout, "vmss-authz        policy")
+	require.NotContains(t, stdout, "vmss-legacy", "the file does not declare it")
+
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	text = bytes.ReplaceAll(text, []byte("vmss-batch"), []byte("vmss-bulk"))
+	require.NoError(t, os.WriteFile(file, text, 0o600))
+	stdout, _, code = fleetctl(t, endpoint, "verify", "-f", file)
+	require.Equal(t, exitRefused, code)
+	require.Contains(t, stdout, "failed   vmss-bulk         scale-set")
+	stdout, _, code = fleetctl(t, endpoint, "status", "-f", file)
+	require.Zero(t, code)
+	require.Contains(t, stdout, "✗ 1 of 3 scale sets failing")
+	require.Contains(t, stdout, "the file declares vmss-bulk, and it is not there")
+
+	_, stderr, code = fleetctl(t, endpoint, "status", "-f", filepath.Join(t.TempDir(), "none.yaml"))
+	require.Equal(t, 1, code)
+	require.Contains(t, stderr, "look without one: --resource-group RG")
 }

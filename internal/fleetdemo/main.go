@@ -75,6 +75,7 @@ func (d *demo) run(ctx context.Context) error {
 		{"status", 0, []string{"scale sets as they should be", "vmss-authz-west"}},
 		{"images", 0, []string{"latest 1.7.1 in eastus, westus3"}},
 		{"verify", 0, []string{"checks ok"}},
+		{"preflight", 0, []string{"0 errors, 0 warnings"}},
 	})
 	if err != nil {
 		return err
@@ -98,6 +99,9 @@ func (d *demo) run(ctx context.Context) error {
 		}},
 		{"images", 0, []string{"1.8.0 did not replicate to westus3", "1.7.0 is marked failed and in use by vmss-authz"}},
 		{"verify", 3, []string{"westus3 Failed", "runs 1.7.0", "takes an answer without JSON for Unknown"}},
+		{"preflight", 3, []string{
+			"a version that is not in the region", "a demoted version that still runs", "an endpoint that does not answer with JSON",
+		}},
 	})
 	if err != nil {
 		return err
@@ -157,7 +161,7 @@ func (d *demo) look(ctx context.Context, endpoint string, l look) error {
 	// Lines are broken where the page ends.
 	text := strings.Join(strings.Fields(string(out)), " ")
 	for _, want := range l.says {
-		if !strings.Contains(text, want) {
+		if !strings.Contains(strings.ToLower(text), strings.ToLower(want)) {
 			return fmt.Errorf("fleetctl %s does not say %q", l.command, want)
 		}
 	}
