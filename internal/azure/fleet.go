@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,10 +18,10 @@ import (
 // A Scope says what to read: which scale sets, and what of them and around them. Its
 // zero value reads nothing.
 type Scope struct {
-	// Subscription is that of ResourceGroup and of Providers.
+	// Subscription is that of the resource groups and of Providers.
 	Subscription string
-	// ResourceGroup is read whole, unless it is empty: its scale sets and, as far as
-	// they are asked for, its galleries and templates.
+	// ResourceGroup is read whole, unless it is empty: its scale sets and, with Images,
+	// its galleries.
 	ResourceGroup string
 	// Sets and GalleryIDs are read besides.
 	Sets       []fleet.ResourceID
@@ -33,8 +34,10 @@ type Scope struct {
 	// Images asks for galleries: those named above and, of any other that a set refers
 	// to, the definitions that it refers to.
 	Images    bool
-	Templates bool // of ResourceGroup
+	Templates bool // of TemplateGroup
 	Providers bool
+	// TemplateGroup is another resource group than ResourceGroup, or the only one.
+	TemplateGroup string
 }
 
 // Fleet reads what a scope asks for, as much of it as possible at the same time. It
@@ -111,9 +114,9 @@ func (r *reading) outline(ctx context.Context, all *errgroup.Group) {
 			return err
 		})
 	}
-	if rg != "" && r.scope.Templates {
+	if in := cmp.Or(r.scope.TemplateGroup, rg); in != "" && r.scope.Templates {
 		all.Go(func() error {
-			templates, err := r.client.Templates(ctx, subscription, rg)
+			templates, err := r.client.Templates(ctx, subscription, in)
 			r.with(func(f *fleet.Fleet) { f.Templates = templates })
 			return err
 		})

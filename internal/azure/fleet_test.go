@@ -73,14 +73,15 @@ func TestFleetWithAPageThatFails(t *testing.T) {
 // Sets may be named; what is not there is told, and a group is not needed.
 func TestFleetByID(t *testing.T) {
 	server := fleetOf(3, 2, 1, 50)
-	scope := Scope{Sets: []fleet.ResourceID{setID(2), setID(0), setID(7)}, Members: true}
+	scope := Scope{Subscription: subscription, Sets: []fleet.ResourceID{setID(2), setID(0), setID(7)}, Members: true, Templates: true, TemplateGroup: "rg-pay-prod"}
 	f, err := clientOf(t, server.start(t)).Fleet(t.Context(), scope)
 	require.NoError(t, err)
 	require.Len(t, f.Sets, 2)
 	require.Equal(t, setID(0), f.Sets[0].Model.ID)
 	require.Equal(t, []fleet.ResourceID{setID(7)}, f.Missing)
 	require.Equal(t, map[string]any{"a": 1.0}, f.Sets[0].Model.Properties["newThing"])
-	require.Equal(t, 3+2*2, server.count(), "three sets, and two lists for each that is there")
+	require.Len(t, f.Templates, 1)
+	require.Equal(t, 3+2*2+1, server.count(), "three sets, two lists for each that is there, and the templates")
 
 	_, err = clientOf(t, server.start(t)).Fleet(t.Context(), Scope{Sets: []fleet.ResourceID{"vmss-authz"}})
 	require.ErrorIs(t, err, &Error{Kind: Usage})

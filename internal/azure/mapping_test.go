@@ -31,7 +31,7 @@ const wholeSet = `{
       "mode": "Rolling",
       "rollingUpgradePolicy": {"maxBatchInstancePercent": 20, "maxUnhealthyInstancePercent": 35, "maxUnhealthyUpgradedInstancePercent": 0,
         "pauseTimeBetweenBatches": "PT2M", "prioritizeUnhealthyInstances": true, "maxSurge": false, "enableCrossZoneUpgrade": true, "rollbackFailedInstancesOnPolicyBreach": true},
-      "automaticOSUpgradePolicy": {"enableAutomaticOSUpgrade": true, "disableAutomaticRollback": false}
+      "automaticOSUpgradePolicy": {"enableAutomaticOSUpgrade": true, "disableAutomaticRollback": false, "useRollingUpgradePolicy": true}
     },
     "automaticRepairsPolicy": {"enabled": true, "gracePeriod": "PT30M", "repairAction": "Replace"},
     "priorityMixPolicy": {"baseRegularPriorityCount": 3, "regularPriorityPercentageAboveBase": 50},
@@ -70,7 +70,7 @@ func TestScaleSetMapping(t *testing.T) {
 		Extensions:  []fleet.Extension{{Name: "health", Publisher: fleet.HealthPublisher, Type: fleet.HealthTypeLinux, Version: "2.0", AutoUpgrade: &yes, Settings: map[string]any{"port": 8080.0}}},
 		HealthProbe: "/probe", SystemIdentity: true, PatchMode: "ImageDefault", OSDiskDelete: "Delete", SubnetID: "/subnet",
 		Upgrade: fleet.UpgradePolicy{
-			Mode: fleet.Rolling, AutoOS: true, DisableRollback: &no,
+			Mode: fleet.Rolling, AutoOS: true, DisableRollback: &no, UseRolling: &yes,
 			Rolling: fleet.RollingPolicy{
 				MaxBatch: new(20), MaxUnhealthy: new(35), MaxUnhealthyUpgraded: new(0), Pause: new(2 * time.Minute),
 				PrioritizeUnhealthy: &yes, MaxSurge: &no, CrossZone: &yes, RollbackFailed: &yes,

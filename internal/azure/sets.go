@@ -154,6 +154,7 @@ func upgradePolicy(p *armcompute.UpgradePolicy) fleet.UpgradePolicy {
 	if auto := v.AutomaticOSUpgradePolicy; auto != nil {
 		policy.AutoOS = get(auto.EnableAutomaticOSUpgrade)
 		policy.DisableRollback = auto.DisableAutomaticRollback
+		policy.UseRolling = auto.UseRollingUpgradePolicy
 	}
 	if r := v.RollingUpgradePolicy; r != nil {
 		policy.Rolling = fleet.RollingPolicy{

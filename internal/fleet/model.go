@@ -70,7 +70,9 @@ type UpgradePolicy struct {
 	Mode            UpgradeMode
 	AutoOS          bool  // automaticOSUpgradePolicy.enableAutomaticOSUpgrade
 	DisableRollback *bool // automaticOSUpgradePolicy.disableAutomaticRollback
-	Rolling         RollingPolicy
+	// UseRolling is automaticOSUpgradePolicy.useRollingUpgradePolicy.
+	UseRolling *bool
+	Rolling    RollingPolicy
 }
 
 // RollingPolicy is upgradePolicy.rollingUpgradePolicy; a nil field was not given.
