@@ -6,7 +6,7 @@ GOFLAGS  ?=
 GOBUILDFLAGS ?=
 LDFLAGS  := -s -w -X main.version=$(VERSION) -X github.com/prometheus/common/version.Version=$(VERSION)
 BUILD    := CGO_ENABLED=0 go build -trimpath $(GOBUILDFLAGS) -ldflags '$(LDFLAGS)'
-COMMANDS := fleet-agent fleetsim
+COMMANDS := fleet-agent fleetctl fleetsim
 ARCHES   := amd64 arm64
 BIN      := bin
 
@@ -48,7 +48,7 @@ $(TOOLS)/golangci-lint:
 	GOBIN=$(TOOLS) go install $(GOLANGCI_LINT)
 
 DIST ?= dist
-deb: build-all $(TOOLS)/nfpm ## Build the Debian packages, what is in them, and SHA256SUMS into dist/
+deb: build-all $(TOOLS)/nfpm ## Build the Debian packages, archives, what is in them, and SHA256SUMS into dist/
 	go run ./internal/packaging -version '$(VERSION)' -commands '$(COMMANDS)' -arches '$(ARCHES)' -nfpm $(TOOLS)/nfpm -bin $(BIN) -dist $(DIST)
 
 deb-check: deb ## Check the packages: contents, lintian, and that a second build gives the same bytes

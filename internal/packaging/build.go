@@ -202,7 +202,16 @@ func (b *build) pack(ctx context.Context, c command, s *stage, arch string, sums
 	fmt.Fprintf(sums, "%x  %s\n%x  %s\n", sha256.Sum256(deb), filepath.Base(stem+".deb"),
 		sha256.Sum256(contents), filepath.Base(stem+".cdx.json"))
 	fmt.Printf("%s.deb %.1f MB\n", stem, float64(len(deb))/1e6)
-	return nil
+	if !c.tarball {
+		return nil
+	}
+	name := fmt.Sprintf("%s_%s_linux_%s", c.name, b.version, arch)
+	archive, err := tarball(name, binary, s, b.date)
+	if err != nil {
+		return fmt.Errorf("make the archive: %w", err)
+	}
+	fmt.Fprintf(sums, "%x  %s\n", sha256.Sum256(archive), name+".tar.gz")
+	return os.WriteFile(filepath.Join(b.dist, name+".tar.gz"), archive, 0o644)
 }
 
 func setting(info *buildinfo.BuildInfo, key string) string {

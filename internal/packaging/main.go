@@ -1,5 +1,6 @@
 // Command packaging builds the Debian packages of the project's commands, and
-// beside each a list of what is in it (CycloneDX), and SHA256SUMS over all. `make
+// beside each a list of what is in it (CycloneDX), for some an archive for other
+// systems, and SHA256SUMS over all. `make
 // deb` runs it, from the root of the repository, on binaries built before.
 //
 // Everything that ships comes from here and from packaging/deb: nfpm puts the
@@ -30,6 +31,8 @@ type command struct {
 	description string
 	// parts makes what only this package has.
 	parts func(s *stage) error
+	// tarball says that there is an archive beside the package, for other systems.
+	tarball bool
 }
 
 // commands are what can be packaged; which of them are is told by -commands. A
@@ -37,6 +40,10 @@ type command struct {
 // in the Makefile and a description here.
 var commands = []command{
 	{name: "fleet-agent", config: "nfpm-fleet-agent.yaml", parts: agentParts},
+	{name: "fleetctl", config: "nfpm-command.yaml", tarball: true, description: `scale sets of Azure and the images that they run
+fleetctl shows what a fleet of Azure scale sets runs, tells what is wrong with
+it, and brings new images to it. It belongs on workstations and in pipelines,
+and needs nothing but credentials.`},
 	{name: "fleetsim", config: "nfpm-command.yaml", description: `simulated Azure for trying out how nodes behave
 fleetsim serves the instance metadata service of one or several machines over
 real HTTP, with scheduled events from a scenario or on demand, and with the

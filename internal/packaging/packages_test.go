@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -71,6 +72,35 @@ func listing(t *testing.T, deb, name string) string {
 	return strings.Join(slices.Compact(lines), "\n") + "\n"
 }
 
+// TestArchive: what is in fleetctl's archive, and that it runs from there.
+func TestArchive(t *testing.T) {
+	packages(t)
+	archives, err := filepath.Glob(filepath.Join(*dist, "fleetctl_*.tar.gz"))
+	require.NoError(t, err)
+	require.Len(t, archives, 2)
+	for _, archive := range archives {
+		dir := strings.TrimSuffix(filepath.Base(archive), ".tar.gz")
+		subcommand := regexp.MustCompile(`(man1/fleetctl-).*(\.1\.gz)$`)
+		var lines []string
+		for line := range strings.Lines(output(t, "tar", "--numeric-owner", "-tvzf", archive)) {
+			f := strings.Fields(line)
+			name, inside := strings.CutPrefix(f[5], dir+"/")
+			require.True(t, inside, line)
+			lines = append(lines, f[0]+" "+f[1]+" "+subcommand.ReplaceAllString(name, "$1*$2"))
+		}
+		require.Equal(t, []string{
+			"-rw-r--r-- 0/0 LICENSE", "-rw-r--r-- 0/0 completion/fleetctl.bash", "-rw-r--r-- 0/0 completion/fleetctl.fish",
+			"-rw-r--r-- 0/0 completion/fleetctl.zsh", "-rwxr-xr-x 0/0 fleetctl", "-rw-r--r-- 0/0 man/man1/fleetctl-*.1.gz",
+			"-rw-r--r-- 0/0 man/man1/fleetctl.1.gz", "-rw-r--r-- 0/0 notices.gz",
+		}, slices.Compact(lines))
+		if strings.HasSuffix(dir, "_"+runtime.GOARCH) {
+			where := t.TempDir()
+			output(t, "tar", "-xzf", archive, "-C", where)
+			require.Contains(t, output(t, filepath.Join(where, dir, "fleetctl"), "version"), "fleetctl ")
+		}
+	}
+}
+
 // TestLintian: no error and no warning but those that are overridden, with the
 // reason beside each.
 func TestLintian(t *testing.T) {
@@ -83,6 +113,7 @@ func TestLintian(t *testing.T) {
 func TestSums(t *testing.T) {
 	debs := packages(t)
 	var want bytes.Buffer
+	archives := 0
 	for _, deb := range debs {
 		bom := strings.TrimSuffix(deb, ".deb") + ".cdx.json"
 		for _, file := range []string{deb, bom} {
@@ -93,7 +124,13 @@ func TestSums(t *testing.T) {
 				checkBOM(t, data)
 			}
 		}
+		archive := regexp.MustCompile(`-1_(\w+)\.deb$`).ReplaceAllString(deb, "_linux_$1.tar.gz")
+		if data, err := os.ReadFile(archive); err == nil {
+			fmt.Fprintf(&want, "%x  %s\n", sha256.Sum256(data), filepath.Base(archive))
+			archives++
+		}
 	}
+	require.Equal(t, 2, archives, "fleetctl's, for two architectures")
 	got, err := os.ReadFile(filepath.Join(*dist, "SHA256SUMS"))
 	require.NoError(t, err)
 	require.Equal(t, want.String(), string(got))
