@@ -30,6 +30,11 @@ build-all: ## Build the commands for every architecture into bin/ARCH/
 demo: build ## Watch a node meet a Preempt: healthy, drain, ack, back to service
 	@go run ./internal/demo -bin $(BIN)
 
+fleet-demo: ## See what fleetctl tells of a fleet: one that is well, and one with three things wrong
+	@mkdir -p $(BIN)
+	@for c in fleetctl fleetsim; do echo "build $$c"; $(BUILD) -o $(BIN)/$$c ./cmd/$$c || exit 1; done
+	@go run ./internal/fleetdemo -bin $(BIN)
+
 test: ## Run the tests
 	go test $(GOFLAGS) ./...
 
@@ -82,7 +87,8 @@ ONLY ?=
 mutants: ## Break each promise in a copy of the tree and see that a test notices (ONLY=regexp)
 	go run ./internal/mutants -only '$(ONLY)'
 
-bench: build ## Measure probe cost, size, start, memory, idle CPU and scale, and hold them to their bounds
+bench: build ## Measure probe cost, size, start, memory, idle CPU, scale and looks at fleets, and hold them to their bounds
+	@echo "build fleetctl"; $(BUILD) -o $(BIN)/fleetctl ./cmd/fleetctl
 	go test -run '^$$' -bench . -benchtime 8s ./internal/health
 	go run ./internal/bench -bin $(BIN)
 
@@ -99,4 +105,4 @@ fuzz: ## Fuzz every parser for FUZZTIME each (20s)
 docs: ## Write the generated documentation again
 	go run ./internal/docs
 
-.PHONY: help build build-all demo test race histories mutants soak coverage lint deb deb-check e2e e2e-vm clients bench fuzz docs
+.PHONY: help build build-all demo fleet-demo test race histories mutants soak coverage lint deb deb-check e2e e2e-vm clients bench fuzz docs

@@ -54,23 +54,9 @@ func (g *globals) loadConfig() (*config.Config, error) {
 	return explained(readConfig(g.configPath, agentUser))
 }
 
-// explained makes the faults of a configuration one error line each, with what to
-// write instead as a hint.
+// explained tells the faults of a configuration one by one.
 func explained(cfg *config.Config, err error) (*config.Config, error) {
-	if err == nil {
-		return cfg, nil
-	}
-	faults, ok := errors.AsType[config.Errors](err)
-	if !ok {
-		return nil, err
-	}
-	lines := make([]error, len(faults))
-	for i, fault := range faults {
-		bare := *fault
-		bare.Hint = ""
-		lines[i] = &cli.Error{Err: &bare, Hint: fault.Hint}
-	}
-	return nil, errors.Join(lines...)
+	return cfg, command.Faults(err)
 }
 
 // validation is the answer to `fleet-agent config validate`.

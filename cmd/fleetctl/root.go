@@ -51,6 +51,7 @@ type globals struct {
 	debug         bool          // requests are shown on standard error
 	noColor       bool
 
+	reader reader // of fleets; nil: Azure
 	out    *cli.Output
 	getenv func(string) string
 	now    func() time.Time
@@ -118,6 +119,8 @@ Environment:
 			root.AddCommand(c)
 		}
 	}
+	add(groupSee, newStatusCommand(g), newImagesCommand(g), newVerifyCommand(g), newPreflightCommand(g))
+	add(groupFile, newInitCommand(g), newSchemaCommand(g))
 	add(groupTool, newVersionCommand(g), newCompletionCommand())
 	root.SetHelpCommandGroupID(groupTool)
 	root.SetUsageFunc(command.WriteUsage)
@@ -139,12 +142,25 @@ func (g *globals) globalFlags(root *cobra.Command) {
 	flags.BoolP("help", "h", false, "show this help")
 }
 
+// groupFlag is the name of the flag that names a resource group.
+func groupFlag(cmd *cobra.Command) string {
+	if cmd.Flags().Lookup("from") != nil {
+		return "from"
+	}
+	return "resource-group"
+}
+
 // scopeFlags adds the flags of a command that looks at a resource group where there
 // is no file.
 func (g *globals) scopeFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVarP(&g.resourceGroup, "resource-group", "g", "", "the resource `GROUP` to look at, in place of a file")
-	flags.StringVar(&g.subscription, "subscription", g.subscription, "the `ID` of its subscription; also "+subscriptionVariable)
+	g.subscriptionFlag(cmd)
+}
+
+func (g *globals) subscriptionFlag(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&g.subscription, "subscription", g.subscription, "the `ID` of its subscription; also\n"+subscriptionVariable)
 	flags.Lookup("subscription").DefValue = "" // the text says it, whatever the environment says
 }
 
@@ -159,10 +175,10 @@ func (g *globals) check(cmd *cobra.Command) error {
 		return usage.Error(cmd, errors.New("--timeout must not be negative"))
 	case given("resource-group") && given("file"):
 		return usage.Error(cmd, errors.New("--file and --resource-group exclude each other: a file says where its scale sets are"))
-	case given("resource-group") && g.resourceGroup == "":
-		return usage.Error(cmd, errors.New("--resource-group is empty"))
-	case given("subscription") && !given("resource-group"):
-		return usage.Error(cmd, errors.New("--subscription belongs to --resource-group: a file names its own"))
+	case (given("resource-group") || given("from")) && g.resourceGroup == "":
+		return usage.Error(cmd, errors.New("--"+groupFlag(cmd)+" is empty"))
+	case given("subscription") && !given("resource-group") && !given("from"):
+		return usage.Error(cmd, errors.New("--subscription belongs to --"+groupFlag(cmd)+": a file names its own"))
 	case g.resourceGroup != "" && g.subscription == "":
 		return usage.Error(cmd, fmt.Errorf("--subscription is missing, and %s is not set", subscriptionVariable))
 	}

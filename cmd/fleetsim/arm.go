@@ -35,6 +35,7 @@ type armOptions struct {
 	requestLog   string
 	noThrottling bool
 	readyFile    string
+	state        string
 }
 
 func newARMCommand(g *globals) *cobra.Command {
@@ -94,6 +95,7 @@ html and huge; it is limited by method, path, count, after and for.`,
 	f.StringVar(&o.caOut, "ca-out", "", "`FILE` to write the authority's certificate to, with --tls")
 	f.StringVar(&o.control, "control", "", "`HOST:PORT` of the control API, on loopback (default: none)")
 	f.StringVar(&o.subscription, "subscription", arm.DefaultSubscription, "`ID` of the subscription")
+	f.StringVar(&o.state, "state", "", "`DIR` in which the simulation survives a restart; its time stands still meanwhile")
 	f.StringVar(&o.scenario, "scenario", "", "`FILE` or name of what is in the subscription at the start")
 	f.BoolVar(&o.list, "list", false, "list the scenarios that come with fleetsim, and exit")
 	f.StringVar(&o.show, "show", "", "print the file of the scenario `NAME`, a start for one of your own, and exit")
@@ -137,14 +139,14 @@ func (o *armOptions) check(cmd *cobra.Command) error {
 	return err
 }
 
-func runARM(cmd *cobra.Command, g *globals, o armOptions) error {
+func runARM(cmd *cobra.Command, g *globals, o armOptions) (err error) {
 	if err := o.check(cmd); err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(g.out.Err, &slog.HandlerOptions{ReplaceAttr: narrate}))
 	cfg := arm.Config{
 		Subscription: o.subscription, Clock: arm.NewClock(time.Now(), o.clock), PageSize: o.pageSize,
-		RequireToken: o.tls, Unthrottled: o.noThrottling, Logger: log,
+		RequireToken: o.tls, Unthrottled: o.noThrottling, Logger: log, State: o.state,
 	}
 	scenario, err := o.load(cmd, &cfg)
 	if err != nil {
@@ -159,10 +161,18 @@ func runARM(cmd *cobra.Command, g *globals, o armOptions) error {
 		cfg.RequestLog = f
 	}
 	server, err := arm.New(cfg)
+	if errors.Is(err, arm.ErrStateInUse) {
+		return cli.Hint(err, "give each simulation a --state directory of its own")
+	}
 	if err != nil {
 		return err
 	}
-	if scenario != nil {
+	defer func() {
+		if closed := server.Close(); err == nil {
+			err = closed
+		}
+	}()
+	if scenario != nil && !server.Restored() {
 		if err := server.Apply(scenario); err != nil {
 			return err
 		}

@@ -34,6 +34,7 @@ func (o *armOptions) load(cmd *cobra.Command, cfg *arm.Config) (*arm.Scenario, e
 		start = time.Now()
 	}
 	cfg.Clock = arm.NewClock(start, speed)
+	cfg.Rules = sc.Rules()
 	return sc, nil
 }
 

@@ -15,7 +15,7 @@ type table struct {
 
 func newTable() *table {
 	t := &table{w: tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)}
-	_, _ = fmt.Fprintln(t.w, "figure\tmeasured\tstatic net/http\tratio")
+	_, _ = fmt.Fprintln(t.w, "figure\tfleet-agent\tstatic net/http\tratio")
 	return t
 }
 

@@ -131,6 +131,27 @@ func TestTable(t *testing.T) {
 	require.Equal(t, []string{"  + dns", "  x da...", "  . z"}, table.Lines(Style{}, 9))
 }
 
+// A table that wraps goes on in the column of its last cell, as long as words fit
+// there.
+func TestTableWraps(t *testing.T) {
+	table := &Table{Indent: 2, Wrap: 2}
+	table.Add(Cell{Text: "x"}, Cell{Text: "database"}, Cell{Text: "a text that takes more than the two lines that it may take", Color: Red})
+	table.Add(Cell{Text: "+"}, Cell{Text: "dns"}, Cell{Text: "passing"})
+	require.Equal(t, []string{
+		"  x database  a text that takes more",
+		"              than the two lines ...",
+		"  + dns       passing",
+	}, table.Lines(Style{}, 36))
+	require.Equal(t, "              \x1b[31mthan the two lines ...\x1b[0m", table.Lines(Style{Color: true}, 36)[1])
+	require.Equal(t, []string{"  x database  a text t...", "  + dns       passing"}, table.Lines(Style{}, 25))
+}
+
+func TestMark(t *testing.T) {
+	mark := Mark{Unicode: "✓", ASCII: "+", Color: Green}
+	require.Equal(t, Cell{Text: "✓", Color: Green}, mark.Cell(Style{Unicode: true}))
+	require.Equal(t, Cell{Text: "+", Color: Green}, mark.Cell(Style{}))
+}
+
 func TestPage(t *testing.T) {
 	p := &Page{Width: 30}
 	p.Blank()

@@ -42,3 +42,12 @@ func (s Style) Glyph(unicode, ascii string) string {
 	}
 	return ascii
 }
+
+// A Mark is a glyph with its stand-in in ASCII and its colour.
+type Mark struct {
+	Unicode, ASCII string
+	Color          Color
+}
+
+// Cell returns the mark as s can show it.
+func (m Mark) Cell(s Style) Cell { return Cell{Text: s.Glyph(m.Unicode, m.ASCII), Color: m.Color} }

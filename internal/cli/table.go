@@ -9,6 +9,9 @@ import (
 // after one of marks, which belong to what follows.
 func gap(width int) int { return min(width, 2) }
 
+// minWrap is the room that a cell needs to be wrapped: below it, words are torn.
+const minWrap = 12
+
 // Cell is one field of a table.
 type Cell struct {
 	Text  string
@@ -19,7 +22,9 @@ type Cell struct {
 // last cell of a row may be of any length: it is cut at the end of the line.
 type Table struct {
 	Indent int // spaces before each row
-	rows   [][]Cell
+	// Wrap is how many lines the last cell of a row may take; 0 is one.
+	Wrap int
+	rows [][]Cell
 }
 
 // Add appends a row. Rows need not be equally long.
@@ -35,12 +40,20 @@ func (t *Table) Lines(s Style, width int) []string {
 	for _, row := range t.rows {
 		var line strings.Builder
 		used, pending := 0, t.Indent // pending: spaces owed before the next text
+		var rest []string            // lines that the last cell goes on in, at column
+		column := 0
 		for i, cell := range row {
 			room := width - used - pending
 			if room <= 0 {
 				break
 			}
-			text := Cut(Clean(cell.Text), room, s)
+			text := Clean(cell.Text)
+			if i == len(row)-1 && t.Wrap > 1 && room >= minWrap {
+				if wrapped := Wrap(text, room, t.Wrap, s); len(wrapped) > 1 {
+					text, rest, column = wrapped[0], wrapped[1:], used+pending
+				}
+			}
+			text = Cut(text, room, s)
 			n := utf8.RuneCountInString(text)
 			if n > 0 {
 				line.WriteString(strings.Repeat(" ", pending))
@@ -53,6 +66,9 @@ func (t *Table) Lines(s Style, width int) []string {
 			}
 		}
 		lines = append(lines, line.String())
+		for _, text := range rest {
+			lines = append(lines, strings.Repeat(" ", column)+s.Paint(row[len(row)-1].Color, text))
+		}
 	}
 	return lines
 }

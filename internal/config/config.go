@@ -15,6 +15,30 @@
 // is not changed after Load and may be read from many goroutines.
 package config
 
+import (
+	"fmt"
+	"io"
+
+	"github.com/fleet-agent/fleet-agent/internal/strict"
+)
+
+// The words of package strict that a configuration is told in.
+type (
+	// Duration is a time.Duration that is written with its unit.
+	Duration = strict.Duration
+	// Size is a part of a whole or an amount.
+	Size = strict.Size
+	// Statuses is a set of HTTP status codes.
+	Statuses = strict.Statuses
+	// StatusRange is a range of HTTP status codes.
+	StatusRange = strict.StatusRange
+	// Error is one fault of a configuration and where it is. It never holds the value
+	// of a header, of an environment variable, or of a webhook's URL.
+	Error = strict.Error
+	// Errors is every fault of a configuration, sorted by file, line and column.
+	Errors = strict.Errors //nolint:errname // the name of what it is an alias of
+)
+
 // DefaultPath is where the agent looks for its configuration.
 const DefaultPath = "/etc/fleet-agent/config.yaml"
 
@@ -32,7 +56,27 @@ type Config struct {
 
 	main    string
 	files   []string
-	origins map[string]place // where a value was written, by its path; none for a default
+	origins strict.Origins
+}
+
+// Marshal writes the effective configuration as YAML that Load reads. Optional keys
+// that were left out and have no default are left out here as well.
+//
+// What may be secret is replaced by REDACTED: the values of headers and of
+// environment variables, user, password and query of the URLs of http checks, and
+// all but scheme and host of the URLs of webhooks.
+//
+// With origin, a comment behind each value says where it was written
+// ("file:line") or that it is the default.
+func (c *Config) Marshal(w io.Writer, origin bool) error {
+	var origins strict.Origins
+	if origin {
+		origins = c.origins
+	}
+	if err := newSchema().Marshal(w, c, origins); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	return nil
 }
 
 // Files returns the files that the configuration was read from, in the order in

@@ -1,73 +1,40 @@
 package config
 
+import "github.com/fleet-agent/fleet-agent/internal/strict"
+
 // A FieldDoc is all that there is to know about one key of the configuration.
-type FieldDoc struct {
-	// Path is the place of the key: "listen.probe"; [] stands for an item of
-	// a list and * for a key that the user chooses.
-	Path string
-	// Type is the kind of value, in words: "duration", "list of strings".
-	Type string
-	// Default is the value when the key is left out, as YAML. Empty: none.
-	Default string
-	// Required keys must be there, and must not be empty, when the map that
-	// holds them is.
-	Required bool
-	// OneOf are the only values allowed, of the key or of each item of its list.
-	OneOf []string
-	// Min and Max bound a number, a duration, or the length of a list of maps;
-	// both are included. Empty: no bound.
-	Min, Max string
-	// Format is a further condition on a text, in words.
-	Format string
-	// Example is a value as one might write it, where the default is none.
-	Example string
-	// Doc is what the key means: sentences in Markdown.
-	Doc string
-
-	secret secrecy
-}
-
-// secrecy says what of a value may be secret, and is replaced when the
-// configuration is printed and left out of errors.
-type secrecy int
-
-const (
-	open      secrecy = iota // nothing
-	mapValues                // the values of a map; its keys are shown
-	urlLogin                 // user, password and query of a URL
-	urlPath                  // all of a URL but scheme and host: webhooks carry their secret in the path
-)
+type FieldDoc = strict.Field
 
 // Reference returns every key, in the order in which they are printed, with a
 // section ahead of its keys.
 func Reference() []FieldDoc {
-	return newSchema().rows
+	return newSchema().Fields()
 }
 
 // fieldTable is the one place that says what the keys are. Type is left out: it
 // comes from the Go type.
-func fieldTable() []FieldDoc {
-	var all []FieldDoc
-	for _, rows := range [][]FieldDoc{listenFields(), healthFields(), checkFields(), eventFields(), drainFields(), notifyFields(), directoryFields()} {
+func fieldTable() []strict.Field {
+	var all []strict.Field
+	for _, rows := range [][]strict.Field{listenFields(), healthFields(), checkFields(), eventFields(), drainFields(), notifyFields(), directoryFields()} {
 		all = append(all, rows...)
 	}
 	return all
 }
 
-func listenFields() []FieldDoc {
-	return []FieldDoc{
+func listenFields() []strict.Field {
+	return []strict.Field{
 		{
 			Path: "listen",
 			Doc: "Where the agent answers over the network. Each address is `host:port`; an empty host means every address of the node. " +
 				"A change of an address takes effect at the next start.",
 		},
 		{
-			Path: "listen.probe", Default: "127.0.0.1:8080", Required: true, Format: formatListen, Example: "127.0.0.1:8080",
+			Path: "listen.probe", Default: "127.0.0.1:8080", Required: true, Format: strict.FormatListen, Example: "127.0.0.1:8080",
 			Doc: "The address of `/healthz`, `/readyz` and `/livez`. The Application Health extension asks on `localhost`; a load balancer needs an address that it can reach. " +
 				"When systemd passes a socket named `probe`, that one is used instead.",
 		},
 		{
-			Path: "listen.metrics", Default: "127.0.0.1:9810", Format: formatListen, Example: "127.0.0.1:9810",
+			Path: "listen.metrics", Default: "127.0.0.1:9810", Format: strict.FormatListen, Example: "127.0.0.1:9810",
 			Doc: "The address of `/metrics`, for Prometheus. Empty turns it off.",
 		},
 		{
@@ -76,18 +43,18 @@ func listenFields() []FieldDoc {
 				"The files are read again when they change; while they cannot be read the old pair stays in use.",
 		},
 		{
-			Path: "listen.tls.cert_file", Format: formatPath, Example: "/etc/fleet-agent/tls/probe.crt",
+			Path: "listen.tls.cert_file", Format: strict.FormatPath, Example: "/etc/fleet-agent/tls/probe.crt",
 			Doc: "The certificate and the intermediates that it needs, in PEM.",
 		},
 		{
-			Path: "listen.tls.key_file", Format: formatPath, Example: "/etc/fleet-agent/tls/probe.key",
+			Path: "listen.tls.key_file", Format: strict.FormatPath, Example: "/etc/fleet-agent/tls/probe.key",
 			Doc: "The private key, in PEM.",
 		},
 	}
 }
 
-func healthFields() []FieldDoc {
-	return []FieldDoc{
+func healthFields() []strict.Field {
+	return []strict.Field{
 		{
 			Path: "health",
 			Doc:  "How the checks are run, and how their verdict is told.",
@@ -122,14 +89,14 @@ func healthFields() []FieldDoc {
 	}
 }
 
-func eventFields() []FieldDoc {
-	return []FieldDoc{
+func eventFields() []strict.Field {
+	return []strict.Field{
 		{
 			Path: "imds",
 			Doc:  "Azure's instance metadata service. Proxy variables of the environment are ignored.",
 		},
 		{
-			Path: "imds.endpoint", Default: "http://169.254.169.254", Required: true, Format: formatEndpoint, Example: "http://169.254.169.254",
+			Path: "imds.endpoint", Default: "http://169.254.169.254", Required: true, Format: strict.FormatEndpoint, Example: "http://169.254.169.254",
 			Doc: "Its base URL. Only a test or a simulator needs another.",
 		},
 		{
@@ -180,8 +147,8 @@ func eventFields() []FieldDoc {
 	}
 }
 
-func drainFields() []FieldDoc {
-	return []FieldDoc{
+func drainFields() []strict.Field {
+	return []strict.Field{
 		{
 			Path: "drain",
 			Doc: "What happens when the node is about to go: it becomes unready, waits for `settle`, and runs the plan, " +
@@ -203,7 +170,7 @@ func drainFields() []FieldDoc {
 				"A step may run a second time after a crash, so it must bear that.",
 		},
 		{
-			Path: "drain.plan[].name", Required: true, Format: formatName, Example: "workloads",
+			Path: "drain.plan[].name", Required: true, Format: strict.FormatName, Example: "workloads",
 			Doc: "The name of the step in reports, metrics and `after`: letters, digits, `.`, `_` and `-`, at most 63. No two steps may share it.",
 		},
 		{
@@ -223,11 +190,11 @@ func drainFields() []FieldDoc {
 			Doc: "Run a command; exit status 0 is success.",
 		},
 		{
-			Path: "drain.plan[].exec.command", Required: true, Format: formatCommand, Example: "[/usr/local/bin/deregister, --now]",
+			Path: "drain.plan[].exec.command", Required: true, Format: strict.FormatCommand, Example: "[/usr/local/bin/deregister, --now]",
 			Doc: "The program and its arguments. There is no shell.",
 		},
 		{
-			Path: "drain.plan[].exec.env", Format: formatEnv, secret: mapValues, Example: "{REGION: westeurope}",
+			Path: "drain.plan[].exec.env", Format: formatEnv, Secret: strict.MapValues, Example: "{REGION: westeurope}",
 			Doc: "Variables to add to the environment. Names that begin with `FLEET_` are the agent's own.",
 		},
 		{
@@ -247,11 +214,11 @@ func drainFields() []FieldDoc {
 			Doc: "Post the cause, as JSON, to a URL and wait for the answer; any 2xx is success.",
 		},
 		{
-			Path: "drain.plan[].webhook.url", Required: true, Format: formatURL, secret: urlPath, Example: "https://hooks.example/drain",
+			Path: "drain.plan[].webhook.url", Required: true, Format: strict.FormatURL, Secret: strict.URLPath, Example: "https://hooks.example/drain",
 			Doc: "The URL.",
 		},
 		{
-			Path: "drain.plan[].webhook.headers", Format: formatHeaders, secret: mapValues, Example: "{Authorization: Bearer abc}",
+			Path: "drain.plan[].webhook.headers", Format: formatHeaders, Secret: strict.MapValues, Example: "{Authorization: Bearer abc}",
 			Doc: "Headers to send.",
 		},
 		{
@@ -271,20 +238,20 @@ func drainFields() []FieldDoc {
 			Doc: "Whether the step may be left out when time is short. The last optional step goes first. One runs only if its minimum fits beside those of all required steps, of which each counts with a tenth of its `max`, up to 1s, if its `min` is less.",
 		},
 		{
-			Path: "drain.plan[].after", Format: formatNames, Example: "[workloads]",
+			Path: "drain.plan[].after", Format: strict.FormatNames, Example: "[workloads]",
 			Doc: "The steps that must have ended before this one begins. Left out: the step before it. `[]`: none. Steps that share an `after` run in parallel.",
 		},
 	}
 }
 
-func notifyFields() []FieldDoc {
-	return []FieldDoc{
+func notifyFields() []strict.Field {
+	return []strict.Field{
 		{
 			Path: "notify", Max: "100",
 			Doc: "Who is told of drains. A notification never holds up a step; it is retried in the background and given up at the deadline.",
 		},
 		{
-			Path: "notify[].url", Required: true, Format: formatURL, secret: urlPath, Example: "https://hooks.example/fleet",
+			Path: "notify[].url", Required: true, Format: strict.FormatURL, Secret: strict.URLPath, Example: "https://hooks.example/fleet",
 			Doc: "Where to post the notification, as JSON.",
 		},
 		{
@@ -292,16 +259,16 @@ func notifyFields() []FieldDoc {
 			Doc: "Which moments to tell.",
 		},
 		{
-			Path: "notify[].headers", Format: formatHeaders, secret: mapValues, Example: "{Authorization: Bearer abc}",
+			Path: "notify[].headers", Format: formatHeaders, Secret: strict.MapValues, Example: "{Authorization: Bearer abc}",
 			Doc: "Headers to send.",
 		},
 	}
 }
 
-func directoryFields() []FieldDoc {
-	return []FieldDoc{
+func directoryFields() []strict.Field {
+	return []strict.Field{
 		{
-			Path: "state_dir", Default: "/var/lib/fleet-agent", Required: true, Format: formatPath, Example: "/var/lib/fleet-agent",
+			Path: "state_dir", Default: "/var/lib/fleet-agent", Required: true, Format: strict.FormatPath, Example: "/var/lib/fleet-agent",
 			Doc: "The directory of the journal. It must survive a reboot. A change takes effect at the next start.",
 		},
 		{

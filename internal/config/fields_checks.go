@@ -1,8 +1,10 @@
 package config
 
+import "github.com/fleet-agent/fleet-agent/internal/strict"
+
 // checkFields are the keys of a check.
-func checkFields() []FieldDoc {
-	fields := []FieldDoc{
+func checkFields() []strict.Field {
+	fields := []strict.Field{
 		{
 			Path: "checks", Max: "1000",
 			Doc: "What must hold for the node to serve. Each check has a `name` and exactly one kind: " +
@@ -10,13 +12,13 @@ func checkFields() []FieldDoc {
 				"The node is healthy when every check passes that is critical and gates `health`. The files of `conf.d` append checks.",
 		},
 		{
-			Path: "checks[].name", Required: true, Format: formatName, Example: "web",
+			Path: "checks[].name", Required: true, Format: strict.FormatName, Example: "web",
 			Doc: "The name of the check in reports, metrics and `depends_on`: letters, digits, `.`, `_` and `-`, at most 63. No two checks may share it.",
 		},
 	}
 	fields = append(fields, networkCheckFields()...)
 	fields = append(fields, localCheckFields()...)
-	return append(fields, []FieldDoc{
+	return append(fields, []strict.Field{
 		{
 			Path: "checks[].interval", Default: "5s", Min: "100ms", Max: "24h",
 			Doc: "How often the check runs.",
@@ -42,20 +44,20 @@ func checkFields() []FieldDoc {
 			Doc: "Which answers a critical check decides: `health` is `/healthz`, `ready` is `/readyz`. An instance that is not healthy may be replaced; one that is not ready only gets no traffic.",
 		},
 		{
-			Path: "checks[].depends_on", Format: formatNames, Example: "[dns]",
+			Path: "checks[].depends_on", Format: strict.FormatNames, Example: "[dns]",
 			Doc: "The checks without which this one makes no sense. While one of them does not pass, this check is blocked: it is not run, and it is not reported as a root cause.",
 		},
 	}...)
 }
 
-func networkCheckFields() []FieldDoc {
-	fields := []FieldDoc{
+func networkCheckFields() []strict.Field {
+	fields := []strict.Field{
 		{
 			Path: "checks[].http", Example: `{url: "http://127.0.0.1:8000/health", expect_body: ok}`,
 			Doc: "Ask for a URL and look at the answer. Proxy variables of the environment are ignored.",
 		},
 		{
-			Path: "checks[].http.url", Required: true, Format: formatURL, secret: urlLogin, Example: "http://127.0.0.1:8000/health",
+			Path: "checks[].http.url", Required: true, Format: strict.FormatURL, Secret: strict.URLLogin, Example: "http://127.0.0.1:8000/health",
 			Doc: "The URL.",
 		},
 		{
@@ -67,15 +69,15 @@ func networkCheckFields() []FieldDoc {
 			Doc: "The status codes that pass: `200`, `2xx`, `200-204`, or a list of such.",
 		},
 		{
-			Path: "checks[].http.expect_body", Format: formatRegexp, Example: `'"status": *"up"'`,
+			Path: "checks[].http.expect_body", Format: strict.FormatRegexp, Example: `'"status": *"up"'`,
 			Doc: "A regular expression ([RE2](https://github.com/google/re2/wiki/Syntax)) that the body must match somewhere in its first 64 KiB. The server is asked not to compress it.",
 		},
 		{
-			Path: "checks[].http.headers", Format: formatHeaders, secret: mapValues, Example: "{Host: app.example}",
+			Path: "checks[].http.headers", Format: formatHeaders, Secret: strict.MapValues, Example: "{Host: app.example}",
 			Doc: "Headers to send.",
 		},
 		{
-			Path: "checks[].http.unix_socket", Format: formatPath, Example: "/run/app/http.sock",
+			Path: "checks[].http.unix_socket", Format: strict.FormatPath, Example: "/run/app/http.sock",
 			Doc: "Connect to this socket instead of the host of the URL, which is then only the `Host` that is sent.",
 		},
 		{
@@ -84,13 +86,13 @@ func networkCheckFields() []FieldDoc {
 		},
 	}
 	fields = append(fields, clientTLSFields("checks[].http.tls")...)
-	fields = append(fields, []FieldDoc{
+	fields = append(fields, []strict.Field{
 		{
 			Path: "checks[].tcp", Example: `{address: "127.0.0.1:5432"}`,
 			Doc: "Open a connection and close it. When a name has several addresses, here as in `http`, `tls` and `grpc`, one that does not answer within 250 ms does not keep the next from being tried.",
 		},
 		{
-			Path: "checks[].tcp.address", Required: true, Format: formatAddress, Example: "127.0.0.1:5432",
+			Path: "checks[].tcp.address", Required: true, Format: strict.FormatAddress, Example: "127.0.0.1:5432",
 			Doc: "The `host:port` to connect to.",
 		},
 		{
@@ -98,7 +100,7 @@ func networkCheckFields() []FieldDoc {
 			Doc: "Make a TLS handshake and verify the chain, the name and the dates of the server's certificate.",
 		},
 		{
-			Path: "checks[].tls.address", Required: true, Format: formatAddress, Example: "hsm.internal:1792",
+			Path: "checks[].tls.address", Required: true, Format: strict.FormatAddress, Example: "hsm.internal:1792",
 			Doc: "The `host:port` to connect to.",
 		},
 		{
@@ -106,15 +108,15 @@ func networkCheckFields() []FieldDoc {
 			Doc: "The name that the certificate must bear. Left out: the host of `address`.",
 		},
 		{
-			Path: "checks[].tls.ca_file", Format: formatPath, Example: "/etc/ssl/hsm-ca.pem",
+			Path: "checks[].tls.ca_file", Format: strict.FormatPath, Example: "/etc/ssl/hsm-ca.pem",
 			Doc: "The authorities to trust, in PEM. Left out: the system's.",
 		},
 		{
-			Path: "checks[].tls.cert_file", Format: formatPath, Example: "/etc/ssl/client.crt",
+			Path: "checks[].tls.cert_file", Format: strict.FormatPath, Example: "/etc/ssl/client.crt",
 			Doc: "The client certificate to show, in PEM; goes with `key_file`.",
 		},
 		{
-			Path: "checks[].tls.key_file", Format: formatPath, Example: "/etc/ssl/client.key",
+			Path: "checks[].tls.key_file", Format: strict.FormatPath, Example: "/etc/ssl/client.key",
 			Doc: "The key of the client certificate, in PEM.",
 		},
 		{
@@ -126,7 +128,7 @@ func networkCheckFields() []FieldDoc {
 			Doc: "Ask a `grpc.health.v1` service.",
 		},
 		{
-			Path: "checks[].grpc.address", Required: true, Format: formatAddress, Example: "127.0.0.1:9090",
+			Path: "checks[].grpc.address", Required: true, Format: strict.FormatAddress, Example: "127.0.0.1:9090",
 			Doc: "The `host:port` to connect to.",
 		},
 		{
@@ -139,13 +141,13 @@ func networkCheckFields() []FieldDoc {
 		},
 	}...)
 	fields = append(fields, clientTLSFields("checks[].grpc.tls")...)
-	return append(fields, []FieldDoc{
+	return append(fields, []strict.Field{
 		{
 			Path: "checks[].dns", Example: `{name: hsm.internal}`,
 			Doc: "Resolve a name.",
 		},
 		{
-			Path: "checks[].dns.name", Required: true, Format: formatHost, Example: "hsm.internal",
+			Path: "checks[].dns.name", Required: true, Format: strict.FormatHost, Example: "hsm.internal",
 			Doc: "The name.",
 		},
 		{
@@ -153,29 +155,29 @@ func networkCheckFields() []FieldDoc {
 			Doc: "The type of record to ask for. Left out: A and AAAA, asked at once, of which one address will do, whatever the server says to the other question.",
 		},
 		{
-			Path: "checks[].dns.server", Format: formatAddress, Example: "168.63.129.16:53",
+			Path: "checks[].dns.server", Format: strict.FormatAddress, Example: "168.63.129.16:53",
 			Doc: "The `host:port` of the server to ask. Left out: ask as programs do, with `/etc/hosts` and `/etc/resolv.conf`.",
 		},
 		{
-			Path: "checks[].dns.expect", Format: formatTexts, Example: "[10.0.0.4]",
+			Path: "checks[].dns.expect", Format: strict.FormatTexts, Example: "[10.0.0.4]",
 			Doc: "Answers that must all be there: addresses, `name:port` for SRV, names for CNAME. When one is missing and a question failed, the failure is the reason. Left out: any answer will do.",
 		},
 	}...)
 }
 
 // clientTLSFields are the keys of a ClientTLS at the given path.
-func clientTLSFields(path string) []FieldDoc {
-	return []FieldDoc{
+func clientTLSFields(path string) []strict.Field {
+	return []strict.Field{
 		{
-			Path: path + ".ca_file", Format: formatPath, Example: "/etc/ssl/app-ca.pem",
+			Path: path + ".ca_file", Format: strict.FormatPath, Example: "/etc/ssl/app-ca.pem",
 			Doc: "The authorities to trust, in PEM. Left out: the system's.",
 		},
 		{
-			Path: path + ".cert_file", Format: formatPath, Example: "/etc/ssl/client.crt",
+			Path: path + ".cert_file", Format: strict.FormatPath, Example: "/etc/ssl/client.crt",
 			Doc: "The client certificate to show, in PEM; goes with `key_file`.",
 		},
 		{
-			Path: path + ".key_file", Format: formatPath, Example: "/etc/ssl/client.key",
+			Path: path + ".key_file", Format: strict.FormatPath, Example: "/etc/ssl/client.key",
 			Doc: "The key of the client certificate, in PEM.",
 		},
 		{
@@ -189,19 +191,19 @@ func clientTLSFields(path string) []FieldDoc {
 	}
 }
 
-func localCheckFields() []FieldDoc {
-	return []FieldDoc{
+func localCheckFields() []strict.Field {
+	return []strict.Field{
 		{
 			Path: "checks[].exec", Example: `{command: [/usr/local/bin/check-app, --quick]}`,
 			Doc: "Run a command; exit status 0 passes. Its output is bounded and becomes the reason of a failure; at the timeout it and all that it started are killed. " +
 				"It runs as the agent's own user, in the agent's sandbox.",
 		},
 		{
-			Path: "checks[].exec.command", Required: true, Format: formatCommand, Example: "[/usr/local/bin/check-app, --quick]",
+			Path: "checks[].exec.command", Required: true, Format: strict.FormatCommand, Example: "[/usr/local/bin/check-app, --quick]",
 			Doc: "The program and its arguments. There is no shell.",
 		},
 		{
-			Path: "checks[].exec.env", Format: formatEnv, secret: mapValues, Example: "{PGUSER: probe}",
+			Path: "checks[].exec.env", Format: formatEnv, Secret: strict.MapValues, Example: "{PGUSER: probe}",
 			Doc: "Variables to add to the environment.",
 		},
 		{
@@ -217,15 +219,15 @@ func localCheckFields() []FieldDoc {
 			Doc: "Look at a file system: at least one of `min_free`, `min_free_inodes` and `writable`. When it does not answer, the check fails at its timeout, and from then on at once until it does.",
 		},
 		{
-			Path: "checks[].disk.path", Required: true, Format: formatPath, Example: "/var",
+			Path: "checks[].disk.path", Required: true, Format: strict.FormatPath, Example: "/var",
 			Doc: "A directory or file on the file system; a directory with `writable`.",
 		},
 		{
-			Path: "checks[].disk.min_free", Format: formatBytes, Example: "10%",
+			Path: "checks[].disk.min_free", Format: strict.FormatBytes, Example: "10%",
 			Doc: "The space that must be free for ordinary users: a percentage, or an amount such as `5GiB` or `500MB`.",
 		},
 		{
-			Path: "checks[].disk.min_free_inodes", Format: formatCount, Example: "5%",
+			Path: "checks[].disk.min_free_inodes", Format: strict.FormatCount, Example: "5%",
 			Doc: "The inodes that must be free: a percentage or a number.",
 		},
 		{
@@ -238,7 +240,7 @@ func localCheckFields() []FieldDoc {
 			Doc: "Look whether a file exists.",
 		},
 		{
-			Path: "checks[].file.path", Required: true, Format: formatPath, Example: "/var/lib/app/warm",
+			Path: "checks[].file.path", Required: true, Format: strict.FormatPath, Example: "/var/lib/app/warm",
 			Doc: "The file.",
 		},
 		{
@@ -258,7 +260,7 @@ func localCheckFields() []FieldDoc {
 			Doc: "Look at the dates of a certificate on disk.",
 		},
 		{
-			Path: "checks[].certificate.file", Required: true, Format: formatPath, Example: "/etc/ssl/app.crt",
+			Path: "checks[].certificate.file", Required: true, Format: strict.FormatPath, Example: "/etc/ssl/app.crt",
 			Doc: "The certificate, in PEM. Of several every one is looked at.",
 		},
 		{

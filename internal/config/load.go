@@ -2,28 +2,24 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/fleet-agent/fleet-agent/internal/safefile"
+	"github.com/fleet-agent/fleet-agent/internal/strict"
 )
-
-// maxFileSize bounds a configuration file, in bytes.
-const maxFileSize = 1 << 20
 
 // Default returns the configuration that runs when there is no file.
 func Default() *Config {
 	return newConfig(newSchema())
 }
 
-func newConfig(s *schema) *Config {
-	c := &Config{origins: make(map[string]place)}
-	s.fill(reflect.ValueOf(c).Elem(), "")
+func newConfig(s *strict.Schema) *Config {
+	c := &Config{origins: make(strict.Origins)}
+	s.Fill(c)
 	return c
 }
 
@@ -88,24 +84,8 @@ func exists(path string) bool {
 
 // apply reads the text of one file into the configuration. It returns false when
 // nothing could be read of it.
-func (c *Config) apply(s *schema, file string, text []byte, main bool) (Errors, bool) {
-	root, errs := parse(text)
-	for _, err := range errs {
-		err.File = file
-	}
-	if len(errs) > 0 {
-		return errs, false
-	}
-	if root == nil {
-		return nil, true
-	}
-	d := decoder{schema: s, file: file, main: main, origins: c.origins}
-	if size(root, 0) > maxValues {
-		d.fail(root, where{}, "split it, or use fewer aliases", "has more than %d values, aliases written out", maxValues)
-		return d.errs, false
-	}
-	d.mapping(root, reflect.ValueOf(c).Elem(), where{})
-	return d.errs, true
+func (c *Config) apply(s *strict.Schema, file string, text []byte, main bool) (Errors, bool) {
+	return s.Read(text, c, strict.Source{File: file, Append: !main, Origins: c.origins})
 }
 
 // list returns the files of a conf.d directory, sorted by name. What editors and
@@ -143,8 +123,5 @@ func fileError(file string, err error) *Error {
 	if r, ok := errors.AsType[*safefile.RefusedError](err); ok {
 		return &Error{File: file, Message: r.Why, Hint: "run: " + r.Run}
 	}
-	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		err = fmt.Errorf("%s: %w", pe.Op, pe.Err) // the path is told already
-	}
-	return &Error{File: file, Message: err.Error()}
+	return strict.FileError(file, err)
 }

@@ -221,7 +221,7 @@ nonsense
 	dns, app := common, common
 	dns.Name, dns.DNS = "dns", &DNSCheck{Name: "db.internal"}
 	app.Name, app.DependsOn, app.Gates = "app", []string{"dns"}, nil
-	app.HTTP = &HTTPCheck{URL: "http://127.0.0.1:8000/", Method: "GET", ExpectStatus: Statuses{{200, 200}, {300, 399}}}
+	app.HTTP = &HTTPCheck{URL: "http://127.0.0.1:8000/", Method: "GET", ExpectStatus: Statuses{{From: 200, To: 200}, {From: 300, To: 399}}}
 	want.Checks = []Check{dns, app}
 	late := Duration(15 * time.Minute)
 	want.ScheduledEvents.Events["Freeze"] = EventPolicy{"drain", "never", Duration(time.Minute), Duration(10 * time.Second)}

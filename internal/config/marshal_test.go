@@ -9,6 +9,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/strict"
 )
 
 func marshal(t *testing.T, c *Config, origin bool) string {
@@ -111,7 +113,7 @@ func FuzzLoad(f *testing.F) {
 		again, errs := read([]byte(printed), nil)
 		require.Empty(t, errs, printed)
 		require.Equal(t, printed, marshal(t, again, false))
-		if !strings.Contains(printed, redacted) {
+		if !strings.Contains(printed, strict.Redacted) {
 			requireSame(t, c, again)
 		}
 		_, errs = read([]byte(marshal(t, c, true)), nil)

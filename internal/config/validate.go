@@ -2,12 +2,14 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/fleet-agent/fleet-agent/internal/graph"
+	"github.com/fleet-agent/fleet-agent/internal/strict"
 )
 
 // validator checks what no single value can tell: how values go together.
@@ -37,30 +39,10 @@ func (c *Config) validate(whole bool) Errors {
 
 func item(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
 
-// given says whether the value at path was written in a file.
-func (c *Config) given(path string) bool {
-	_, ok := c.origins[path]
-	return ok
-}
-
-// placeOf returns where the value at path was written or, when it was not, where
-// the map was that would hold it.
-func (c *Config) placeOf(path string) place {
-	for outer := path; outer != ""; outer = outer[:max(0, strings.LastIndexAny(outer, ".["))] {
-		if p, ok := c.origins[outer]; ok {
-			p.field += path[len(outer):]
-			return p
-		}
-	}
-	return place{field: path}
-}
+func (v *validator) given(path string) bool { return v.origins.Given(path) }
 
 func (v *validator) fail(path, hint, format string, args ...any) {
-	p := v.placeOf(path)
-	v.errs = append(v.errs, &Error{
-		File: p.file, Line: p.line, Column: p.column,
-		Field: p.field, Message: fmt.Sprintf(format, args...), Hint: hint,
-	})
+	v.errs = append(v.errs, v.origins.Fault(path, hint, format, args...))
 }
 
 func (v *validator) listen() {
@@ -167,7 +149,7 @@ func (v *validator) order(list, word string, nodes []graph.Node, dependency func
 		switch e.Kind {
 		case graph.Duplicate:
 			v.fail(item(list, e.Node)+".name", "rename one of the two", "the name %q is given twice, first %s",
-				clip(e.Name), v.origins[item(list, e.First)+".name"])
+				strict.Clip(e.Name), v.origins[item(list, e.First)+".name"])
 		case graph.Unknown:
 			hint := "there is no other " + word
 			if e.Suggestion != "" {
@@ -175,7 +157,7 @@ func (v *validator) order(list, word string, nodes []graph.Node, dependency func
 			} else if known := others(nodes, e.Node); known != "" {
 				hint = "known: " + known
 			}
-			v.fail(dependency(e.Node, e.Dep), hint, "unknown %s %q", word, clip(e.Name))
+			v.fail(dependency(e.Node, e.Dep), hint, "unknown %s %q", word, strict.Clip(e.Name))
 		case graph.Cycle:
 			hint := "remove one of these dependencies"
 			if word == "step" {
@@ -199,7 +181,7 @@ func others(nodes []graph.Node, but int) string {
 			names = append(names, "…")
 			break
 		}
-		names = append(names, clip(n.Name))
+		names = append(names, strict.Clip(n.Name))
 	}
 	return strings.Join(names, ", ")
 }
@@ -213,19 +195,11 @@ func chain(names []string) string {
 	return strings.Join(names, " -> ")
 }
 
-// String says where the place is, for the middle of a sentence.
-func (p place) String() string {
-	if p.file == "" {
-		return "in the defaults"
-	}
-	return fmt.Sprintf("at %s:%d:%d", p.file, p.line, p.column)
-}
-
 // events makes an ack follow its action, and sees to it that a type has one policy:
 // types are compared in any letter case.
 func (v *validator) events() {
 	spelled := map[string]string{}
-	for _, name := range sortedKeys(v.ScheduledEvents.Events) {
+	for _, name := range slices.Sorted(maps.Keys(v.ScheduledEvents.Events)) {
 		if first, again := spelled[strings.ToLower(name)]; again {
 			v.fail("scheduled_events.events."+name, "leave one of them out", "%s is the same type of event as %s", name, first)
 		}

@@ -7,6 +7,9 @@
 // one of its virtual machines; a Gallery holds Definitions, which hold Versions. A
 // Fleet is all that was read at one moment. Traps look at a Fleet, a file or both.
 //
+// A Spec is what fleet.yaml says, complete. Its durations are those of package time,
+// as everywhere here: how they are written is the reader's matter.
+//
 // What Azure did not say is not made up: a bool that may be missing is a *bool, and
 // text that may be missing is empty.
 package fleet

@@ -98,9 +98,13 @@ func needLocation(w *write) error {
 	return nil
 }
 
-// childless refuses to delete what has something below it.
+// childless refuses to delete what has something of its own service below it. Role
+// assignments and the like go with it.
 func childless(tx *txn, w *write) error {
-	if len(tx.list("", w.ID)) > 0 {
+	child := func(r *resource) bool {
+		return strings.HasPrefix(strings.ToLower(r.Type), strings.ToLower(w.Old.Type)+"/")
+	}
+	if slices.ContainsFunc(tx.list("", w.ID), child) {
 		return conflict("CannotDeleteResource", "Can not delete resource before nested resources are deleted.")
 	}
 	return nil

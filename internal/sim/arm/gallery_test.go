@@ -216,3 +216,15 @@ func TestSafetyProfile(t *testing.T) {
 	w.finished(w.do("PUT", id+"?api-version=2026-03-03", versionBody).want(201))
 	require.Equal(t, true, dig(w.get(id).body, "properties.safetyProfile.blockDeletionBeforeEndOfLife"), "the default of this API version")
 }
+
+// TestRegionAddedAgain: the end of an earlier replication is not that of a later one.
+func TestRegionAddedAgain(t *testing.T) {
+	w := withDefinition(t, func(c *Config) { c.Rules.Regions = map[string]RegionRules{"westus3": {Lag: 10 * time.Minute}} })
+	id := versionID("1.8.0")
+	w.finished(w.do("PUT", id, versionBody).want(201)) // westus3 has it at 20 minutes
+	w.finished(w.do("PATCH", id, `{"properties":{"publishingProfile":{"targetRegions":[{"name":"eastus"}]}}}`).want(200))
+	w.finished(w.do("PATCH", id, `{"properties":{"publishingProfile":{"targetRegions":[{"name":"eastus"},{"name":"westus3"}]}}}`).want(200))
+	require.Equal(t, "none", w.latestIn("westus3"), "at 20 minutes")
+	w.clock.Advance(10 * time.Minute)
+	require.Equal(t, "1.8.0", w.latestIn("westus3"))
+}

@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"bytes"
 	"net/http"
 	"slices"
 	"strings"
@@ -20,6 +21,8 @@ func instanceKind() kind {
 		},
 		actions: map[string]handler{
 			"deallocate":       ofInstance(powerOne("deallocate")),
+			"poweroff":         ofInstance(powerOne("poweroff")),
+			"restart":          ofInstance(powerOne("restart")),
 			"start":            ofInstance(powerOne("start")),
 			"reimage":          ofInstance(reimageOne),
 			"simulateeviction": ofInstance(evictOne),
@@ -145,6 +148,9 @@ func putInstance(tx *txn, c *call) (answer, error) {
 		if !given && !own {
 			return answer{}, unknown("what to change: properties has neither protectionPolicy nor a part of the model")
 		}
+		if part := changedPart(c.Body, tx.instanceBody(c, tx.get(setOf(r)), r)); part != "" {
+			return answer{}, unknown("changes of %s of a member: write its virtual machine", part)
+		}
 		r = tx.edit(r.ID, func(r *resource) {
 			if given {
 				r.Hidden["protection"] = object{
@@ -161,6 +167,42 @@ func putInstance(tx *txn, c *call) (answer, error) {
 		}, modelTime)
 		return answer{Status: http.StatusOK, Body: tx.instanceBody(c, tx.get(setOf(r)), r), Header: etag(r), Operation: o}, nil
 	})
+}
+
+// changedPart is the first part of a member's body, but for its protection, that is
+// given and not as it is; "" when there is none.
+func changedPart(body, is object) string {
+	for _, name := range []string{"sku", "tags", "zones", "identity", "plan"} {
+		if v := body[name]; v != nil && !holds(is[name], v) {
+			return name
+		}
+	}
+	for _, name := range append([]string{"licenseType", "diagnosticsProfile", "userData", "availabilitySet"}, ownModel...) {
+		if v := dig(body, "properties."+name); v != nil && !holds(dig(is, "properties."+name), v) {
+			return "properties." + name
+		}
+	}
+	return ""
+}
+
+// holds says whether a value has all of what is given of it.
+func holds(is, given any) bool {
+	switch given := given.(type) {
+	case nil:
+		return true
+	case object:
+		is, ok := is.(object)
+		for name, v := range given {
+			if !ok || !holds(is[name], v) {
+				return len(given) == 0
+			}
+		}
+		return true
+	case []any:
+		is, _ := is.([]any)
+		return slices.EqualFunc(is, given, holds)
+	}
+	return bytes.EqualFold(flat(is), flat(given))
 }
 
 func deleteInstance(tx *txn, c *call) (answer, error) {
@@ -196,10 +238,10 @@ func noticeOfMember(r *resource) time.Duration {
 }
 
 // named resolves the instance ids of an action's body: names, or "*" for all.
-func (tx *txn) named(c *call, setID string) (ids []string, all bool, err error) {
+func (tx *txn) named(c *call, setID string) (ids []string, err error) {
 	list, given := c.Body["instanceIds"].([]any)
 	if !given || len(list) == 0 {
-		return nil, false, invalid("instanceIds", "Required parameter 'instanceIds' is missing (null).")
+		return nil, invalid("instanceIds", "Required parameter 'instanceIds' is missing (null).")
 	}
 	for _, v := range list {
 		name, _ := v.(string)
@@ -207,19 +249,19 @@ func (tx *txn) named(c *call, setID string) (ids []string, all bool, err error) 
 			for _, r := range tx.members(setID) {
 				ids = append(ids, r.ID)
 			}
-			return ids, true, nil
+			return ids, nil
 		}
 		r := tx.member(setID, name)
 		if r == nil || r.state() == "Deleting" || boolean(r.Hidden, "vanished") {
-			return nil, false, invalid("instanceIds", "The provided instanceId %s is not an active Virtual Machine Scale Set VM instanceId.", name)
+			return nil, invalid("instanceIds", "The provided instanceId %s is not an active Virtual Machine Scale Set VM instanceId.", name)
 		}
 		ids = append(ids, r.ID)
 	}
-	return ids, false, nil
+	return ids, nil
 }
 
 func deleteMembers(tx *txn, c *call) (answer, error) {
-	ids, _, err := tx.named(c, c.ID)
+	ids, err := tx.named(c, c.ID)
 	if err != nil {
 		return answer{}, err
 	}
@@ -232,7 +274,7 @@ func powerMembers(verb string) handler {
 		if c.Body["instanceIds"] == nil {
 			c.Body = object{"instanceIds": []any{"*"}}
 		}
-		ids, _, err := tx.named(c, c.ID)
+		ids, err := tx.named(c, c.ID)
 		if err != nil {
 			return answer{}, err
 		}
@@ -249,16 +291,28 @@ func powerOne(verb string) func(tx *txn, c *call, r *resource) (answer, error) {
 
 func viewOne(tx *txn, _ *call, r *resource) (answer, error) { return ok(tx.instanceView(r)), nil }
 
-// power deallocates or starts machines.
+// powers say what becomes of a machine: the power states meanwhile and at the end,
+// of which running comes with a boot.
+var powers = map[string]struct{ during, end string }{
+	"deallocate": {"deallocating", "deallocated"},
+	"poweroff":   {"stopping", "stopped"},
+	"restart":    {"starting", "running"},
+	"start":      {"starting", "running"},
+}
+
+// power deallocates, stops, restarts or starts machines. One that does not run is not
+// restarted, and one that does not hold its host cannot be stopped.
 func (tx *txn) power(c *call, verb string, ids []string) (answer, error) {
-	state := map[string]string{"deallocate": "deallocating", "start": "starting"}[verb]
 	var touched []any
 	for _, id := range ids {
 		now := str(tx.get(id).Hidden, "power")
-		if verb == "start" && now == "running" || verb == "deallocate" && now == "deallocated" {
+		switch {
+		case verb != "restart" && now == powers[verb].end, verb == "restart" && now != "running":
 			continue
+		case verb == "poweroff" && now != "running":
+			return answer{}, conflict("OperationNotAllowed", "Operation 'powerOff' is not allowed on VM '%s' since its power state is %s.", tx.get(id).name(), now)
 		}
-		tx.setPower(id, state)
+		tx.setPower(id, powers[verb].during)
 		touched = append(touched, id)
 	}
 	a, err := tx.act(c, c.ID, powerTime, object{"members": touched})

@@ -39,6 +39,8 @@ func machineKind() kind {
 		match: matchVMs,
 		actions: map[string]handler{
 			"deallocate":       ofMachine(powerOne("deallocate")),
+			"poweroff":         ofMachine(powerOne("poweroff")),
+			"restart":          ofMachine(powerOne("restart")),
 			"start":            ofMachine(powerOne("start")),
 			"reimage":          ofMachine(reimageOne),
 			"simulateeviction": ofMachine(evictOne),
@@ -64,6 +66,21 @@ func ofMachine(f func(tx *txn, c *call, r *resource) (answer, error)) handler {
 	}
 }
 
+// byLocation is the kind of the lists of a type in one region.
+func byLocation(typ string) kind {
+	namespace, name, _ := strings.Cut(typ, "/")
+	return kind{
+		name: namespace + "/locations/" + name, orphan: true,
+		methods: map[string]handler{"LIST": func(tx *txn, c *call) (answer, error) {
+			region := location(c.Target.names[0])
+			all := slices.DeleteFunc(tx.list(typ, c.Target.scope), func(r *resource) bool {
+				return location(str(r.Body, "location")) != region || boolean(r.Hidden, "vanished")
+			})
+			return tx.server.page(c, all, tx.server.viewer(tx, c))
+		}},
+	}
+}
+
 // completeVM adds what Azure adds to a machine that a client puts. A member whose
 // own model was written is not what its set's model says any more.
 func completeVM(tx *txn, w *write) error {
@@ -83,6 +100,7 @@ func completeVM(tx *txn, w *write) error {
 			set(w.Body, path, cloneAny(known))
 		}
 	}
+	keepSecrets(w.Old.Body, w.Body, "properties.osProfile")
 	if ownModelChanged(w.Old.Body, w.Body) {
 		w.Hidden["model"] = customModel
 	}

@@ -2,6 +2,7 @@ package arm
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,11 +127,12 @@ func TestVictims(t *testing.T) {
 		return &resource{ID: "/" + name, Body: object{"zones": []any{zone}, "properties": object{"timeCreated": created}}}
 	}
 	all := []*resource{member("a", "1", "1"), member("b", "2", "2"), member("c", "1", "3"), member("d", "2", "4"), member("e", "1", "0")}
-	names := func(list []*resource) (s string) {
+	names := func(list []*resource) string {
+		var all []string
 		for _, r := range list {
-			s += r.name()
+			all = append(all, r.name())
 		}
-		return s
+		return strings.Join(all, "")
 	}
 	require.Equal(t, "cda", names(victims(object{}, all, 3)), "the fullest zone first, and there the newest")
 	require.Equal(t, "eabcd", names(victims(object{"properties": object{"scaleInPolicy": object{"rules": []any{"OldestVM"}}}}, all, 9)))
@@ -163,6 +165,10 @@ func TestListMachines(t *testing.T) {
 	require.NotNil(t, sub(w.members()[0], "properties.instanceView.vmHealth"))
 	require.Contains(t, w.get(vms+"?$expand=instanceView").refused(400, "InvalidParameter"), "can only be specified if a valid $filter option is specified")
 	w.get(vms+"?$filter=name%20eq%20%27a%27").refused(400, "InvalidParameter")
+
+	const inWest = "/subscriptions/" + DefaultSubscription + "/providers/Microsoft.Compute/locations/westus3/"
+	require.Len(t, w.all(inWest+"virtualMachines"), 3)
+	require.Equal(t, "vmss-authz-west", str(w.all(inWest + "virtualMachineScaleSets")[0], "name"))
 
 	name := str(w.members()[0], "name")
 	require.Nil(t, sub(w.get(vms+"/"+name).want(200).body, "properties.instanceView"))
@@ -207,6 +213,12 @@ func TestProtection(t *testing.T) {
 	w.do("PUT", path, `{"location":"eastus","properties":{}}`).refused(501, "NotSimulated")
 	w.do("PUT", path, protect, "If-Match", `"1"`).refused(412, "PreconditionFailed")
 
+	for _, part := range []string{`"tags":{"a":"b"}`, `"sku":{"name":"Standard_D4as_v5"}`} {
+		require.Contains(t, w.do("PUT", path, `{"location":"eastus",`+part+`,"properties":{"protectionPolicy":{}}}`).refused(501, "NotSimulated"), "a member")
+	}
+	for _, part := range []string{`"hardwareProfile":{"vmSize":"Standard_D4as_v5"}`, `"storageProfile":{"dataDisks":[{"lun":0}]}`, `"userData":"x"`} {
+		require.Contains(t, w.do("PUT", path, `{"location":"eastus","properties":{"protectionPolicy":{},`+part+`}}`).refused(501, "NotSimulated"), "a member")
+	}
 	round := w.get(path).want(200).body
 	set(round, "properties.protectionPolicy.protectFromScaleSetActions", false)
 	w.finished(w.do("PUT", path, round).want(200))
@@ -230,7 +242,13 @@ func TestPower(t *testing.T) {
 	require.Equal(t, map[string]int{"running HealthState/healthy": 2}, states(w.members()))
 	w.finished(w.do("POST", aSet+"/deallocate", `{"instanceIds":["`+name+`"]}`).want(202))
 	require.Equal(t, map[string]int{"running HealthState/healthy": 1, "deallocated ": 1}, states(w.members()))
+	w.do("POST", vms+"/"+name+"/powerOff", nil).refused(409, "OperationNotAllowed")
 	w.finished(w.do("POST", aSet+"/start", nil).want(202))
+	w.clock.Advance(reportTime)
+	w.finished(w.do("POST", vms+"/"+name+"/powerOff", nil).want(202))
+	require.Equal(t, map[string]int{"running HealthState/healthy": 1, "stopped ": 1}, states(w.members()))
+	w.finished(w.do("POST", aSet+"/restart", nil).want(202))
+	require.Equal(t, map[string]int{"running HealthState/initializing": 1, "stopped ": 1}, states(w.members()))
 	w.do("POST", vms+"/none/start", nil).refused(404, "ResourceNotFound")
 }
 

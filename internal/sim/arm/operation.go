@@ -32,6 +32,7 @@ type operation struct {
 	Status   string    `json:"status"`
 	Error    *armError `json:"error,omitempty"`
 	Fails    *armError `json:"fails,omitempty"` // how it ends, because of a fault
+	Due      time.Time `json:"due,omitzero"`    // when it ends by time
 	Start    time.Time `json:"start"`
 	End      time.Time `json:"end"`
 }
@@ -68,7 +69,7 @@ func (tx *txn) settleResource(o *operation) {
 }
 
 // begun adds to an answer what a client needs to follow an operation.
-func (s *Server) begun(c *call, a answer) answer {
+func (s *Server) begun(tx *txn, c *call, a answer) answer {
 	o := a.Operation
 	if a.Status == 0 {
 		a.Status = http.StatusAccepted
@@ -84,7 +85,7 @@ func (s *Server) begun(c *call, a answer) answer {
 	if a.Status == http.StatusAccepted {
 		h.Set("Location", at+"/operationResults/"+o.ID+version+"&monitor=true")
 	}
-	retryAfter(h, s.clock.wait(pollEvery))
+	retryAfter(h, s.clock.wait(o.nextPoll(tx.now)))
 	a.Header = h
 	return a
 }
@@ -92,12 +93,18 @@ func (s *Server) begun(c *call, a answer) answer {
 // pollEvery is how often Azure asks to be polled.
 const pollEvery = 10 * time.Second
 
+// nextPoll is when to ask again: Azure's usual span, or less when the operation ends
+// before.
+func (o *operation) nextPoll(now time.Time) time.Duration {
+	if left := o.Due.Sub(now); left > 0 {
+		return min(left, pollEvery)
+	}
+	return pollEvery
+}
+
 // operationAnswer answers a poll: by Azure-AsyncOperation with the status, by
 // Location with 202 until the operation has ended and then with its outcome.
 func (s *Server) operationAnswer(tx *txn, c *call, id string, status bool) (answer, error) {
-	if _, err := only(c, answer{}, http.MethodGet); err != nil {
-		return answer{}, err
-	}
 	o := tx.store.Operations[id]
 	if o == nil {
 		return answer{}, errorf(http.StatusNotFound, "NotFound", "The entity was not found: operation %s.", id)
@@ -105,7 +112,7 @@ func (s *Server) operationAnswer(tx *txn, c *call, id string, status bool) (answ
 	h := http.Header{}
 	running := o.Status == statusInProgress
 	if running {
-		retryAfter(h, s.clock.wait(pollEvery))
+		retryAfter(h, s.clock.wait(o.nextPoll(tx.now)))
 	}
 	switch {
 	case status:

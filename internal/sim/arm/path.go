@@ -40,7 +40,7 @@ func parsePath(path string) (target, error) {
 	}
 	var t target
 	provider := -1
-	for i := 0; i < len(segments); i += 2 {
+	for i := 0; i+1 < len(segments); i += 2 { // without a namespace, the word is the end of a scope
 		if strings.EqualFold(segments[i], "providers") {
 			provider = i
 		}
@@ -48,10 +48,8 @@ func parsePath(path string) (target, error) {
 	scope := segments
 	if provider >= 0 {
 		scope = segments[:provider]
-		if provider+1 < len(segments) {
-			t.namespace = segments[provider+1]
-		}
-		for i, s := range segments[min(provider+2, len(segments)):] {
+		t.namespace = segments[provider+1]
+		for i, s := range segments[provider+2:] {
 			if i%2 == 0 {
 				t.types = append(t.types, s)
 			} else {

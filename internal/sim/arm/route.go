@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"encoding/base64"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -11,8 +13,13 @@ import (
 // route finds out what a call asks for and has it answered.
 func (s *Server) route(tx *txn, c *call) (answer, error) {
 	t := c.Target
-	if a, done, err := s.fixed(tx, c); done {
-		return a, err
+	if t.subscription != "" {
+		if err := s.checkScope(tx, target{subscription: t.subscription}); err != nil {
+			return answer{}, err
+		}
+	}
+	if h := s.fixed(t); h != nil {
+		return h(tx, c)
 	}
 	if err := s.checkScope(tx, t); err != nil {
 		return answer{}, err
@@ -25,8 +32,11 @@ func (s *Server) route(tx *txn, c *call) (answer, error) {
 	} else if found {
 		return h(tx, c)
 	}
-	c.ID = tx.canonical(t)
 	k := s.kind(t.kind())
+	if k == &plain && s.computedElsewhere(t) {
+		return answer{}, unknown("%s %s: Azure computes it", c.Method, t.id())
+	}
+	c.ID = tx.canonical(t)
 	method := c.Method
 	if t.collection() {
 		if method != http.MethodGet {
@@ -50,6 +60,16 @@ func (s *Server) route(tx *txn, c *call) (answer, error) {
 		return s.deleteResource(tx, c, k)
 	}
 	return answer{}, unknown("%s of %s", method, t.kind())
+}
+
+// computedElsewhere says whether Azure would compute what a target names, rather than
+// store it: what is in a region, and lists such as that of all VM sizes. An empty
+// list would be a lie.
+func (s *Server) computedElsewhere(t target) bool {
+	if strings.EqualFold(t.types[0], "locations") {
+		return true
+	}
+	return t.collection() && slices.Contains([]string{"skus", "usages", "operations", "vmsizes", "metrics"}, strings.ToLower(t.types[len(t.types)-1]))
 }
 
 // checkScope says whether subscription and resource group are there.
@@ -140,16 +160,7 @@ func (tx *txn) canonicalScope(t target) string {
 
 // notFound is the error for a resource that is not there.
 func notFound(t target) error {
-	short := t.kind()
-	if parts := strings.SplitN(short, "/", 2); len(parts) == 2 {
-		short = parts[0]
-		for i := range t.types {
-			short += "/" + t.types[i]
-			if i < len(t.names) {
-				short += "/" + t.names[i]
-			}
-		}
-	}
+	short, _ := strings.CutPrefix(t.id(), t.scope+"/providers/")
 	return errorf(http.StatusNotFound, "ResourceNotFound",
 		"The Resource '%s' under resource group '%s' was not found. For more details please go to https://aka.ms/ARMResourceNotFoundFix",
 		short, cmp.Or(t.group, "<null>"))
@@ -183,6 +194,9 @@ func (s *Server) getResource(tx *txn, c *call, k *kind) (answer, error) {
 	}
 	if match := c.Header.Get("If-None-Match"); match != "" && matches(match, r) {
 		return answer{Status: http.StatusNotModified, Header: etag(r)}, nil
+	}
+	if c.Method == http.MethodHead {
+		return answer{Status: http.StatusNoContent, Header: etag(r)}, nil
 	}
 	body, err := s.view(tx, c, k, r)
 	if err != nil {
@@ -428,6 +442,9 @@ func (s *Server) page(c *call, all []*resource, view func(*resource) (object, er
 		}
 	}
 	size := s.cfg.PageSize
+	if top, err := strconv.Atoi(c.query("$top")); err == nil && top > 0 {
+		size = min(size, top)
+	}
 	end := min(start+size, len(all))
 	values := make([]any, 0, end-start)
 	for _, r := range all[start:end] {

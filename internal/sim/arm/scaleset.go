@@ -36,6 +36,7 @@ const (
 //
 //	failure    what the operation that is under way will fail with
 //	rolling    properties of rollingUpgrades/latest
+//	roll       what it is about (see rolling.go)
 //	history    osUpgradeHistory
 //	repairs    Suspended, when setOrchestrationServiceState said so
 //	born       how many members the set has ever had, for their names
@@ -53,10 +54,17 @@ func scaleSetKind() kind {
 			"reimage":                      reimageMembers,
 			"delete":                       deleteMembers,
 			"deallocate":                   powerMembers("deallocate"),
+			"poweroff":                     powerMembers("poweroff"),
+			"restart":                      powerMembers("restart"),
 			"start":                        powerMembers("start"),
 			"rollingupgrades/cancel":       cancelRolling,
 			"osrollingupgrade":             startOSUpgrade,
 			"setorchestrationservicestate": setServiceState,
+		},
+		transitions: map[string]transition{
+			"batch":    (*txn).nextBatch,
+			"upgraded": (*txn).batchUpgraded,
+			"judged":   (*txn).batchJudged,
 		},
 		reads: map[string]handler{
 			"instanceview":           refuseInstanceView,
@@ -76,6 +84,7 @@ func completeSet(tx *txn, w *write) error {
 	if w.Old != nil {
 		old = w.Old.Body
 	}
+	keepSecrets(old, w.Body, profile+".osProfile")
 	for path, value := range map[string]any{
 		"properties.uniqueId":    guid("scale set", key(w.ID)),
 		"properties.timeCreated": stamp(tx.now),
@@ -148,13 +157,11 @@ func setTakes(_ *txn, w *write) time.Duration {
 // setStored makes and deletes members, and hands a changed model on as the mode says.
 func setStored(tx *txn, w *write, r *resource) error {
 	changed := w.Old != nil && modelOf(w.Old.Body) != modelOf(r.Body)
-	if changed && len(tx.members(r.ID)) > 0 {
-		switch str(r.Body, "properties.upgradePolicy.mode") {
-		case "Automatic":
-			tx.upgradeAll(r.ID)
-		case "Rolling":
-			tx.startRolling(r.ID, "User")
-		}
+	switch mode := str(r.Body, "properties.upgradePolicy.mode"); {
+	case mode == "Automatic" && changed:
+		tx.upgradeAll(r.ID)
+	case mode == "Rolling" && (changed || !rollingForward(r)):
+		tx.startRolling(r.ID)
 	}
 	if w.create() || capacityOf(w.Old.Body) != capacityOf(r.Body) {
 		if err := tx.scale(r.ID); err != nil {
@@ -206,10 +213,26 @@ func viewSet(_ *txn, _ *call, _ *resource, body object) (object, error) {
 	return body, nil
 }
 
-// hideSecrets leaves out what is only ever written of an OS profile.
+// osSecrets are what is only ever written of an OS profile.
+var osSecrets = []string{"adminPassword", "customData"}
+
+// hideSecrets leaves the secrets of an OS profile out of an answer.
 func hideSecrets(body object, osProfile string) {
-	remove(body, osProfile+".adminPassword")
-	remove(body, osProfile+".customData")
+	for _, name := range osSecrets {
+		remove(body, osProfile+"."+name)
+	}
+}
+
+// keepSecrets keeps those that a write leaves out, as one does that was read before.
+func keepSecrets(old, body object, osProfile string) {
+	if sub(body, osProfile) == nil {
+		return
+	}
+	for _, name := range osSecrets {
+		if secret := dig(old, osProfile+"."+name); secret != nil {
+			setDefault(body, osProfile+"."+name, secret)
+		}
+	}
 }
 
 // patchSet merges a PATCH. An array takes the place of the one before, extensions

@@ -12,7 +12,7 @@ import (
 
 func TestExamplesAreServed(t *testing.T) {
 	tests := map[string]struct{ sets, members int }{
-		"article": {4, 22}, "thousand": {10, 1000}, "traps": {17, 94},
+		"article": {4, 22}, "thousand": {10, 1000}, "traps": {18, 97},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -328,13 +328,23 @@ func TestSecretsAreNeverReturned(t *testing.T) {
 
 	w.finished(w.do("PATCH", aSet, `{"properties":{"upgradePolicy":{"mode":"Automatic"}}}`).want(200))
 	require.Equal(t, "secret", w.secret("script"), "a PATCH that does not touch the extensions keeps them")
+	require.Equal(t, true, dig(w.all(aSet + "/virtualMachines")[0], "properties.latestModelApplied"))
 	w.finished(w.do("PATCH", aSet+"/extensions/script", `{"properties":{"settings":{"timestamp":1}}}`).want(200))
 	require.Equal(t, "secret", w.secret("script"), "so does one of the extension itself")
 	w.finished(w.do("PUT", aSet+"/extensions/health", dig(model(t, 0), extensionPath).([]any)[0]).want(200))
 	require.Equal(t, "secret", w.secret("script"), "and a PUT of another one")
 
+	require.Equal(t, false, dig(w.all(aSet + "/virtualMachines")[0], "properties.latestModelApplied"), "the extension's settings are another model")
 	w.finished(w.do("PUT", aSet, w.get(aSet).body).want(200))
 	require.Nil(t, w.secret("script"), "a set that is read and written back loses them")
+}
+
+// TestPasswordIsKept: a set that is read and written back has the model that it had.
+func TestPasswordIsKept(t *testing.T) {
+	w := applied(t, images)
+	w.finished(w.do("PUT", aSet, model(t, 1, at(extensionPath, []any{}))).want(201))
+	w.finished(w.do("PUT", aSet, w.get(aSet).body).want(200))
+	require.Equal(t, true, dig(w.all(aSet + "/virtualMachines")[0], "properties.latestModelApplied"))
 }
 
 func TestSetExtensions(t *testing.T) {

@@ -42,6 +42,7 @@ type scenarioFile struct {
 	Location       string            `yaml:"location" doc:"region of every resource below that names none"`
 	ResourceGroups []groupSpec       `yaml:"resource_groups" doc:"resource groups; one that is used and not listed is made"`
 	Providers      map[string]string `yaml:"providers" enum:"Registered,NotRegistered,Registering,Unregistering" doc:"registration state by namespace"`
+	Replication    replicationSpec   `yaml:"replication" doc:"how image versions come to regions"`
 	Galleries      []gallerySpec     `yaml:"galleries" doc:"Compute Galleries"`
 	ScaleSets      []setSpec         `yaml:"scale_sets" doc:"Flexible scale sets with their members"`
 	Autoscale      []autoscaleSpec   `yaml:"autoscale" doc:"autoscale settings"`

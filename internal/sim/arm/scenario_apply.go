@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -277,7 +278,7 @@ func (b *builder) autoscale(a autoscaleSpec) error {
 			"metricName": cmp.Or(r.Metric, "Percentage CPU"), "metricResourceUri": target, "timeGrain": "PT1M", "statistic": "Average",
 			"timeWindow": iso(time.Duration(cmp.Or(r.Over, age(5*time.Minute)))), "timeAggregation": "Average",
 		}
-		action := object{"type": "ChangeCount", "value": fmt.Sprint(max(r.By, 1)), "cooldown": iso(time.Duration(cmp.Or(r.Cooldown, age(5*time.Minute))))}
+		action := object{"type": "ChangeCount", "value": strconv.Itoa(max(r.By, 1)), "cooldown": iso(time.Duration(cmp.Or(r.Cooldown, age(5*time.Minute))))}
 		if r.Above != nil {
 			trigger["operator"], trigger["threshold"], action["direction"] = "GreaterThan", *r.Above, "Increase"
 		} else {
@@ -289,7 +290,7 @@ func (b *builder) autoscale(a autoscaleSpec) error {
 		"name": a.Name, "enabled": !a.Disabled, "targetResourceUri": target, "notifications": []any{},
 		"profiles": []any{object{
 			"name": "default", "rules": rules,
-			"capacity": object{"minimum": fmt.Sprint(a.Min), "maximum": fmt.Sprint(a.Max), "default": fmt.Sprint(cmp.Or(a.Default, a.Min))},
+			"capacity": object{"minimum": strconv.Itoa(a.Min), "maximum": strconv.Itoa(a.Max), "default": strconv.Itoa(cmp.Or(a.Default, a.Min))},
 		}},
 	}
 	if a.Predictive != nil {

@@ -172,6 +172,7 @@ func checkTags(c *strict.Checker, v reflect.Value, at []any) {
 				checkField(c, field, key, inner, at)
 			}
 		}
+	default: // a value
 	}
 }
 

@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"maps"
 	"reflect"
 	"strings"
 	"time"
@@ -22,9 +23,7 @@ func structSchema(t reflect.Type) map[string]any {
 		key, options, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 		if options == "inline" {
 			inner, _ := structSchema(field.Type)["properties"].(map[string]any)
-			for name, value := range inner {
-				properties[name] = value
-			}
+			maps.Copy(properties, inner)
 			continue
 		}
 		if key == "" {
@@ -88,6 +87,7 @@ func typeSchema(t reflect.Type) map[string]any {
 		return map[string]any{"type": "integer"}
 	case reflect.Float64:
 		return map[string]any{"type": "number"}
+	default:
+		return map[string]any{"type": "string"}
 	}
-	return map[string]any{"type": "string"}
 }

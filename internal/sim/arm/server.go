@@ -33,6 +33,9 @@ type Config struct {
 	Logger     *slog.Logger // nil discards
 	// Rules say how long things take.
 	Rules Rules
+	// State is a directory in which the simulation survives a restart; "" means
+	// none. Close lets go of it.
+	State string
 }
 
 // A Server answers as Azure Resource Manager. Its methods may be called from any
@@ -49,6 +52,9 @@ type Server struct {
 	mu       sync.Mutex // guards what follows; held while a request is answered
 	store    *store
 	throttle throttle
+	state    *stateDir // nil: none
+	restored bool      // the store was taken up from the state directory
+	dirty    bool      // the store has changed since it was saved
 
 	faultMu sync.Mutex // guards what follows
 	faults  steer.Book[fault]
@@ -78,6 +84,9 @@ func New(cfg Config) (*Server, error) {
 		rules: cfg.Rules, cfg: cfg, clock: cfg.Clock, log: cfg.Logger, kinds: kinds(), store: newStore(),
 		throttle: throttle{buckets: map[string]*bucket{}}, counts: map[countKey]int{},
 	}
+	if err := s.restore(); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -91,6 +100,7 @@ func (s *Server) settle(now time.Time) {
 		if !ok {
 			return
 		}
+		s.dirty = true
 		tx := &txn{now: d.At, server: s, store: s.store}
 		if d.Kind == operationKind {
 			tx.endOperation(d.ID)
@@ -112,12 +122,21 @@ func (s *Server) within(f func(tx *txn) error) error {
 	now := s.clock.Now()
 	s.settle(now)
 	tx := &txn{now: now, server: s, store: s.store}
-	if err := f(tx); err != nil {
-		tx.rollback()
-		return err
+	failed := true // a panic, too, leaves nothing half done
+	defer func() {
+		if failed {
+			tx.rollback()
+		}
+	}()
+	err := f(tx)
+	if err == nil {
+		failed = false
+		s.dirty = s.dirty || tx.changed()
+		s.settle(now)
 	}
-	s.settle(now)
-	return nil
+	s.store.forget(now)
+	s.persist(now)
+	return err
 }
 
 // base is how a client reached the server.

@@ -3,6 +3,7 @@ package arm
 import (
 	"cmp"
 	"container/heap"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -67,10 +68,31 @@ type store struct {
 	Resources  map[string]*resource  `json:"resources"`
 	Operations map[string]*operation `json:"operations"`
 	Agenda     agenda                `json:"agenda"`
+
+	keys []string // of Resources, in order
 }
 
 func newStore() *store {
 	return &store{Resources: map[string]*resource{}, Operations: map[string]*operation{}}
+}
+
+// index makes the order of the keys anew, after the store was read from a file.
+func (s *store) index() { s.keys = slices.Sorted(maps.Keys(s.Resources)) }
+
+// set puts a resource, or takes it away when r is nil.
+func (s *store) set(k string, r *resource) {
+	i, found := slices.BinarySearch(s.keys, k)
+	switch {
+	case r == nil && found:
+		s.keys = slices.Delete(s.keys, i, i+1)
+	case r != nil && !found:
+		s.keys = slices.Insert(s.keys, i, k)
+	}
+	if r == nil {
+		delete(s.Resources, k)
+		return
+	}
+	s.Resources[k] = r
 }
 
 func (s *store) next() int64 {
@@ -78,17 +100,20 @@ func (s *store) next() int64 {
 	return s.Seq
 }
 
-// within returns the resources at and below a scope, by id. An empty type means all
-// types; direct leaves out what is deeper than one level below the scope's types.
+// within returns the resources below a scope, in the order of their ids. An empty
+// type means all types.
 func (s *store) within(scope, typ string) []*resource {
 	prefix := key(scope) + "/"
+	start, _ := slices.BinarySearch(s.keys, prefix)
 	var found []*resource
-	for k, r := range s.Resources {
-		if strings.HasPrefix(k, prefix) && (typ == "" || strings.EqualFold(r.Type, typ)) {
+	for _, k := range s.keys[start:] {
+		if !strings.HasPrefix(k, prefix) {
+			break
+		}
+		if r := s.Resources[k]; typ == "" || strings.EqualFold(r.Type, typ) {
 			found = append(found, r)
 		}
 	}
-	slices.SortFunc(found, func(a, b *resource) int { return cmp.Compare(key(a.ID), key(b.ID)) })
 	return found
 }
 
@@ -98,4 +123,21 @@ func (s *store) upcoming(now time.Time) (due, bool) {
 		return due{}, false
 	}
 	return heap.Pop(&s.Agenda).(due), true
+}
+
+// maxOperations is how many operations are kept before those are forgotten that ended
+// longer than operationLife ago.
+const (
+	maxOperations = 10_000
+	operationLife = 24 * time.Hour
+)
+
+// forget drops operations that nobody will ask for any more.
+func (s *store) forget(now time.Time) {
+	if len(s.Operations) < maxOperations {
+		return
+	}
+	maps.DeleteFunc(s.Operations, func(_ string, o *operation) bool {
+		return o.Status != statusInProgress && now.Sub(o.End) > operationLife
+	})
 }

@@ -9,7 +9,9 @@ func kinds() map[string]*kind {
 	for _, k := range []kind{
 		resourceGroups(),
 		galleries(), definitions(), versions(),
+		templates(), autoscaleSettings(), identities(), networks(), subnets(), roleAssignments(), permissions(),
 		scaleSetKind(), setExtensionKind(), instanceKind(), machineKind(), machineExtensionKind(),
+		byLocation(setType), byLocation(vmType),
 	} {
 		table[strings.ToLower(k.name)] = &k
 	}

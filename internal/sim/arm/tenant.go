@@ -34,58 +34,45 @@ func resourceGroups() kind {
 	}
 }
 
-// fixed answers what has a path of its own: subscriptions, resource groups,
-// providers, operations and lists of resources.
-func (s *Server) fixed(tx *txn, c *call) (answer, bool, error) {
-	path := strings.Split(strings.Trim(strings.ToLower(c.Target.id()), "/"), "/")
-	if path[0] != "subscriptions" {
-		return answer{}, false, nil
+// fixed is the handler of what has a path of its own, or nil: subscriptions, resource
+// groups, providers, operations and lists of resources.
+func (s *Server) fixed(t target) handler {
+	words := strings.Split(strings.Trim(strings.ToLower(t.id()), "/"), "/")
+	if words[0] != "subscriptions" {
+		return nil
 	}
-	if len(path) == 1 {
-		a, err := only(c, ok(object{"value": []any{s.subscription()}, "count": object{"type": "Total", "value": 1}}), http.MethodGet)
-		return a, true, err
-	}
-	if err := s.checkScope(tx, target{subscription: c.Target.subscription}); err != nil {
-		return answer{}, true, err
-	}
-	rest := path[2:]
+	rest := words[min(2, len(words)):]
 	switch {
+	case len(words) == 1:
+		return readOnly(func(*txn, *call) (answer, error) {
+			return ok(object{"value": []any{s.subscription()}, "count": object{"type": "Total", "value": 1}}), nil
+		})
 	case len(rest) == 0:
-		a, err := only(c, ok(s.subscription()), http.MethodGet)
-		return a, true, err
+		return readOnly(func(*txn, *call) (answer, error) { return ok(s.subscription()), nil })
 	case slices.Equal(rest, []string{"locations"}):
-		a, err := only(c, ok(object{"value": s.locations()}), http.MethodGet)
-		return a, true, err
+		return readOnly(func(*txn, *call) (answer, error) { return ok(object{"value": s.locations()}), nil })
 	case slices.Equal(rest, []string{"resourcegroups"}):
-		if _, err := only(c, answer{}, http.MethodGet); err != nil {
-			return answer{}, true, err
-		}
-		a, err := s.page(c, tx.list(groupType, "/subscriptions/"+s.cfg.Subscription), s.viewer(tx, c))
-		return a, true, err
+		return readOnly(func(tx *txn, c *call) (answer, error) {
+			return s.page(c, tx.list(groupType, "/subscriptions/"+s.cfg.Subscription), s.viewer(tx, c))
+		})
 	case len(rest) == 2 && rest[0] == "resourcegroups":
-		a, err := s.group(tx, c)
-		return a, true, err
-	case slices.Equal(rest, []string{"resources"}):
-		a, err := s.listEverything(tx, c, "/subscriptions/"+s.cfg.Subscription)
-		return a, true, err
-	case len(rest) == 3 && rest[0] == "resourcegroups" && rest[2] == "resources":
-		if err := s.checkScope(tx, c.Target); err != nil {
-			return answer{}, true, err
-		}
-		a, err := s.listEverything(tx, c, groupID(c.Target.subscription, c.Target.group))
-		return a, true, err
+		return s.group
+	case slices.Equal(rest, []string{"resources"}), len(rest) == 3 && rest[0] == "resourcegroups" && rest[2] == "resources":
+		return readOnly(s.listEverything)
 	case rest[0] == "providers":
-		return s.provider(tx, c, rest[1:])
+		return s.provider(rest[1:])
 	}
-	return answer{}, false, nil
+	return nil
 }
 
-// only refuses other methods than one.
-func only(c *call, a answer, method string) (answer, error) {
-	if c.Method != method {
-		return answer{}, unknown("%s %s", c.Method, c.Target.id())
+// readOnly refuses other methods than GET.
+func readOnly(h handler) handler {
+	return func(tx *txn, c *call) (answer, error) {
+		if c.Method != http.MethodGet {
+			return answer{}, unknown("%s %s", c.Method, c.Target.id())
+		}
+		return h(tx, c)
 	}
-	return a, nil
 }
 
 func (s *Server) subscription() object {
@@ -102,12 +89,29 @@ const tenantID = "22222222-2222-2222-2222-222222222222"
 
 // regions are the regions that a subscription offers. A resource may be in any.
 var regions = [][2]string{
-	{"eastus", "East US"}, {"eastus2", "East US 2"}, {"westus", "West US"}, {"westus2", "West US 2"}, {"westus3", "West US 3"},
-	{"centralus", "Central US"}, {"northcentralus", "North Central US"}, {"southcentralus", "South Central US"}, {"westcentralus", "West Central US"},
-	{"northeurope", "North Europe"}, {"westeurope", "West Europe"}, {"germanywestcentral", "Germany West Central"}, {"uksouth", "UK South"},
-	{"francecentral", "France Central"}, {"swedencentral", "Sweden Central"}, {"switzerlandnorth", "Switzerland North"},
-	{"southeastasia", "Southeast Asia"}, {"eastasia", "East Asia"}, {"japaneast", "Japan East"}, {"australiaeast", "Australia East"},
-	{"centralindia", "Central India"}, {"canadacentral", "Canada Central"}, {"brazilsouth", "Brazil South"},
+	{"eastus", "East US"},
+	{"eastus2", "East US 2"},
+	{"westus", "West US"},
+	{"westus2", "West US 2"},
+	{"westus3", "West US 3"},
+	{"centralus", "Central US"},
+	{"northcentralus", "North Central US"},
+	{"southcentralus", "South Central US"},
+	{"westcentralus", "West Central US"},
+	{"northeurope", "North Europe"},
+	{"westeurope", "West Europe"},
+	{"germanywestcentral", "Germany West Central"},
+	{"uksouth", "UK South"},
+	{"francecentral", "France Central"},
+	{"swedencentral", "Sweden Central"},
+	{"switzerlandnorth", "Switzerland North"},
+	{"southeastasia", "Southeast Asia"},
+	{"eastasia", "East Asia"},
+	{"japaneast", "Japan East"},
+	{"australiaeast", "Australia East"},
+	{"centralindia", "Central India"},
+	{"canadacentral", "Canada Central"},
+	{"brazilsouth", "Brazil South"},
 }
 
 func (s *Server) locations() []any {
@@ -123,26 +127,16 @@ func (s *Server) locations() []any {
 
 // group answers for one resource group.
 func (s *Server) group(tx *txn, c *call) (answer, error) {
-	id := groupID(s.cfg.Subscription, c.Target.group)
-	c.ID = id
 	k := s.kind(groupType)
-	r := tx.get(id)
-	missing := errorf(http.StatusNotFound, "ResourceGroupNotFound", "Resource group '%s' could not be found.", c.Target.group)
-	if r != nil {
+	c.ID = groupID(s.cfg.Subscription, c.Target.group)
+	if r := tx.get(c.ID); r != nil {
 		c.ID = r.ID
+	} else if c.Method != http.MethodPut {
+		return answer{}, s.checkScope(tx, c.Target)
 	}
 	switch c.Method {
 	case http.MethodHead:
-		if r == nil {
-			return answer{}, missing
-		}
 		return answer{Status: http.StatusNoContent}, nil
-	case http.MethodGet, http.MethodPatch:
-		if r == nil {
-			return answer{}, missing
-		}
-	}
-	switch c.Method {
 	case http.MethodGet:
 		return s.getResource(tx, c, k)
 	case http.MethodPut:
@@ -150,9 +144,6 @@ func (s *Server) group(tx *txn, c *call) (answer, error) {
 	case http.MethodPatch:
 		return s.patchResource(tx, c, k)
 	case http.MethodDelete:
-		if r == nil {
-			return answer{}, missing
-		}
 		return s.deleteResource(tx, c, k)
 	}
 	return answer{}, unknown("%s %s", c.Method, c.Target.id())
@@ -160,8 +151,12 @@ func (s *Server) group(tx *txn, c *call) (answer, error) {
 
 // listEverything is the generic list of resources: $filter knows resourceType, name
 // and location.
-func (s *Server) listEverything(tx *txn, c *call, scope string) (answer, error) {
-	if _, err := only(c, answer{}, http.MethodGet); err != nil {
+func (s *Server) listEverything(tx *txn, c *call) (answer, error) {
+	scope := "/subscriptions/" + s.cfg.Subscription
+	if c.Target.group != "" {
+		scope = groupID(s.cfg.Subscription, c.Target.group)
+	}
+	if err := s.checkScope(tx, c.Target); err != nil {
 		return answer{}, err
 	}
 	keep, err := resourceFilter(c.query("$filter"))
@@ -255,34 +250,41 @@ var namespaces = []string{
 // registered any more; all are at the beginning.
 const registration = "fleetsim/registrations"
 
-// provider answers what is below /subscriptions/S/providers and is no resource: the
-// providers themselves and operations.
-func (s *Server) provider(tx *txn, c *call, rest []string) (answer, bool, error) {
+// provider is the handler of what is below /subscriptions/S/providers and is no
+// resource, or nil: the providers themselves and operations.
+func (s *Server) provider(rest []string) handler {
 	switch {
 	case len(rest) == 0:
-		if _, err := only(c, answer{}, http.MethodGet); err != nil {
-			return answer{}, true, err
-		}
-		var all []any
-		for _, n := range namespaces {
-			all = append(all, s.providerBody(tx, n))
-		}
-		return ok(object{"value": all}), true, nil
+		return readOnly(func(tx *txn, _ *call) (answer, error) {
+			var all []any
+			for _, n := range namespaces {
+				all = append(all, s.providerBody(tx, n))
+			}
+			return ok(object{"value": all}), nil
+		})
 	case len(rest) == 1:
-		a, err := only(c, ok(s.providerBody(tx, c.Target.namespace)), http.MethodGet)
-		return a, true, err
-	case len(rest) == 2 && c.Method == http.MethodPost && (rest[1] == "register" || rest[1] == "unregister"):
-		state := "Registered"
-		if rest[1] == "unregister" {
-			state = "NotRegistered"
+		return readOnly(func(tx *txn, c *call) (answer, error) { return ok(s.providerBody(tx, c.Target.namespace)), nil })
+	case len(rest) == 2 && rest[1] == "register":
+		return s.register("Registered")
+	case len(rest) == 2 && rest[1] == "unregister":
+		return s.register("NotRegistered")
+	case len(rest) == 5 && rest[1] == "locations" && (rest[3] == "operations" || rest[3] == "operationresults"):
+		return readOnly(func(tx *txn, c *call) (answer, error) {
+			return s.operationAnswer(tx, c, rest[4], rest[3] == "operations")
+		})
+	}
+	return nil
+}
+
+// register sets the registration state of a provider.
+func (s *Server) register(state string) handler {
+	return func(tx *txn, c *call) (answer, error) {
+		if c.Method != http.MethodPost {
+			return answer{}, unknown("%s %s", c.Method, c.Target.id())
 		}
 		tx.put(resource{ID: s.registrationID(c.Target.namespace), Type: registration, Hidden: object{"state": state}})
-		return ok(s.providerBody(tx, c.Target.namespace)), true, nil
-	case len(rest) == 5 && rest[1] == "locations" && (rest[3] == "operations" || rest[3] == "operationresults"):
-		a, err := s.operationAnswer(tx, c, rest[4], rest[3] == "operations")
-		return a, true, err
+		return ok(s.providerBody(tx, c.Target.namespace)), nil
 	}
-	return answer{}, false, nil
 }
 
 // registrationID is outside of every scope, so that no list has it.

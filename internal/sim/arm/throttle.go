@@ -2,7 +2,6 @@ package arm
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
 	"net/http"
 	"slices"
@@ -162,9 +161,9 @@ func throttled(group string, now time.Time, wait time.Duration, allowed, measure
 func subscriptionHeader(method string) (name, value string) {
 	switch method {
 	case http.MethodGet, http.MethodHead:
-		return "X-Ms-Ratelimit-Remaining-Subscription-Reads", fmt.Sprint(11999)
+		return "X-Ms-Ratelimit-Remaining-Subscription-Reads", "11999"
 	case http.MethodDelete:
-		return "X-Ms-Ratelimit-Remaining-Subscription-Deletes", fmt.Sprint(14999)
+		return "X-Ms-Ratelimit-Remaining-Subscription-Deletes", "14999"
 	}
-	return "X-Ms-Ratelimit-Remaining-Subscription-Writes", fmt.Sprint(1199)
+	return "X-Ms-Ratelimit-Remaining-Subscription-Writes", "1199"
 }

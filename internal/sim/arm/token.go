@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -85,9 +86,9 @@ func (s *Server) token(at, tenant string, v2 bool, body []byte) object {
 		"access_token": jwt(claims),
 	}
 	if !v2 {
-		seconds := fmt.Sprint(int(tokenLife.Seconds()))
+		seconds := strconv.Itoa(int(tokenLife.Seconds()))
 		answer["expires_in"], answer["ext_expires_in"] = seconds, seconds
-		answer["expires_on"], answer["not_before"] = fmt.Sprint(now.Add(tokenLife).Unix()), fmt.Sprint(now.Unix())
+		answer["expires_on"], answer["not_before"] = strconv.FormatInt(now.Add(tokenLife).Unix(), 10), strconv.FormatInt(now.Unix(), 10)
 		answer["resource"] = audience
 		if tenant == "adfs" {
 			answer["expires_in"] = int(tokenLife.Seconds())

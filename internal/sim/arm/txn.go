@@ -38,13 +38,7 @@ func (tx *txn) get(id string) *resource { return tx.store.Resources[key(id)] }
 func (tx *txn) put(r resource) *resource {
 	k := key(r.ID)
 	old := tx.store.Resources[k]
-	tx.undo = append(tx.undo, func() {
-		if old == nil {
-			delete(tx.store.Resources, k)
-		} else {
-			tx.store.Resources[k] = old
-		}
-	})
+	tx.undo = append(tx.undo, func() { tx.store.set(k, old) })
 	if old != nil {
 		r.Created = old.Created
 	} else if r.Created.IsZero() {
@@ -52,7 +46,7 @@ func (tx *txn) put(r resource) *resource {
 	}
 	r.Changed = tx.now
 	r.ETag = `"` + strconv.FormatInt(tx.store.next(), 10) + `"`
-	tx.store.Resources[k] = &r
+	tx.store.set(k, &r)
 	return &r
 }
 
@@ -83,8 +77,8 @@ func (tx *txn) editHidden(id string, change func(hidden object)) {
 	}
 	change(r.Hidden)
 	k := key(id)
-	tx.store.Resources[k] = &r
-	tx.undo = append(tx.undo, func() { tx.store.Resources[k] = old })
+	tx.store.set(k, &r)
+	tx.undo = append(tx.undo, func() { tx.store.set(k, old) })
 }
 
 // delete removes a resource and everything below it.
@@ -94,11 +88,11 @@ func (tx *txn) delete(id string) {
 		gone = append(gone, r)
 	}
 	for _, r := range gone {
-		delete(tx.store.Resources, key(r.ID))
+		tx.store.set(key(r.ID), nil)
 	}
 	tx.undo = append(tx.undo, func() {
 		for _, r := range gone {
-			tx.store.Resources[key(r.ID)] = r
+			tx.store.set(key(r.ID), r)
 		}
 	})
 }
@@ -140,10 +134,13 @@ func (tx *txn) unschedule(id, name string) {
 func (tx *txn) start(o operation, takes time.Duration) *operation {
 	o.ID = guid("operation", strconv.FormatInt(tx.store.next(), 10))
 	o.Status, o.Start = statusInProgress, tx.now
+	if takes >= 0 {
+		o.Due = tx.now.Add(takes)
+	}
 	tx.store.Operations[o.ID] = &o
 	tx.undo = append(tx.undo, func() { delete(tx.store.Operations, o.ID) })
 	if takes >= 0 {
-		tx.schedule(tx.now.Add(takes), operationKind, o.ID, "end", nil)
+		tx.schedule(o.Due, operationKind, o.ID, "end", nil)
 	}
 	return &o
 }

@@ -3,18 +3,17 @@ package arm
 import (
 	"net/http"
 	"strings"
-	"time"
 )
 
 // manualUpgrade brings members to the set's model: all of it, not the image alone.
 // Members that are protected from the set's actions and those that do not run are
 // left as they are.
 func manualUpgrade(tx *txn, c *call) (answer, error) {
-	ids, _, err := tx.named(c, c.ID)
+	ids, err := tx.named(c, c.ID)
 	if err != nil {
 		return answer{}, err
 	}
-	if r := sub(tx.get(c.ID).Hidden, "rolling"); str(r, "runningStatus.code") == "RollingForward" {
+	if rollingForward(tx.get(c.ID)) {
 		return answer{}, conflict("OperationNotAllowed",
 			"Operation 'manualupgrade' is not allowed on Virtual Machine Scale Set '%s' while a Rolling Upgrade is in progress.", c.Target.name())
 	}
@@ -39,7 +38,7 @@ func reimageMembers(tx *txn, c *call) (answer, error) {
 	if c.Body["instanceIds"] == nil {
 		c.Body = object{"instanceIds": []any{"*"}}
 	}
-	ids, _, err := tx.named(c, c.ID)
+	ids, err := tx.named(c, c.ID)
 	if err != nil {
 		return answer{}, err
 	}
@@ -67,9 +66,16 @@ func (tx *txn) endMemberAction(o operation) error {
 	do := map[string]func(id string) error{
 		"manualupgrade": tx.upgrade,
 		"reimage":       tx.renew,
-		"deallocate":    func(id string) error { tx.setPower(id, "deallocated"); return nil },
-		"start":         func(id string) error { tx.running(id); return nil },
 	}[o.Name]
+	if p, is := powers[o.Name]; is {
+		do = func(id string) error {
+			tx.setPower(id, p.end)
+			if p.end == "running" {
+				tx.running(id)
+			}
+			return nil
+		}
+	}
 	if do == nil {
 		return nil
 	}
@@ -145,23 +151,13 @@ func (tx *txn) upgradeAll(setID string) {
 			touched = append(touched, m.ID)
 		}
 	}
+	if len(touched) == 0 {
+		return
+	}
 	tx.start(operation{
 		Kind: setType, Resource: setID, Location: location(str(r.Body, "location")), Name: "manualupgrade", Method: http.MethodPost,
 		Args: object{"members": touched},
 	}, upgradeTime)
-}
-
-// latestRolling answers with the latest rolling upgrade.
-func latestRolling(tx *txn, c *call) (answer, error) {
-	r := tx.get(c.ID)
-	p := sub(r.Hidden, "rolling")
-	if p == nil {
-		return answer{}, errorf(http.StatusNotFound, "NotFound", "There is no Rolling Upgrade of the Virtual Machine Scale Set '%s'.", r.name())
-	}
-	return ok(object{
-		"id": r.ID + "/rollingUpgrades/latest", "name": "latest", "type": setType + "/rollingUpgrades",
-		"location": str(r.Body, "location"), "properties": clone(p),
-	}), nil
 }
 
 // osHistory answers with the upgrades of the OS, the newest first.
@@ -174,21 +170,6 @@ func osHistory(tx *txn, c *call) (answer, error) {
 	return ok(object{"value": cloneAny(list)}), nil
 }
 
-// cancelRolling ends a rolling upgrade: what is under way in its batch is finished,
-// the rest stays as it is.
-func cancelRolling(tx *txn, c *call) (answer, error) {
-	r := tx.get(c.ID)
-	if str(r.Hidden, "rolling.runningStatus.code") != "RollingForward" {
-		return answer{}, conflict("OperationNotAllowed", "There is no ongoing Rolling Upgrade to cancel.")
-	}
-	tx.editHidden(c.ID, func(hidden object) {
-		set(hidden, "rolling.runningStatus.code", "Cancelled")
-		set(hidden, "rolling.runningStatus.lastAction", "Cancel")
-		set(hidden, "rolling.runningStatus.lastActionTime", stamp(tx.now))
-	})
-	return tx.act(c, c.ID, 10*time.Second, nil)
-}
-
 // startOSUpgrade refuses what the simulator cannot do, in Azure's words where the
 // set would not let it.
 func startOSUpgrade(tx *txn, c *call) (answer, error) {
@@ -199,6 +180,3 @@ func startOSUpgrade(tx *txn, c *call) (answer, error) {
 	}
 	return answer{}, unknown("the action osRollingUpgrade")
 }
-
-// startRolling begins the platform's rolling upgrade of a set.
-func (tx *txn) startRolling(setID, by string) { _, _ = setID, by }

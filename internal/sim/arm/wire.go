@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"mime"
 	"net/http"
@@ -102,9 +103,7 @@ func (s *Server) answer(r *http.Request, body []byte, err error, fails *armError
 	a, err := s.resourceManager(r, body, fails)
 	if err != nil {
 		refused := s.refusal(err)
-		for name, values := range a.Header {
-			refused.Header[name] = values
-		}
+		maps.Copy(refused.Header, a.Header)
 		return refused
 	}
 	return a
@@ -202,7 +201,7 @@ func (s *Server) resourceManager(r *http.Request, body []byte, fails *armError) 
 		if fails != nil {
 			tx.update(a.Operation.ID, func(o *operation) { o.Fails = fails })
 		}
-		a = s.begun(c, a)
+		a = s.begun(tx, c, a)
 		return nil
 	})
 	a.Header = joined(a.Header, left)
@@ -215,9 +214,7 @@ func joined(a, b http.Header) http.Header {
 	if all == nil {
 		all = http.Header{}
 	}
-	for name, values := range b {
-		all[name] = values
-	}
+	maps.Copy(all, b)
 	return all
 }
 
@@ -243,16 +240,14 @@ func (s *Server) refusal(err error) answer {
 func retryAfter(h http.Header, d time.Duration) {
 	h.Set("Retry-After", strconv.Itoa(int(math.Ceil(d.Seconds()))))
 	if d < time.Second || d%time.Second != 0 {
-		h.Set("Retry-After-Ms", strconv.FormatInt(max(d.Milliseconds(), 1), 10))
+		h.Set("Retry-After-Ms", strconv.Itoa(int(math.Ceil(d.Seconds()*1000))))
 	}
 }
 
 // write writes an answer with the headers that every answer has.
 func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 	h := w.Header()
-	for name, values := range a.Header {
-		h[name] = values
-	}
+	maps.Copy(h, a.Header)
 	s.stampHeaders(h, r)
 	data, err := a.encode(h)
 	if err != nil {

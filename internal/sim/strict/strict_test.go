@@ -37,14 +37,14 @@ func (s *span) UnmarshalYAML(node *yaml.Node) error {
 
 func TestDecode(t *testing.T) {
 	tests := map[string]struct{ text, want string }{
-		"unknown key":        {"nmae: x\n", `f.yaml:1: unknown key "nmae"; known are name, parts, named`},
+		"unknown key":        {"naem: x\n", `f.yaml:1: unknown key "naem"; known are name, parts, named`},
 		"of a list's struct": {"parts:\n  - {sise: 1}\n", `f.yaml:2: unknown key "sise"; known are kind, size, wait`},
 		"of a map's struct":  {"named:\n  a: {size: 1}\n  b:\n    sise: 1\n", `f.yaml:4: unknown key "sise"; known are kind, size, wait`},
 		"kind of value":      {"parts:\n  - size: big\n", "f.yaml:2: `big` (str) is not the kind of value that belongs here"},
 		"bare number":        {"parts:\n  - wait: 5\n", `f.yaml:2: "5" is not a duration: write a number with a unit, like 30s or 5m`},
 		"list for a span":    {"parts:\n  - wait: [5s]\n", `f.yaml:2: not a duration: write a number with a unit, like 30s`},
 		"syntax":             {"parts: [\n", `f.yaml:1: did not find expected node content`},
-		"several":            {"nmae: x\nparts: 3\n", "f.yaml:1: unknown key \"nmae\"; known are name, parts, named\nf.yaml:2: `3` (int) is not the kind of value that belongs here"},
+		"several":            {"naem: x\nparts: 3\n", "f.yaml:1: unknown key \"naem\"; known are name, parts, named\nf.yaml:2: `3` (int) is not the kind of value that belongs here"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bytes"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/azure"
+	"github.com/fleet-agent/fleet-agent/internal/fleet/fleettest"
+	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
+)
+
+// serveScenario serves a scenario of the simulator, and returns it with its endpoint.
+func serveScenario(t *testing.T, name string, pageSize int) (*arm.Server, string) {
+	t.Helper()
+	scenario, err := arm.Example(name)
+	require.NoError(t, err)
+	server, err := arm.New(arm.Config{PageSize: pageSize})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Close()) })
+	require.NoError(t, server.Apply(scenario))
+	web := httptest.NewServer(server)
+	t.Cleanup(web.Close)
+	return server, web.URL
+}
+
+// fleetctl runs a command line in front of a simulator.
+func fleetctl(t *testing.T, endpoint string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, talk bytes.Buffer
+	env := map[string]string{
+		azure.EndpointVariable: endpoint, subscriptionVariable: fleettest.Subscription,
+		"COLUMNS": "80", "LANG": "C.UTF-8",
+	}
+	code = run(args, &out, &talk, func(name string) string { return env[name] })
+	return out.String(), talk.String(), code
+}
+
+// TestTour runs every command that docs/fleetctl.md shows, and compares what it says.
+// A line of three dots stands for any number of lines.
+func TestTour(t *testing.T) {
+	text, err := os.ReadFile("../../docs/fleetctl.md")
+	require.NoError(t, err)
+	_, endpoint := serveScenario(t, "article", 0)
+	clock := regexp.MustCompile(`read \d\d:\d\d:\d\d \S+`)
+	blocks := regexp.MustCompile("(?ms)^```console\n(.*?)^```$").FindAllStringSubmatch(string(text), -1)
+	require.Len(t, blocks, 6)
+	for _, block := range blocks {
+		command, want, _ := strings.Cut(block[1], "\n")
+		args := strings.Fields(strings.TrimPrefix(command, "$ fleetctl "))
+		stdout, stderr, _ := fleetctl(t, endpoint, args...)
+		got := clock.ReplaceAllString(stdout+stderr, "read 09:00:00 UTC")
+		pattern := strings.ReplaceAll(regexp.QuoteMeta(want), `\.\.\.`+"\n", `(?s:.*)`)
+		require.Regexp(t, "^"+pattern+"$", got, command)
+	}
+}
+
+// TestRequests holds the requests of status and verify for a thousand members to their
+// bound: the pages of the lists, five a scale set and three a version.
+func TestRequests(t *testing.T) {
+	const sets, members, versions, lists = 10, 1000, 2, 5 // of groups, galleries, definitions, versions, autoscale
+	for _, pageSize := range []int{50, 200} {
+		perSet := (members/sets + pageSize - 1) / pageSize
+		bound := 1 + sets*perSet + lists + 5*sets + 3*versions
+		server, endpoint := serveScenario(t, "thousand", pageSize)
+		before := 0
+		for _, command := range []string{"status", "verify"} {
+			_, stderr, code := fleetctl(t, endpoint, command, "-g", fleettest.Group)
+			require.Zero(t, code, stderr)
+			requests := -before
+			for _, c := range server.Counts() {
+				requests += c.Count
+			}
+			before += requests
+			t.Logf("%s, pages of %d: %d requests of at most %d", command, pageSize, requests, bound)
+			require.LessOrEqual(t, requests, bound, "%s with pages of %d: %v", command, pageSize, server.Counts())
+		}
+	}
+}
+
+// TestEveryPage: a list goes on behind its first page, however short pages are.
+func TestEveryPage(t *testing.T) {
+	_, short := serveScenario(t, "article", 1)
+	_, long := serveScenario(t, "article", 0)
+	clock := regexp.MustCompile(`read \d\d:\d\d:\d\d \S+`)
+	for _, command := range []string{"status", "images", "verify"} {
+		a, _, code := fleetctl(t, short, command, "-g", fleettest.Group)
+		require.Zero(t, code)
+		b, _, _ := fleetctl(t, long, command, "-g", fleettest.Group)
+		require.Equal(t, clock.ReplaceAllString(b, ""), clock.ReplaceAllString(a, ""))
+	}
+}

@@ -1,0 +1,89 @@
+package fleet
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// LooksIn says where the evidence lets traps be looked for.
+func (e *Evidence) LooksIn() Looks {
+	switch {
+	case e.Spec != nil && e.Live != nil:
+		return LooksBoth
+	case e.Spec != nil:
+		return LooksFile
+	}
+	return LooksLive
+}
+
+// SeenIn says whether the trap is looked for in such evidence.
+func (t *Trap) SeenIn(where Looks) bool {
+	return t.Seen() && (t.Looks == LooksBoth || where == LooksBoth || t.Looks == where)
+}
+
+// Text says in words where a trap is looked for.
+func (l Looks) Text() string {
+	switch l {
+	case LooksFile:
+		return "the file"
+	case LooksLive:
+		return "Azure"
+	case LooksBoth:
+		return "the file and Azure"
+	case LooksJoined:
+		return "the file against Azure"
+	}
+	return string(l)
+}
+
+// FindTrap returns the trap with this number or id.
+func FindTrap(name string) (Trap, bool) {
+	for _, t := range Traps() {
+		if name == t.ID || name == fmt.Sprint(t.Number) {
+			return t, true
+		}
+	}
+	return Trap{}, false
+}
+
+const trapsHead = `# Traps
+
+What ` + "`fleetctl preflight`" + ` looks for, in a file, in Azure or in both. Each is a mistake that
+others made; the last line of an entry says who says so. This page is generated from the
+table that the command uses (` + "`make docs`" + `); ` + "`fleetctl preflight --explain ID`" + ` prints one entry.
+
+An **error** is refused by Azure, or does what its consequence says. A **warning** does so
+when something else happens as well. A **note** is good to know. The exit code is 3 when
+there is an error, and 0 otherwise.
+
+`
+
+// WriteTraps writes the page about all traps.
+func WriteTraps(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString(trapsHead)
+	b.WriteString("| | trap | severity | looked for in |\n|---|---|---|---|\n")
+	for _, t := range Traps() {
+		where := strings.TrimPrefix(t.Looks.Text(), "the ")
+		if !t.Seen() {
+			where = "nothing, as the entry says"
+		}
+		fmt.Fprintf(&b, "| %d | [%s](#%d-%s) | %s | %s |\n", t.Number, t.ID, t.Number, t.ID, t.Severity, where)
+	}
+	for _, t := range Traps() {
+		fmt.Fprintf(&b, "\n## %d %s\n\n**%s**\n\n", t.Number, t.ID, markdown(t.Title))
+		if !t.Seen() {
+			fmt.Fprintf(&b, "Not looked for: %s.\n\n", markdown(t.Unseen))
+		}
+		fmt.Fprintf(&b, "%s\n\n%s\n\n", markdown(t.Condition), markdown(t.Consequence))
+		fmt.Fprintf(&b, "*Fix:* %s\n\n*Source:* %s.\n", markdown(t.Fix), markdown(strings.TrimSuffix(t.Source, ".")))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// markdown keeps text from being taken for markup.
+func markdown(text string) string {
+	return strings.NewReplacer("*", `\*`, "_", `\_`, "<", "&lt;", "|", `\|`, "[", `\[`).Replace(text)
+}

@@ -1,0 +1,162 @@
+package arm
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestBatches(t *testing.T) {
+	for _, tt := range [][3]int{{3, 20, 1}, {4, 20, 1}, {5, 20, 1}, {10, 20, 2}, {11, 20, 2}, {10, 5, 1}, {10, 100, 10}} {
+		require.Equal(t, tt[2], batchSize(tt[0], tt[1]), tt)
+	}
+	require.False(t, exceeds(1, 5, 20))
+	require.True(t, exceeds(1, 4, 20), "under five members one is too many")
+	require.False(t, exceeds(0, 0, 20))
+	require.False(t, exceeds(5, 5, 100))
+	require.True(t, exceeds(1, 100, 0))
+}
+
+// rollingMode is a model with the mode Rolling and a policy.
+func rollingMode(policy object) func(o object) {
+	return at("properties.upgradePolicy", object{"mode": "Rolling", "rollingUpgradePolicy": policy})
+}
+
+// rolling is rollingUpgrades/latest in short.
+func (w *world) rolling() (code string, successful, failed, inProgress, pending int, why string) {
+	w.Helper()
+	p := sub(w.get(aSet+"/rollingUpgrades/latest").want(200).body, "properties")
+	n := func(name string) int {
+		v, given := integer(p, "progress."+name+"InstanceCount")
+		require.True(w, given)
+		return v
+	}
+	return str(p, "runningStatus.code"), n("successful"), n("failed"), n("inProgress"), n("pending"), str(p, "error.code")
+}
+
+func (w *world) wantRolling(code string, successful, failed, inProgress, pending int, why string) {
+	w.Helper()
+	c, s, f, i, p, y := w.rolling()
+	require.Equal(w, []any{code, successful, failed, inProgress, pending, why}, []any{c, s, f, i, p, y})
+}
+
+// aBatch is how long a batch takes without its pause.
+const aBatch = upgradeTime + reportTime + time.Second
+
+func TestRollingUpgrade(t *testing.T) {
+	w := upgradeWorld(t, 5, rollingMode(object{"maxBatchInstancePercent": 40, "pauseTimeBetweenBatches": "PT2M"}))
+	w.get(aSet+"/rollingUpgrades/latest").refused(404, "NotFound")
+	w.finished(w.do("PATCH", aSet, `{"tags":{"owner":"payments"}}`).want(200))
+	w.get(aSet+"/rollingUpgrades/latest").refused(404, "NotFound")
+
+	w.do("PATCH", aSet, to(older)).want(200)
+	w.wantRolling("RollingForward", 0, 0, 2, 3, "")
+	w.do("POST", aSet+"/manualupgrade", `{"instanceIds":["*"]}`).refused(409, "OperationNotAllowed")
+	w.clock.Advance(upgradeTime - time.Nanosecond)
+	require.Equal(t, map[string]int{"1.7.1": 5}, w.exact())
+	w.clock.Advance(time.Nanosecond)
+	require.Equal(t, map[string]int{"1.7.1": 3, older: 2}, w.exact())
+	w.clock.Advance(aBatch - upgradeTime)
+	w.wantRolling("RollingForward", 2, 0, 0, 3, "")
+	w.clock.Advance(2*time.Minute - time.Nanosecond)
+	w.wantRolling("RollingForward", 2, 0, 0, 3, "")
+	w.clock.Advance(time.Nanosecond)
+	w.wantRolling("RollingForward", 2, 0, 2, 1, "")
+	w.clock.Advance(2 * (aBatch + 2*time.Minute))
+	w.wantRolling("Completed", 5, 0, 0, 0, "")
+	require.Equal(t, map[string]int{older: 5}, w.exact())
+	require.EqualValues(t, 40, dig(w.get(aSet+"/rollingUpgrades/latest").body, "properties.policy.maxBatchInstancePercent"))
+	require.EqualValues(t, 20, dig(w.get(aSet+"/rollingUpgrades/latest").body, "properties.policy.maxUnhealthyInstancePercent"), "what the policy leaves open")
+}
+
+func TestRollingUpgradeHalts(t *testing.T) {
+	w := upgradeWorld(t, 10, rollingMode(object{"maxUnhealthyInstancePercent": 50}))
+	w.do("PATCH", aSet, to("1.7.0")).want(200)
+	w.clock.Advance(time.Hour)
+	w.wantRolling("Faulted", 0, 2, 0, 8, unhealthyUpgraded)
+	require.Equal(t, map[string]int{"1.7.1": 8, "1.7.0": 2}, w.exact(), "the platform leaves them where they are")
+
+	// 2 of 10 are unhealthy, which the whole set may have: any write starts it again.
+	w.do("PATCH", aSet, `{"tags":{}}`).want(200)
+	w.wantRolling("RollingForward", 0, 0, 2, 6, "")
+	w.clock.Advance(time.Hour)
+	w.wantRolling("Faulted", 0, 2, 0, 6, unhealthyUpgraded)
+}
+
+func TestRollingUpgradeBefore(t *testing.T) {
+	w := upgradeWorld(t, 4, rollingMode(object{}))
+	w.do("PATCH", aSet, to("1.7.0")).want(200)
+	w.clock.Advance(time.Hour)
+	w.wantRolling("Faulted", 0, 1, 0, 3, unhealthyUpgraded)
+	w.do("PATCH", aSet, to(older)).want(200)
+	w.wantRolling("Faulted", 0, 0, 0, 4, unhealthyBefore)
+	require.Equal(t, map[string]int{"1.7.1": 3, "1.7.0": 1}, w.exact(), "a second change of the model does not go back")
+}
+
+func TestRollingUpgradeIn(t *testing.T) {
+	w := upgradeWorld(t, 5, rollingMode(object{"maxUnhealthyUpgradedInstancePercent": 100}))
+	w.do("PATCH", aSet, to("1.7.0")).want(200)
+	w.clock.Advance(time.Hour)
+	w.wantRolling("Faulted", 0, 2, 0, 3, unhealthyIn)
+}
+
+func TestRollingUpgradeOrder(t *testing.T) {
+	w := upgradeWorld(t, 6, rollingMode(object{"maxBatchInstancePercent": 34}))
+	w.do("PATCH", aSet, to(older)).want(200)
+	var zones []string
+	for _, m := range w.members() {
+		if str(m, "properties.provisioningState") == "Updating" {
+			zones = append(zones, m["zones"].([]any)[0].(string))
+		}
+	}
+	require.Equal(t, []string{"1", "1"}, zones, "zone by zone")
+
+	first := rollingMode(object{"maxBatchInstancePercent": 20, "maxUnhealthyInstancePercent": 100, "prioritizeUnhealthyInstances": true})
+	w = upgradeWorld(t, 5, first, at("zones", nil))
+	last := str(slices.MaxFunc(w.members(), func(a, b object) int { return slices.Compare([]byte(str(a, "name")), []byte(str(b, "name"))) }), "name")
+	require.NoError(t, w.server.within(func(tx *txn) error {
+		tx.editHidden(vms+"/"+last, func(hidden object) { hidden["health"] = "Unhealthy" })
+		return nil
+	}))
+	w.do("PATCH", aSet, to(older)).want(200)
+	require.Equal(t, "Updating", str(w.get(vms+"/"+last).body, "properties.provisioningState"), "the unhealthy first")
+}
+
+func TestRollingUpgradeIsCancelled(t *testing.T) {
+	w := upgradeWorld(t, 5, rollingMode(object{}))
+	w.do("PATCH", aSet, to(older)).want(200)
+	cancel := w.do("POST", aSet+"/rollingUpgrades/cancel", nil).want(202)
+	w.clock.Advance(time.Hour)
+	w.finished(cancel)
+	w.wantRolling("Cancelled", 1, 0, 0, 4, "")
+	require.Equal(t, "Cancel", str(w.get(aSet+"/rollingUpgrades/latest").body, "properties.runningStatus.lastAction"))
+	require.Equal(t, map[string]int{"1.7.1": 4, older: 1}, w.exact(), "the batch that was under way is finished")
+	w.do("POST", aSet+"/rollingUpgrades/cancel", nil).refused(409, "OperationNotAllowed")
+}
+
+func TestRollingUpgradeIsReplaced(t *testing.T) {
+	w := upgradeWorld(t, 5, rollingMode(object{}))
+	w.do("PATCH", aSet, to(older)).want(200)
+	w.clock.Advance(10 * time.Second)
+	w.do("PATCH", aSet, to("1.7.1")).want(200)
+	w.clock.Advance(time.Hour)
+	require.Equal(t, map[string]int{"1.7.1": 5}, w.exact(), "whatever was begun before")
+	w.do("PATCH", aSet, to(older)).want(200)
+	w.clock.Advance(aBatch)
+	w.do("PATCH", aSet, to("1.7.1")).want(200)
+	w.clock.Advance(time.Hour)
+	require.Equal(t, map[string]int{"1.7.1": 5}, w.exact(), "what was upgraded is taken back")
+	w.wantRolling("Completed", 1, 0, 0, 0, "")
+	for _, m := range w.members() {
+		require.Equal(t, "Succeeded", str(m, "properties.provisioningState"))
+	}
+}
+
+func TestRollingUpgradeOfWhatIsNotThere(t *testing.T) {
+	w := upgradeWorld(t, 5, rollingMode(object{}))
+	w.do("PATCH", aSet, to("1.8.0")).want(200)
+	w.clock.Advance(time.Hour)
+	w.wantRolling("Faulted", 0, 1, 0, 4, "GalleryImageNotFound")
+}
