@@ -27,8 +27,12 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TZ", "UTC")
 			env.Setenv("LANG", "C.UTF-8")
+			sim := &simulator{}
+			env.Values[simKey{}] = sim
+			env.Defer(sim.stop)
 			return nil
 		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"sim": simCommand},
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"regexp"
@@ -103,6 +104,8 @@ func (e *Error) fromTransport(err error) {
 		e.Text, e.Hint = errHangs.Error(), "the service or a proxy before it hangs; look at https://azure.status.microsoft, and try again"
 	case errors.Is(err, context.DeadlineExceeded):
 		e.Text, e.Hint = "the time of --timeout is over", "give it more time"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		e.Kind, e.Text, e.Hint = Garbled, "the answer ends too early", "a proxy may have cut it; try again"
 	case errors.Is(err, errTooLarge):
 		e.Kind, e.Text, e.Hint = Garbled, errTooLarge.Error(), "that is not Azure's; look at what answers there with --debug"
 	case errors.As(err, &foreign):

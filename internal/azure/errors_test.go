@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -204,5 +205,18 @@ func TestErrorOfTheContext(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		_, isOurs := errors.AsType[*Error](err)
 		require.False(t, isOurs)
+	})
+}
+
+// An answer that ends before its length is not a short one.
+func TestErrorOfACutAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, _ := with(t, transportFunc(func(*http.Request) (*http.Response, error) {
+			body := io.MultiReader(strings.NewReader(`{"value":`), iotest.ErrReader(io.ErrUnexpectedEOF))
+			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(body)}, nil
+		}))
+		_, err := client.ScaleSets(t.Context(), subscription, "rg-pay-prod")
+		require.ErrorIs(t, err, &Error{Kind: Garbled})
+		require.ErrorContains(t, err, "the answer ends too early")
 	})
 }

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"net/http/httptest"
+	"strconv"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/fleet-agent/fleet-agent/internal/azure"
+	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
+)
+
+// simStart is what the clock of a simulation shows, which stands still.
+func simStart() time.Time { return time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC) }
+
+type simKey struct{}
+
+// simulator is the Azure of a script.
+type simulator struct {
+	server   *arm.Server
+	endpoint *httptest.Server
+}
+
+// simCommand is a simulated Azure in scripts:
+//
+//	sim SCENARIO [PAGE-SIZE]      what fleetctl speaks to from now on
+//	sim fault KIND [STATUS [CODE [MESSAGE]]]
+//	sim clear                     ends all faults
+//	sim requests MOST             fails if there were more since the start
+func simCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: sim SCENARIO [PAGE-SIZE] | sim fault KIND [STATUS [CODE [MESSAGE]]] | sim clear | sim requests MOST")
+	}
+	sim, _ := ts.Value(simKey{}).(*simulator)
+	switch args[0] {
+	case "fault":
+		ts.Check(sim.server.SetFault(faultOf(ts, args[1:])))
+	case "clear":
+		sim.server.ClearFaults()
+	case "requests":
+		most, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		n := 0
+		for _, c := range sim.server.Counts() {
+			n += c.Count
+		}
+		ts.Logf("%d requests", n)
+		if n > most {
+			ts.Fatalf("%d requests, at most %d were allowed", n, most)
+		}
+	default:
+		size := arm.DefaultPageSize
+		if len(args) > 1 {
+			var err error
+			size, err = strconv.Atoi(args[1])
+			ts.Check(err)
+		}
+		ts.Check(sim.start(args[0], size))
+		ts.Setenv(azure.EndpointVariable, sim.endpoint.URL)
+		ts.Setenv(subscriptionVariable, arm.DefaultSubscription)
+	}
+}
+
+func faultOf(ts *testscript.TestScript, args []string) arm.Fault {
+	args = append(args, make([]string, 4)...)
+	f := arm.Fault{Kind: arm.FaultKind(args[0]), Code: args[2], Message: args[3]}
+	if args[1] != "" {
+		var err error
+		f.Status, err = strconv.Atoi(args[1])
+		ts.Check(err)
+	}
+	return f
+}
+
+// start begins a simulation in the place of the one before.
+func (s *simulator) start(scenario string, pageSize int) error {
+	s.stop()
+	server, err := arm.New(arm.Config{Clock: arm.NewClock(simStart(), 0), PageSize: pageSize})
+	if err != nil {
+		return err
+	}
+	file, err := arm.Example(scenario)
+	if err != nil {
+		return err
+	}
+	if err := server.Apply(file); err != nil {
+		return err
+	}
+	s.server, s.endpoint = server, httptest.NewServer(server)
+	return nil
+}
+
+func (s *simulator) stop() {
+	if s.endpoint != nil {
+		s.server.ClearFaults() // or what hangs would keep it
+		s.endpoint.Close()
+	}
+}
