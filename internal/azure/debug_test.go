@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ func TestDebug(t *testing.T) {
 }
 
 func TestPublicURL(t *testing.T) {
-	req := httptest.NewRequest("GET", "https://management.azure.com/a%20b?sig=secret&$filter=x&api-version=1&$skiptoken=secret&t=secret&SIG=secret", nil)
+	req := httptest.NewRequest(http.MethodGet, "https://management.azure.com/a%20b?sig=secret&$filter=x&api-version=1&$skiptoken=secret&t=secret&SIG=secret", nil)
 	require.Equal(t, "https://management.azure.com/a%20b?$filter=x&$skiptoken=...&SIG=...&api-version=1&sig=...&t=...", publicURL(req.URL))
 }
 
