@@ -473,18 +473,32 @@ func (h *history) acks(id string) {
 		wrong("must not")
 		return
 	case f.ack == "immediately":
-		if t := h.truth(f); time.Until(f.actsAt(t)) > 0 {
+		// An agent that has not missed the event acts at the earlier of two times.
+		if t := h.truth(f); time.Until(f.actsAt(t)) > 0 && !f.kept {
 			wrong("before its time has come")
 		}
 		return
 	}
 	forbidden := h.forbidsAck(f, h.agent.journal.State().Drain)
 	// What forbids it at the very instant at which it leaves came too late.
-	if forbidden != "" && !slices.ContainsFunc(h.instant.drains, func(d *drain.Record) bool {
-		return h.instant.at.Equal(time.Now()) && drainsFor(d, id) && d.Finished()
-	}) {
+	if forbidden != "" && !slices.ContainsFunc(h.drainsOfNow(), func(d *drain.Record) bool { return drainsFor(d, id) && d.Finished() }) {
 		wrong(forbidden)
 	}
+}
+
+// drainsOfNow are the drains that were in effect at this very instant. One that was
+// finished and taken back between two looks is in the journal's history only.
+func (h *history) drainsOfNow() (drains []*drain.Record) {
+	now := time.Now()
+	if h.instant.at.Equal(now) {
+		drains = slices.Clone(h.instant.drains)
+	}
+	for _, r := range h.agent.journal.History() {
+		if r.UndrainedAt.Equal(now) {
+			drains = append(drains, &r)
+		}
+	}
+	return drains
 }
 
 // forbidsAck says what forbids an ack after a drain; empty: nothing.
