@@ -3,6 +3,7 @@ package azure
 import (
 	"io"
 	"net/http"
+	"regexp"
 	"sync"
 	"time"
 
@@ -87,12 +88,18 @@ func New(c Config) (*Client, error) {
 	}, nil
 }
 
-// telemetryVersion is a version as the SDK accepts it, whatever was built.
+// release is the part of a version that the SDK accepts: it refuses to make a client
+// of any other.
+var release = regexp.MustCompile(`^v?([0-9]+\.[0-9]+\.[0-9]+)`)
+
+// telemetryVersion is a version as the SDK accepts it, whatever was built: a build
+// without a tag has a commit for a version.
 func telemetryVersion(version string) string {
-	if version == "" || version[0] < '0' || version[0] > '9' {
+	m := release.FindStringSubmatch(version)
+	if m == nil {
 		return "v0.0.0"
 	}
-	return "v" + version
+	return "v" + m[1]
 }
 
 // home keeps requests, and the tokens that they carry, at the endpoint: the links
