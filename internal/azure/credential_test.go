@@ -258,7 +258,7 @@ func TestCredentialsThatAreChosen(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.ScaleSets(t.Context(), subscription, "rg-pay-prod")
 	require.EqualError(t, err, "sign in with --auth default: AzureCLICredential: executable not found on path")
-	require.Zero(t, refused.calls)
+	require.Zero(t, refused.calls.Load())
 
 	t.Setenv("AZURE_TOKEN_CREDENTIALS", "carrots")
 	_, err = New(Config{Auth: authDefault, Getenv: env()})

@@ -184,7 +184,7 @@ func TestErrorOfAnEndlessList(t *testing.T) {
 	client, _ := with(t, transport)
 	_, err := client.ScaleSets(t.Context(), subscription, "rg-pay-prod")
 	require.ErrorContains(t, err, "the list has no end")
-	require.Equal(t, maxPages, transport.calls)
+	require.EqualValues(t, maxPages, transport.calls.Load())
 }
 
 // Who interrupts gets no explanation, and whose time is over does.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -180,11 +181,11 @@ func everything() Scope {
 // be virtual.
 type handlerTransport struct {
 	http.Handler
-	calls int
+	calls atomic.Int64
 }
 
 func (h *handlerTransport) Do(req *http.Request) (*http.Response, error) {
-	h.calls++
+	h.calls.Add(1)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, req)
 	if err := req.Context().Err(); err != nil {

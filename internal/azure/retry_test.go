@@ -59,7 +59,7 @@ func TestRetryOfAFailure(t *testing.T) {
 		client, waits := with(t, transport)
 		_, err := client.ScaleSets(t.Context(), subscription, "rg-pay-prod")
 		require.NoError(t, err)
-		require.Equal(t, 3, transport.calls)
+		require.EqualValues(t, 3, transport.calls.Load())
 		require.Empty(t, *waits)
 	})
 }
