@@ -106,6 +106,8 @@ func (e *Error) fromTransport(err error) {
 		e.Text, e.Hint = "the time of --timeout is over", "give it more time"
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		e.Kind, e.Text, e.Hint = Garbled, "the answer ends too early", "a proxy may have cut it; try again"
+	case errors.Is(err, errEmpty):
+		e.Kind, e.Text, e.Hint = Garbled, errEmpty.Error(), "a proxy may answer in the place of Azure; look with --debug"
 	case errors.Is(err, errTooLarge):
 		e.Kind, e.Text, e.Hint = Garbled, errTooLarge.Error(), "that is not Azure's; look at what answers there with --debug"
 	case errors.As(err, &foreign):
