@@ -267,13 +267,21 @@ func (v *verifier) set(s *verifiedSet) {
 	}
 }
 
+// noMembers says why there is no evidence.
+func (s *verifiedSet) noMembers() string {
+	if !s.set.Model.Flexible {
+		return uniform
+	}
+	return "no members: no evidence"
+}
+
 // members judges health: that of each virtual machine, since the instance view of a
 // Flexible scale set does not exist. Each thing that is wrong is a check of its own.
 func (v *verifier) members(s *verifiedSet) {
 	const check = "health"
 	n, status := s.status.Counts, &s.status
 	if n.Total == 0 {
-		v.add(s.name, check, NotKnown, "no members: no evidence")
+		v.add(s.name, check, NotKnown, s.noMembers())
 		return
 	}
 	judged := len(v.checks)
@@ -312,7 +320,7 @@ func (v *verifier) versions(s *verifiedSet) {
 	}
 	switch {
 	case status.Counts.Total == status.Counts.Vanished:
-		v.add(s.name, check, NotKnown, "no members: no evidence")
+		v.add(s.name, check, NotKnown, s.noMembers())
 	case status.Mixed || status.Behind > 0:
 		p := problem("wrong-version", "mixed-versions")
 		v.add(s.name, check, VerifyFailed, p.Text, p.Members...)
@@ -335,7 +343,7 @@ func (v *verifier) model(s *verifiedSet) {
 	untold := filter(there, func(m *MemberStatus) bool { return m.LatestModel == nil })
 	switch {
 	case len(there) == 0:
-		v.add(s.name, check, NotKnown, "no members: no evidence")
+		v.add(s.name, check, NotKnown, s.noMembers())
 	case len(stale) > 0:
 		v.add(s.name, check, VerifyFailed, are(len(stale), len(there))+" not on the latest model", namesOf(stale)...)
 	case len(untold) > 0:

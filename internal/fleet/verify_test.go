@@ -55,6 +55,7 @@ func TestVerify(t *testing.T) {
 		want   map[string]fleet.Verdict
 	}{
 		"healthy":                  {func(*fleet.Fleet, *set) {}, map[string]fleet.Verdict{}},
+		"not Flexible":             {func(_ *fleet.Fleet, s *set) { s.Model.Flexible, s.Members = false, nil }, map[string]fleet.Verdict{"vmss-authz health": fleet.NotKnown, "vmss-authz version": fleet.NotKnown, "vmss-authz model": fleet.NotKnown}},
 		"a region is missing":      {func(f *fleet.Fleet, _ *set) { newest(f).Regions[1].State = fleet.ReplicationFailed }, map[string]fleet.Verdict{"ubuntu-app 1.8.0 replication": fleet.VerifyFailed}},
 		"a region is not there":    {func(f *fleet.Fleet, _ *set) { newest(f).Regions[1].State = fleet.Replicating }, map[string]fleet.Verdict{"ubuntu-app 1.8.0 replication": fleet.VerifyFailed}},
 		"a region is not told":     {func(f *fleet.Fleet, _ *set) { newest(f).Regions[1].State = "" }, map[string]fleet.Verdict{"ubuntu-app 1.8.0 replication": fleet.NotKnown}},
