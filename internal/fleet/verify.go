@@ -236,7 +236,7 @@ func (v *verifier) versionReplication(d *Definition, version *Version, needed ma
 func (v *verifier) declaredRegions(d *Definition, version *Version) map[string]bool {
 	regions := make(map[string]bool)
 	if v.file == nil || v.file.Gallery == nil || v.file.Gallery.Replicate != ReplicateAtBake ||
-		!strings.EqualFold(v.file.Gallery.Image.Name, d.ID.Name()) || d.Newest()[0] != version {
+		!d.ID.Same(v.file.DefinitionID()) || d.Newest()[0] != version {
 		return regions
 	}
 	for region := range v.file.Gallery.Regions {
@@ -356,7 +356,11 @@ func (v *verifier) model(s *verifiedSet) {
 // image judges what the model refers to, by tracks and the gallery of the file.
 func (v *verifier) image(s *verifiedSet) {
 	t, wrong := s.status.Target, []string(nil)
-	if g := v.file.Gallery; g != nil && !strings.EqualFold(t.Image, g.Image.Name) {
+	switch g, id := v.file.Gallery, v.file.DefinitionID(); {
+	case g == nil || t.Definition.Same(id):
+	case strings.EqualFold(t.Image, g.Image.Name): // two galleries may have one of this name
+		wrong = append(wrong, "the model asks for "+cmp.Or(string(t.Definition), "another "+t.Image)+", the file for "+string(id))
+	default:
 		wrong = append(wrong, "the model asks for "+cmp.Or(t.Image, "no image")+", the file for "+g.Image.Name)
 	}
 	switch {
@@ -441,6 +445,16 @@ func (v *verifier) extension(s *verifiedSet) {
 		differ("the port", setting(e, "port"), strconv.Itoa(want.Port))
 	}
 	differ("the path", setting(e, "requestPath"), want.Path)
+	seconds := func(d time.Duration) string { return strconv.Itoa(int(d.Seconds())) }
+	if want.Interval != 0 {
+		differ("intervalInSeconds", cmp.Or(setting(e, "intervalInSeconds"), "5"), seconds(want.Interval))
+	}
+	if want.Probes != 0 {
+		differ("numberOfProbes", cmp.Or(setting(e, "numberOfProbes"), "1"), strconv.Itoa(want.Probes))
+	}
+	if want.Grace != 0 {
+		differ("gracePeriod", setting(e, "gracePeriod"), seconds(want.Grace))
+	}
 	v.judge(s.name, check, wrong, fmt.Sprintf("version %s probes %s port %s %s", e.Version, setting(e, "protocol"), setting(e, "port"), setting(e, "requestPath")))
 }
 
