@@ -44,6 +44,8 @@ type Error struct {
 	Text string // what came back
 	Hint string // what to do about it; may be empty
 	Err  error
+	// After is how long Azure asks to wait when it is Throttled; 0: it does not say.
+	After time.Duration
 }
 
 func (e *Error) Error() string {
@@ -213,7 +215,7 @@ func (e *Error) throttled(resp *http.Response) {
 	if w.Limit != "" {
 		e.Text += " (" + w.Limit + ")"
 	}
-	if w.For > 0 {
+	if e.After = w.For; w.For > 0 {
 		e.Text += ", which asks to wait " + w.For.Round(time.Second).String()
 		e.Hint = "try again after that, or with a --timeout that allows for it"
 	}
