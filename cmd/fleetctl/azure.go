@@ -35,7 +35,10 @@ func explained(err error) error {
 		return err
 	}
 	e, ok := errors.AsType[*azure.Error](err)
-	if !ok {
+	switch {
+	case !ok && errors.Is(err, context.DeadlineExceeded): // while nothing was asked
+		return cli.Hint(errors.New("the time of --timeout is over"), "give it more time")
+	case !ok:
 		return err
 	}
 	return &cli.Error{Code: exitCode(e.Kind), Err: err, Hint: e.Hint}

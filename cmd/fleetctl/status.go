@@ -112,12 +112,14 @@ func (g *globals) status(ctx context.Context, f statusFlags) (fleet.StatusView, 
 // ends the command.
 func (g *globals) watchStatus(ctx context.Context, f statusFlags) error {
 	screen := &cli.Screen{Output: g.out}
-	ticker := time.NewTicker(f.interval)
-	defer ticker.Stop()
 	var last *fleet.StatusView
 	for {
+		start := time.Now()
 		looking, cancel := context.WithTimeout(ctx, watchTimeout)
 		view, err := g.status(looking, f)
+		if looking.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("no answer within %s", cli.Duration(watchTimeout))
+		}
 		cancel()
 		switch {
 		case ctx.Err() != nil:
@@ -133,9 +135,18 @@ func (g *globals) watchStatus(ctx context.Context, f statusFlags) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-ticker.C:
+		case <-time.After(pauseAfter(err, f.interval) - time.Since(start)):
 		}
 	}
+}
+
+// pauseAfter is the time from one look to the next: the interval, or what Azure asks
+// for when it throttles. Who asks on meanwhile is throttled for longer.
+func pauseAfter(err error, interval time.Duration) time.Duration {
+	if e, ok := errors.AsType[*azure.Error](err); ok {
+		return max(interval, e.After)
+	}
+	return interval
 }
 
 // watchError is the line of a look that failed, of --watch --output json.

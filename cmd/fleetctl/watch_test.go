@@ -82,7 +82,7 @@ func TestWatchHangs(t *testing.T) {
 		g.reader = hangingReader{}
 		start := time.Now()
 		err := g.watchStatus(t.Context(), statusFlags{interval: defaultInterval})
-		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.EqualError(t, err, "no answer within 2m")
 		require.Equal(t, watchTimeout, time.Since(start))
 	})
 }
@@ -172,4 +172,25 @@ func TestHealthAge(t *testing.T) {
 	require.Contains(t, stdout, "than 5s: what hangs")
 	_, code, _ = seeCommand(t, fleettest.Article(), "verify", "--health-age", "1h")
 	require.Zero(t, code)
+}
+
+// TestTimeIsOver: who is told that the time is over is told which.
+func TestTimeIsOver(t *testing.T) {
+	var talk strings.Builder
+	require.Equal(t, 1, cli.Report(&talk, cli.Style{}, "fleetctl", explained(context.DeadlineExceeded)))
+	require.Equal(t, "fleetctl: error: the time of --timeout is over\nfleetctl: hint: give it more time\n", talk.String())
+}
+
+// TestWatchThrottled: a look that Azure throttles is not followed by another before
+// its time.
+func TestWatchThrottled(t *testing.T) {
+	looks := 0
+	throttled := func() (fleet.Fleet, error) {
+		looks++
+		return fleet.Fleet{}, &azure.Error{Kind: azure.Throttled, Text: "throttled", After: 20 * time.Minute}
+	}
+	screens, err := watch(t, command.Text, reads(fleettest.Article()), throttled, throttled)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Equal(t, 1, looks)
+	require.Contains(t, strings.Join(screens, "\n"), "throttled")
 }

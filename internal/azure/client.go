@@ -11,6 +11,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/virtualmachineimagebuilder/armvirtualmachineimagebuilder/v2"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
+	"github.com/fleet-agent/fleet-agent/internal/safetext"
 )
 
 // services are the SDK's clients for one subscription.
@@ -63,9 +64,11 @@ type page[T any] struct {
 }
 
 // list reads all pages of a list. What an answer holds in the place of a value and is
-// none is left out. An error, of any page, is the list's.
+// none is left out. An error, of any page, is the list's; so is an answer that is no
+// page, and a link back: what is shorter or longer than the list is not the list.
 func list[P, T any](ctx context.Context, op string, pager *runtime.Pager[P], values func(P) []*T) ([]page[T], error) {
 	var all []page[T]
+	read := make(map[string]bool) // by URL
 	for pager.More() {
 		if len(all) == maxPages {
 			return nil, &Error{Kind: Garbled, Op: op, Text: fmt.Sprintf("the list has no end: %d pages were read", maxPages)}
@@ -76,6 +79,14 @@ func list[P, T any](ctx context.Context, op string, pager *runtime.Pager[P], val
 			return nil, explain(op, err)
 		}
 		next := page[T]{raw: answer.body()}
+		url := answer.url()
+		switch {
+		case !isPage(next.raw):
+			return nil, &Error{Kind: Garbled, Op: op, Text: "the answer is no page of a list", Hint: "a proxy may answer in the place of Azure; look with --debug"}
+		case read[url]:
+			return nil, &Error{Kind: Garbled, Op: op, Text: "the list leads back to a page that was read", Hint: "a proxy may answer in the place of Azure; look with --debug"}
+		}
+		read[url] = true
 		for _, v := range values(p) {
 			if v != nil {
 				next.values = append(next.values, v)
@@ -109,4 +120,13 @@ func groupOf(id fleet.ResourceID) (group, error) {
 		return g, usageError(fmt.Errorf("%q is not the id of a resource", string(id)), "an id begins with /subscriptions/ID/resourceGroups/NAME/providers/")
 	}
 	return g, nil
+}
+
+// told checks an id that Azure gave and that further questions need. One that is none
+// is Azure's mistake, or of what answers in its place, not the caller's.
+func told(op string, id fleet.ResourceID) error {
+	if _, err := groupOf(id); err != nil {
+		return &Error{Kind: Garbled, Op: op, Text: safetext.Line("the answer is not what Azure says: "+err.Error(), maxText), Hint: "a proxy may answer in the place of Azure; look with --debug"}
+	}
+	return nil
 }

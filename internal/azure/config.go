@@ -1,6 +1,8 @@
 package azure
 
 import (
+	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"regexp"
@@ -77,7 +79,7 @@ func New(c Config) (*Client, error) {
 	options := arm.ClientOptions{ClientOptions: shared, DisableRPRegistration: true}
 	options.InsecureAllowCredentialWithHTTP = p.simulator
 	options.Retry.MaxRetries = -1
-	options.PerCallPolicies = []policy.Policy{home{endpoint: p.endpoint()}, newRetry(c.Waiting)}
+	options.PerCallPolicies = []policy.Policy{home{endpoint: p.endpoint()}, spoken{}, newRetry(c.Waiting)}
 	client, err := arm.NewClient(module, telemetryVersion(c.Version), cred, &options)
 	if err != nil {
 		return nil, err
@@ -112,3 +114,25 @@ func (h home) Do(req *policy.Request) (*http.Response, error) {
 	}
 	return req.Next()
 }
+
+// spoken refuses an answer that says nothing: the SDK takes it for a list without
+// values, or for a resource without properties.
+type spoken struct{}
+
+func (spoken) Do(req *policy.Request) (*http.Response, error) {
+	resp, err := req.Next()
+	if err != nil || resp.StatusCode != http.StatusOK || req.Raw().Method != http.MethodGet {
+		return resp, err
+	}
+	body, err := runtime.Payload(resp)
+	if err != nil {
+		return nil, err
+	}
+	if body = bytes.TrimSpace(body); len(body) == 0 || string(body) == "null" {
+		return nil, final(errEmpty)
+	}
+	return resp, nil
+}
+
+// errEmpty says that an answer says nothing.
+var errEmpty = errors.New("the answer is empty")

@@ -12,7 +12,7 @@ import (
 // A line for each request says what was asked and how it went, and no secret.
 func TestDebug(t *testing.T) {
 	var out strings.Builder
-	server := httptest.NewServer(answer(200, `{"value":[{"id":"secret-body"}]}`,
+	server := httptest.NewServer(answer(200, `{"value":[{"id":"`+authz+`","name":"secret-body"}]}`,
 		"X-Ms-Request-Id", "r-1", "X-Ms-Ratelimit-Remaining-Resource", "Microsoft.Compute/GetVMScaleSet3Min;197", "Set-Cookie", "secret-cookie"))
 	defer server.Close()
 	c, err := New(Config{Auth: authDefault, Getenv: env(EndpointVariable, server.URL), Debug: &out})

@@ -44,6 +44,8 @@ type Error struct {
 	Text string // what came back
 	Hint string // what to do about it; may be empty
 	Err  error
+	// After is how long Azure asks to wait when it is Throttled; 0: it does not say.
+	After time.Duration
 }
 
 func (e *Error) Error() string {
@@ -106,6 +108,8 @@ func (e *Error) fromTransport(err error) {
 		e.Text, e.Hint = "the time of --timeout is over", "give it more time"
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		e.Kind, e.Text, e.Hint = Garbled, "the answer ends too early", "a proxy may have cut it; try again"
+	case errors.Is(err, errEmpty):
+		e.Kind, e.Text, e.Hint = Garbled, errEmpty.Error(), "a proxy may answer in the place of Azure; look with --debug"
 	case errors.Is(err, errTooLarge):
 		e.Kind, e.Text, e.Hint = Garbled, errTooLarge.Error(), "that is not Azure's; look at what answers there with --debug"
 	case errors.As(err, &foreign):
@@ -211,7 +215,7 @@ func (e *Error) throttled(resp *http.Response) {
 	if w.Limit != "" {
 		e.Text += " (" + w.Limit + ")"
 	}
-	if w.For > 0 {
+	if e.After = w.For; w.For > 0 {
 		e.Text += ", which asks to wait " + w.For.Round(time.Second).String()
 		e.Hint = "try again after that, or with a --timeout that allows for it"
 	}

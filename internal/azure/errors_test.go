@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -67,6 +68,7 @@ func TestErrors(t *testing.T) {
 			Garbled, "503, and the answer is a web page, not Azure's", "HTTPS_PROXY", 3 * time.Second,
 		},
 		{"portal", answer(302, "", "Location", "http://portal.example/"), Garbled, "302, and the answer is a web page, not Azure's", "HTTPS_PROXY", 0},
+		{"no id", answer(200, `{"value":[{"id":null,"name":null,"properties":null}]}`), Garbled, "the answer is not what Azure says: \"\" is not the id of a resource", "proxy", 0},
 		{"truncated", answer(200, `{"value":[{"id":"/subscr`), Garbled, "the answer ends too early", "try again", 0},
 		{"wrong type", answer(200, `{"value":{"id":7}}`), Garbled, "the answer is not what Azure says", "proxy", 0},
 		{
@@ -178,13 +180,51 @@ func TestErrorOfAForeignLink(t *testing.T) {
 	require.False(t, called)
 }
 
-// A list that leads to itself ends.
+// A list that leads to itself ends at once, and one that always leads on ends too.
 func TestErrorOfAnEndlessList(t *testing.T) {
 	transport := &handlerTransport{Handler: answer(200, `{"value":[],"nextLink":"http://127.0.0.1:1/next?api-version=1"}`)}
 	client, _ := with(t, transport)
 	_, err := client.ScaleSets(t.Context(), subscription, "rg-pay-prod")
+	require.ErrorIs(t, err, &Error{Kind: Garbled})
+	require.ErrorContains(t, err, "the list leads back to a page that was read")
+	require.EqualValues(t, 3, transport.calls.Load())
+
+	calls := 0
+	transport = &handlerTransport{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls++
+		_, _ = fmt.Fprintf(w, `{"value":[],"nextLink":"http://127.0.0.1:1/next?api-version=1&page=%d"}`, calls)
+	})}
+	client, _ = with(t, transport)
+	_, err = client.ScaleSets(t.Context(), subscription, "rg-pay-prod")
 	require.ErrorContains(t, err, "the list has no end")
-	require.EqualValues(t, maxPages, transport.calls.Load())
+	require.Equal(t, maxPages, calls)
+}
+
+// An answer without values is not an empty page: the list would be shorter than it is.
+func TestErrorOfAnAnswerThatIsNoPage(t *testing.T) {
+	for body, says := range map[string]string{
+		"": "the answer is empty", "null": "the answer is empty", "{}": "the answer is no page of a list",
+		`{"error":{"code":"InternalServerError","message":"Oh."}}`: "the answer is no page of a list",
+	} {
+		for _, first := range []string{body, `{"value":[],"nextLink":"http://127.0.0.1:1/next?api-version=1"}`} {
+			client, _ := with(t, sequence(answer(200, first), answer(200, body)))
+			_, err := client.ScaleSets(t.Context(), subscription, "rg-pay-prod")
+			require.ErrorIs(t, err, &Error{Kind: Garbled})
+			require.ErrorContains(t, err, "list the scale sets of rg-pay-prod: "+says)
+		}
+	}
+}
+
+// An empty answer does not say that there never was an upgrade.
+func TestErrorOfAnEmptyAnswer(t *testing.T) {
+	for _, body := range []string{"", " \n", "null"} {
+		transport := &handlerTransport{Handler: answer(200, body)}
+		client, _ := with(t, transport)
+		_, err := client.RollingUpgrade(t.Context(), authz)
+		require.ErrorIs(t, err, &Error{Kind: Garbled})
+		require.ErrorContains(t, err, "read the rolling upgrade of vmss-authz: the answer is empty")
+		require.EqualValues(t, 1, transport.calls.Load())
+	}
 }
 
 // Who interrupts gets no explanation, and whose time is over does.

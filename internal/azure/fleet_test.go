@@ -70,6 +70,17 @@ func TestFleetWithAPageThatFails(t *testing.T) {
 	}
 }
 
+// So it is with the last page of any one list.
+func TestFleetWithAListThatFails(t *testing.T) {
+	for path, values := range fleetOf(2, 2, 2, 1).lists {
+		server := fleetOf(2, 2, 2, 1)
+		server.failList, server.failPage = path, max(len(values), 1)
+		f, err := clientOf(t, server.start(t)).Fleet(t.Context(), everything())
+		require.ErrorContains(t, err, "no such page", path)
+		require.Empty(t, f)
+	}
+}
+
 // Sets may be named; what is not there is told, and a group is not needed.
 func TestFleetByID(t *testing.T) {
 	server := fleetOf(3, 2, 1, 50)

@@ -17,9 +17,19 @@ func (c *Client) Galleries(ctx context.Context, subscription, resourceGroup stri
 	if err != nil {
 		return nil, err
 	}
-	pages, err := list(ctx, "list the galleries of "+resourceGroup, s.galleries.NewListByResourceGroupPager(resourceGroup, nil),
+	op := "list the galleries of " + resourceGroup
+	pages, err := list(ctx, op, s.galleries.NewListByResourceGroupPager(resourceGroup, nil),
 		func(p armcompute.GalleriesClientListByResourceGroupResponse) []*armcompute.Gallery { return p.Value })
-	return mapped(pages, gallery), err
+	if err != nil {
+		return nil, err
+	}
+	galleries := mapped(pages, gallery)
+	for _, g := range galleries {
+		if err := told(op, g.ID); err != nil {
+			return nil, err
+		}
+	}
+	return galleries, nil
 }
 
 // Gallery returns a gallery with its definitions and their versions; with only, those
@@ -34,6 +44,9 @@ func (c *Client) Gallery(ctx context.Context, id fleet.ResourceID, only []string
 		return fleet.Gallery{}, explain("read gallery "+id.Name(), err)
 	}
 	found := gallery(&v.Gallery)
+	if err := told("read gallery "+id.Name(), found.ID); err != nil {
+		return found, err
+	}
 	found.Definitions, err = c.Definitions(ctx, found.ID)
 	if err != nil {
 		return fleet.Gallery{}, err
@@ -77,9 +90,19 @@ func (c *Client) Definitions(ctx context.Context, galleryID fleet.ResourceID) ([
 	if err != nil {
 		return nil, err
 	}
-	pages, err := list(ctx, "list the images of gallery "+galleryID.Name(), s.definitions.NewListByGalleryPager(g.name, galleryID.Name(), nil),
+	op := "list the images of gallery " + galleryID.Name()
+	pages, err := list(ctx, op, s.definitions.NewListByGalleryPager(g.name, galleryID.Name(), nil),
 		func(p armcompute.GalleryImagesClientListByGalleryResponse) []*armcompute.GalleryImage { return p.Value })
-	return mapped(pages, definition), err
+	if err != nil {
+		return nil, err
+	}
+	definitions := mapped(pages, definition)
+	for i := range definitions {
+		if err := told(op, definitions[i].ID); err != nil {
+			return nil, err
+		}
+	}
+	return definitions, nil
 }
 
 // Versions returns the versions of a definition with their replication, for which

@@ -47,6 +47,7 @@ type canned struct {
 	lists    map[string][]string // by path in lower case, of JSON values
 	things   map[string]string   // by path in lower case
 	failPage int                 // of every list, from 1: the page that fails; 0: none
+	failList string              // the only list that it fails of, by path in lower case; "": all
 
 	mu       sync.Mutex
 	requests []string // "GET PATH?QUERY" without api-version
@@ -83,7 +84,7 @@ func (c *canned) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		path += "?" + strings.ToLower(filter)
 	}
 	if values, ok := c.lists[path]; ok {
-		c.page(w, r, values)
+		c.page(w, r, values, c.failList == "" || c.failList == path)
 		return
 	}
 	if thing, ok := c.things[path]; ok {
@@ -94,9 +95,9 @@ func (c *canned) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(w, `{"error":{"code":"ResourceNotFound","message":"The Resource '%s' was not found."}}`, r.URL.Path)
 }
 
-func (c *canned) page(w http.ResponseWriter, r *http.Request, values []string) {
+func (c *canned) page(w http.ResponseWriter, r *http.Request, values []string, fails bool) {
 	skip, _ := strconv.Atoi(r.URL.Query().Get("$skiptoken"))
-	if c.failPage > 0 && skip/c.pageSize == c.failPage-1 {
+	if fails && c.failPage > 0 && skip/c.pageSize == c.failPage-1 {
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = fmt.Fprint(w, `{"error":{"code":"BadRequest","message":"no such page"}}`)
 		return

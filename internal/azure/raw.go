@@ -29,6 +29,21 @@ func (c *capture) body() []byte {
 	return text
 }
 
+// url returns the address of what answered.
+func (c *capture) url() string {
+	if c.resp == nil || c.resp.Request == nil {
+		return ""
+	}
+	return c.resp.Request.URL.String()
+}
+
+// isPage says whether an answer is a page of a list. The SDK takes one without a body
+// or without values for an empty page.
+func isPage(raw []byte) bool {
+	var answer struct{ Value json.RawMessage }
+	return json.Unmarshal(raw, &answer) == nil && answer.Value != nil
+}
+
 // properties returns the object "properties" of a resource as it was read.
 func properties(raw []byte) map[string]any {
 	var resource struct{ Properties map[string]any }

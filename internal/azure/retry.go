@@ -15,6 +15,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+
+	"github.com/fleet-agent/fleet-agent/internal/safetext"
 )
 
 // A Wait is a wait that Azure asked for.
@@ -196,6 +198,9 @@ func serviceOf(path string) string {
 	return "Azure Resource Manager"
 }
 
+// maxLimit bounds the name of a limit.
+const maxLimit = 80
+
 // limitOf returns the name of the limit that was reached. It is the target of the
 // first detail: HighCostGetVMScaleSet30Min.
 func limitOf(body []byte) string {
@@ -207,5 +212,5 @@ func limitOf(body []byte) string {
 	if json.Unmarshal(body, &answer) != nil || len(answer.Error.Details) == 0 {
 		return ""
 	}
-	return answer.Error.Details[0].Target
+	return safetext.Line(answer.Error.Details[0].Target, maxLimit)
 }

@@ -3,6 +3,7 @@ package azure
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -121,4 +122,11 @@ func TestRetryAfter(t *testing.T) {
 	} {
 		require.Equal(t, test.want, retryAfter(http.Header{test.name: {test.value}}, now), test)
 	}
+}
+
+// A wait is told in one line that does nothing to a terminal.
+func TestWaitIsOneLine(t *testing.T) {
+	body := `{"error":{"details":[{"target":"\u001b[31mHigh\u202e\nCost"}]}}`
+	require.Equal(t, `\u001b[31mHigh\u202e\u000aCost`, limitOf([]byte(body)))
+	require.LessOrEqual(t, len(limitOf([]byte(`{"error":{"details":[{"target":"`+strings.Repeat("long ", 1000)+`"}]}}`))), maxLimit)
 }

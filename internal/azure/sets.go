@@ -27,7 +27,11 @@ func (c *Client) ScaleSets(ctx context.Context, subscription, resourceGroup stri
 	for _, p := range pages {
 		raw := propertiesByID(p.raw)
 		for _, v := range p.values {
-			sets = append(sets, scaleSet(v, raw[strings.ToLower(get(v.ID))]))
+			set := scaleSet(v, raw[strings.ToLower(get(v.ID))])
+			if err := told("list the scale sets of "+resourceGroup, set.ID); err != nil {
+				return nil, err
+			}
+			sets = append(sets, set)
 		}
 	}
 	return sets, nil

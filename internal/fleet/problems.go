@@ -22,13 +22,19 @@ func setProblems(s *SetStatus, set *Set, c catalog, o StatusOptions) []Problem {
 	s.imageProblems(add, c)
 	s.memberProblems(add, o)
 	s.versionProblems(add)
-	s.capacityProblems(add)
-	if len(set.Members) == 0 {
+	s.capacityProblems(add, set.Model.Flexible)
+	switch {
+	case !set.Model.Flexible:
+		add("not-flexible", LevelWarning, uniform)
+	case len(set.Members) == 0:
 		add("no-members", LevelInfo, "no members: this set is no evidence for anything")
 	}
 	slices.SortStableFunc(list, func(a, b Problem) int { return b.Level.Rank() - a.Level.Rank() })
 	return list
 }
+
+// uniform says why a scale set has no members here.
+const uniform = "not in Flexible orchestration: its members are not read"
 
 // addFunc takes a problem.
 type addFunc func(id string, level Level, text string, members ...string)
@@ -212,12 +218,12 @@ func (s *SetStatus) haltReason() string {
 	}
 }
 
-func (s *SetStatus) capacityProblems(add addFunc) {
+func (s *SetStatus) capacityProblems(add addFunc, membersRead bool) {
 	n := s.Counts
 	if s.Provisioning == Updating {
 		add("set-updating", LevelInfo, "the scale set is being changed: provisioning state Updating")
 	}
-	if there := n.Total - n.Vanished; there != s.Capacity {
+	if there := n.Total - n.Vanished; there != s.Capacity && membersRead {
 		level := LevelWarning
 		if s.Provisioning == Updating || s.Provisioning == "Creating" {
 			level = LevelInfo

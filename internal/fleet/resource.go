@@ -63,6 +63,13 @@ func (r ImageReference) Gallery() (ImageID, error) {
 	return ImageID{Definition: ResourceID(strings.TrimSuffix(definition, "/")), Version: version}, nil
 }
 
+// shared says whether the image is of a gallery that is shared directly or with the
+// community: its id is of no subscription, and its gallery cannot be read with it.
+func (r ImageReference) shared() bool {
+	id := ResourceID(r.ID)
+	return id.Part("images") != "" && (id.Part("sharedGalleries") != "" || id.Part("communityGalleries") != "")
+}
+
 // NormalLocation writes a region as its id: "East US" as "eastus".
 func NormalLocation(s string) string {
 	return strings.ToLower(strings.ReplaceAll(s, " ", ""))

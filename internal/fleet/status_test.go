@@ -42,6 +42,7 @@ func TestProblems(t *testing.T) {
 		want   map[string]fleet.Level
 	}{
 		"nothing":                {func(*fleet.Fleet, *set) {}, map[string]fleet.Level{}},
+		"not Flexible":           {func(_ *fleet.Fleet, s *set) { s.Model.Flexible, s.Members = false, nil }, map[string]fleet.Level{"not-flexible": fleet.LevelWarning}},
 		"last change failed":     {func(_ *fleet.Fleet, s *set) { s.Model.Provisioning = fleet.Failed }, map[string]fleet.Level{"set-failed": fleet.LevelError}},
 		"being changed":          {func(_ *fleet.Fleet, s *set) { s.Model.Provisioning = fleet.Updating }, map[string]fleet.Level{"set-updating": fleet.LevelInfo}},
 		"unhealthy":              {func(_ *fleet.Fleet, s *set) { s.Members[0].Health = fleet.Unhealthy }, map[string]fleet.Level{"unhealthy": fleet.LevelError}},

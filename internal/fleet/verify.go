@@ -236,7 +236,7 @@ func (v *verifier) versionReplication(d *Definition, version *Version, needed ma
 func (v *verifier) declaredRegions(d *Definition, version *Version) map[string]bool {
 	regions := make(map[string]bool)
 	if v.file == nil || v.file.Gallery == nil || v.file.Gallery.Replicate != ReplicateAtBake ||
-		!strings.EqualFold(v.file.Gallery.Image.Name, d.ID.Name()) || d.Newest()[0] != version {
+		!d.ID.Same(v.file.DefinitionID()) || d.Newest()[0] != version {
 		return regions
 	}
 	for region := range v.file.Gallery.Regions {
@@ -267,13 +267,21 @@ func (v *verifier) set(s *verifiedSet) {
 	}
 }
 
+// noMembers says why there is no evidence.
+func (s *verifiedSet) noMembers() string {
+	if !s.set.Model.Flexible {
+		return uniform
+	}
+	return "no members: no evidence"
+}
+
 // members judges health: that of each virtual machine, since the instance view of a
 // Flexible scale set does not exist. Each thing that is wrong is a check of its own.
 func (v *verifier) members(s *verifiedSet) {
 	const check = "health"
 	n, status := s.status.Counts, &s.status
 	if n.Total == 0 {
-		v.add(s.name, check, NotKnown, "no members: no evidence")
+		v.add(s.name, check, NotKnown, s.noMembers())
 		return
 	}
 	judged := len(v.checks)
@@ -312,7 +320,7 @@ func (v *verifier) versions(s *verifiedSet) {
 	}
 	switch {
 	case status.Counts.Total == status.Counts.Vanished:
-		v.add(s.name, check, NotKnown, "no members: no evidence")
+		v.add(s.name, check, NotKnown, s.noMembers())
 	case status.Mixed || status.Behind > 0:
 		p := problem("wrong-version", "mixed-versions")
 		v.add(s.name, check, VerifyFailed, p.Text, p.Members...)
@@ -335,7 +343,7 @@ func (v *verifier) model(s *verifiedSet) {
 	untold := filter(there, func(m *MemberStatus) bool { return m.LatestModel == nil })
 	switch {
 	case len(there) == 0:
-		v.add(s.name, check, NotKnown, "no members: no evidence")
+		v.add(s.name, check, NotKnown, s.noMembers())
 	case len(stale) > 0:
 		v.add(s.name, check, VerifyFailed, are(len(stale), len(there))+" not on the latest model", namesOf(stale)...)
 	case len(untold) > 0:
@@ -348,7 +356,11 @@ func (v *verifier) model(s *verifiedSet) {
 // image judges what the model refers to, by tracks and the gallery of the file.
 func (v *verifier) image(s *verifiedSet) {
 	t, wrong := s.status.Target, []string(nil)
-	if g := v.file.Gallery; g != nil && !strings.EqualFold(t.Image, g.Image.Name) {
+	switch g, id := v.file.Gallery, v.file.DefinitionID(); {
+	case g == nil || t.Definition.Same(id):
+	case strings.EqualFold(t.Image, g.Image.Name): // two galleries may have one of this name
+		wrong = append(wrong, "the model asks for "+cmp.Or(string(t.Definition), "another "+t.Image)+", the file for "+string(id))
+	default:
 		wrong = append(wrong, "the model asks for "+cmp.Or(t.Image, "no image")+", the file for "+g.Image.Name)
 	}
 	switch {
@@ -433,6 +445,16 @@ func (v *verifier) extension(s *verifiedSet) {
 		differ("the port", setting(e, "port"), strconv.Itoa(want.Port))
 	}
 	differ("the path", setting(e, "requestPath"), want.Path)
+	seconds := func(d time.Duration) string { return strconv.Itoa(int(d.Seconds())) }
+	if want.Interval != 0 {
+		differ("intervalInSeconds", cmp.Or(setting(e, "intervalInSeconds"), "5"), seconds(want.Interval))
+	}
+	if want.Probes != 0 {
+		differ("numberOfProbes", cmp.Or(setting(e, "numberOfProbes"), "1"), strconv.Itoa(want.Probes))
+	}
+	if want.Grace != 0 {
+		differ("gracePeriod", setting(e, "gracePeriod"), seconds(want.Grace))
+	}
 	v.judge(s.name, check, wrong, fmt.Sprintf("version %s probes %s port %s %s", e.Version, setting(e, "protocol"), setting(e, "port"), setting(e, "requestPath")))
 }
 

@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ func articleFile() *fleet.Spec {
 	set := func(location string) fleet.SetSpec {
 		return fleet.SetSpec{
 			Manage: fleet.ManageFull, Tracks: fleet.TracksPinned, Location: location,
-			Health:  &fleet.HealthSpec{Extension: "2.0", Protocol: "http", Port: 8080, Path: "/healthz"},
+			Health:  &fleet.HealthSpec{Extension: "2.0", Protocol: "http", Port: 8080, Path: "/healthz", Interval: 5 * time.Second, Probes: 2, Grace: 5 * time.Minute},
 			Upgrade: fleet.UpgradeSpec{Driver: fleet.DriverBatches, Batch: 20, MaxUnhealthy: 35, Pause: 2 * time.Minute},
 			Repairs: &fleet.RepairsSpec{After: 30 * time.Minute, Action: "replace"},
 		}
@@ -29,6 +30,9 @@ func articleFile() *fleet.Spec {
 		ScaleSets: map[string]fleet.SetSpec{"vmss-authz": authz, "vmss-authz-west": west, "vmss-batch": set("eastus")},
 	}
 }
+
+// health are the settings of a scale set's health extension.
+func health(s *fleet.Set) map[string]any { return s.Model.Extensions[0].Settings }
 
 // verdicts are the checks that are not ok, as "SUBJECT CHECK".
 func verdicts(view fleet.VerifyView) map[string]fleet.Verdict {
@@ -55,6 +59,7 @@ func TestVerify(t *testing.T) {
 		want   map[string]fleet.Verdict
 	}{
 		"healthy":                  {func(*fleet.Fleet, *set) {}, map[string]fleet.Verdict{}},
+		"not Flexible":             {func(_ *fleet.Fleet, s *set) { s.Model.Flexible, s.Members = false, nil }, map[string]fleet.Verdict{"vmss-authz health": fleet.NotKnown, "vmss-authz version": fleet.NotKnown, "vmss-authz model": fleet.NotKnown}},
 		"a region is missing":      {func(f *fleet.Fleet, _ *set) { newest(f).Regions[1].State = fleet.ReplicationFailed }, map[string]fleet.Verdict{"ubuntu-app 1.8.0 replication": fleet.VerifyFailed}},
 		"a region is not there":    {func(f *fleet.Fleet, _ *set) { newest(f).Regions[1].State = fleet.Replicating }, map[string]fleet.Verdict{"ubuntu-app 1.8.0 replication": fleet.VerifyFailed}},
 		"a region is not told":     {func(f *fleet.Fleet, _ *set) { newest(f).Regions[1].State = "" }, map[string]fleet.Verdict{"ubuntu-app 1.8.0 replication": fleet.NotKnown}},
@@ -187,6 +192,20 @@ func TestVerifyFile(t *testing.T) {
 			func(_ *fleet.Spec, f *fleet.Fleet) { f.Sets[0].Model.Extensions[0].Settings["requestPath"] = "/" },
 			map[string]fleet.Verdict{"vmss-authz health-extension": fleet.VerifyFailed},
 		},
+		"an image of the same name": {func(_ *fleet.Spec, f *fleet.Fleet) {
+			f.Sets[0].Model.Image.ID = strings.Replace(f.Sets[0].Model.Image.ID, "galProd", "galTest", 1)
+			f.Sets[0].Members = nil
+		}, map[string]fleet.Verdict{
+			"vmss-authz image": fleet.VerifyFailed, "ubuntu-app replication": fleet.NotKnown,
+			"vmss-authz health": fleet.NotKnown, "vmss-authz version": fleet.NotKnown, "vmss-authz model": fleet.NotKnown,
+		}},
+		"probed otherwise": {func(_ *fleet.Spec, f *fleet.Fleet) {
+			for i, name := range []string{"intervalInSeconds", "numberOfProbes", "gracePeriod"} {
+				health(&f.Sets[i])[name] = 60.0
+			}
+		}, map[string]fleet.Verdict{
+			"vmss-authz health-extension": fleet.VerifyFailed, "vmss-authz-west health-extension": fleet.VerifyFailed, "vmss-batch health-extension": fleet.VerifyFailed,
+		}},
 		"no extension": {func(_ *fleet.Spec, f *fleet.Fleet) { f.Sets[0].Model.Extensions = nil }, map[string]fleet.Verdict{"vmss-authz health-extension": fleet.VerifyFailed}},
 		"no repairs":   {func(_ *fleet.Spec, f *fleet.Fleet) { f.Sets[0].Model.Repairs.Enabled = false }, map[string]fleet.Verdict{"vmss-authz repairs": fleet.VerifyFailed}},
 		"other repairs": {

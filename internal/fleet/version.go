@@ -179,15 +179,22 @@ func (c catalog) target(s *ScaleSet) Target {
 	return t
 }
 
-// marketplaceTarget is the target of an image of the Marketplace, or of none that
-// has versions.
+// marketplaceTarget is the target of an image of the Marketplace, of a gallery that is
+// shared directly or with the community, or of none that has versions.
 func marketplaceTarget(r ImageReference) Target {
 	t := Target{Image: imageName(r), Version: r.ExactVersion}
 	if r.Publisher != "" && !strings.EqualFold(r.Version, "latest") {
 		t.Version, t.Pinned = r.Version, true
 	}
+	if r.shared() {
+		if version := ResourceID(r.ID).Part("versions"); version != "" && !strings.EqualFold(version, "latest") {
+			t.Version, t.Pinned = version, true
+		}
+	}
 	switch {
 	case t.Version != "":
+	case r.shared():
+		t.Unknown = "the gallery is shared by another subscription, and not read"
 	case r.Publisher != "":
 		t.Unknown = "Azure does not say what the latest is"
 	default:
@@ -203,6 +210,9 @@ func imageName(r ImageReference) string {
 	}
 	if r.Publisher != "" {
 		return r.Publisher + ":" + r.Offer + ":" + r.SKU
+	}
+	if r.shared() {
+		return ResourceID(r.ID).Part("images")
 	}
 	return ResourceID(r.ID).Name()
 }

@@ -60,3 +60,17 @@ func TestLatest(t *testing.T) {
 	require.Nil(t, none)
 	require.True(t, known)
 }
+
+// A gallery that is shared cannot be read, and its image has a name and a version.
+func TestSharedImage(t *testing.T) {
+	for id, want := range map[string]Target{
+		"/CommunityGalleries/pub-1/Images/ubuntu-app/Versions/1.7.1":     {Image: "ubuntu-app", Version: "1.7.1", Pinned: true},
+		"/SharedGalleries/sub-GALPROD/Images/ubuntu-app/Versions/latest": {Image: "ubuntu-app", Unknown: "the gallery is shared by another subscription, and not read"},
+		"/sharedGalleries/sub-GALPROD/images/ubuntu-app":                 {Image: "ubuntu-app", Unknown: "the gallery is shared by another subscription, and not read"},
+	} {
+		image := ImageReference{ID: id}
+		target := catalog{}.target(&ScaleSet{Image: image})
+		require.Equal(t, want, target)
+		require.Equal(t, "1.7.1", target.runs(&Member{Image: ImageReference{ID: id, ExactVersion: "1.7.1"}}))
+	}
+}
