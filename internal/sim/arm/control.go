@@ -119,6 +119,9 @@ func (s *Server) controlPatch(w http.ResponseWriter, r *http.Request) {
 	var a answer
 	target, err := parsePath(body.ID)
 	if err == nil {
+		err = checkDepth(body.Body)
+	}
+	if err == nil {
 		c.Target = target
 		err = s.within(func(tx *txn) error {
 			a, err = s.route(tx, c)
