@@ -129,7 +129,7 @@ const maxDepth = 100
 
 // checkDepth refuses a body that is nested too deep.
 func checkDepth(o object) error {
-	if deeper(map[string]any(o), maxDepth) {
+	if deeper(o, maxDepth) {
 		return errorf(http.StatusBadRequest, "InvalidRequestContent", "The request content is nested deeper than %d levels.", maxDepth)
 	}
 	return nil
