@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"regexp"
@@ -113,7 +114,7 @@ var subscriptionID = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-
 
 func (o *armOptions) check(cmd *cobra.Command) error {
 	switch {
-	case o.clock <= 0 || o.clock > 1000:
+	case math.IsNaN(o.clock) || o.clock <= 0 || o.clock > 1000:
 		return usage.Error(cmd, errors.New("--clock is above 0 and at most 1000"))
 	case o.pageSize < 1 || o.pageSize > 1000:
 		return usage.Error(cmd, errors.New("--page-size is at least 1 and at most 1000"))

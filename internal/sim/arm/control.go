@@ -17,7 +17,8 @@ const (
 )
 
 // Control returns the API by which tests and operators steer the simulation. It
-// belongs on a listener of its own, on loopback: it has no authentication.
+// belongs on a listener of its own, on loopback: it has no authentication, and lets in
+// no page of a browser.
 //
 //	GET    /healthz       204
 //	GET    /v1/clock      {"now": "2026-11-02T09:00:00Z", "factor": 1}
@@ -59,7 +60,7 @@ func (s *Server) Control() http.Handler {
 		steer.Reply(w, http.StatusOK, map[string]any{"counts": s.Counts(), "requests": append([]Request{}, s.Requests()...)})
 	})
 	mux.HandleFunc("POST /v1/patch", s.controlPatch)
-	return mux
+	return steer.Guard(mux)
 }
 
 func replyEmpty(w http.ResponseWriter, err error) {
@@ -117,6 +118,9 @@ func (s *Server) controlPatch(w http.ResponseWriter, r *http.Request) {
 	c := &call{Method: http.MethodPatch, Query: url.Values{}, Header: http.Header{}, APIVersion: "2026-04-01", Body: body.Body, base: base(r), path: body.ID}
 	var a answer
 	target, err := parsePath(body.ID)
+	if err == nil {
+		err = checkDepth(body.Body)
+	}
 	if err == nil {
 		c.Target = target
 		err = s.within(func(tx *txn) error {

@@ -210,6 +210,8 @@ func TestControl(t *testing.T) {
 		require.NotEmpty(t, do("POST", "/v1/clock", odd).want(400).body["error"], odd)
 	}
 
+	require.NotEmpty(t, w.do("POST", control.URL+"/v1/clock", `{"advance":"1h"}`, "Origin", "https://portal.example").want(403).body["error"])
+
 	do("POST", "/v1/fault", `{"kind":"error","status":503,"path":"/things","after":"1m","count":2}`).want(204)
 	faults := items(do("GET", "/v1/fault", nil).want(200).body, "faults")
 	require.Equal(t, object{"kind": "error", "status": 503.0, "path": "/things", "after": "1m0s", "count": 2.0}, faults[0])

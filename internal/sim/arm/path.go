@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // A target is what a request's path names. A path is a scope (a subscription, a
@@ -33,7 +35,7 @@ func parsePath(path string) (target, error) {
 	}
 	for i, s := range segments {
 		plain, err := url.PathUnescape(s)
-		if err != nil || plain == "" || strings.ContainsAny(plain, "/\x00") {
+		if err != nil || plain == "" || !utf8.ValidString(plain) || strings.ContainsFunc(plain, inNoName) {
 			return target{}, errorf(http.StatusBadRequest, "InvalidRequestUri", "The request URI '%s' is not valid.", path)
 		}
 		segments[i] = plain
@@ -68,6 +70,9 @@ func parsePath(path string) (target, error) {
 	}
 	return t, nil
 }
+
+// inNoName says whether a character can stand in no segment of a path.
+func inNoName(r rune) bool { return r == '/' || unicode.IsControl(r) }
 
 // collection says whether the last type has no name.
 func (t target) collection() bool { return len(t.types) > len(t.names) }

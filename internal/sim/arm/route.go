@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -305,6 +306,9 @@ func (s *Server) save(tx *txn, w *write, k *kind) (answer, error) {
 	if err := preempt(tx, w, k); err != nil {
 		return answer{}, err
 	}
+	if where := str(w.Body, "location"); where != "" && !regionName.MatchString(where) {
+		return answer{}, invalidRegion(w, where)
+	}
 	if w.Old != nil {
 		w.Hidden = clone(w.Old.Hidden)
 	}
@@ -339,6 +343,15 @@ func (s *Server) save(tx *txn, w *write, k *kind) (answer, error) {
 		a.Status = http.StatusCreated
 	}
 	return a, nil
+}
+
+// regionName is what the name of a region looks like. It stands in the addresses of
+// operations.
+var regionName = regexp.MustCompile(`^[A-Za-z0-9 ()-]+$`)
+
+func invalidRegion(w *write, where string) error {
+	return errorf(http.StatusBadRequest, "LocationNotAvailableForResourceType",
+		"The provided location '%s' is not available for resource type '%s'.", where, w.Target.kind())
 }
 
 func takes(tx *txn, w *write, k *kind) time.Duration {
@@ -414,6 +427,9 @@ func (s *Server) listResources(tx *txn, c *call, k *kind) (answer, error) {
 		}
 	}
 	keep := func(*resource) bool { return true }
+	if filter := c.query("$filter"); filter != "" && k.match == nil {
+		return answer{}, unknown("$filter=%s of %s", filter, c.Target.kind())
+	}
 	if k.match != nil {
 		var err error
 		if keep, err = k.match(tx, c); err != nil {
@@ -442,7 +458,11 @@ func (s *Server) page(c *call, all []*resource, view func(*resource) (object, er
 		}
 	}
 	size := s.cfg.PageSize
-	if top, err := strconv.Atoi(c.query("$top")); err == nil && top > 0 {
+	if text := c.query("$top"); text != "" {
+		top, err := strconv.Atoi(text)
+		if err != nil || top < 1 {
+			return answer{}, invalid("$top", "The $top option '%s' is not valid. It is a number above 0.", text)
+		}
 		size = min(size, top)
 	}
 	end := min(start+size, len(all))

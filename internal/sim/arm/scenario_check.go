@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -17,7 +18,7 @@ const maxMembers = 1000
 // checkScenario collects what is wrong with a scenario that could be decoded.
 func checkScenario(c *strict.Checker, f *scenarioFile) {
 	checkTags(c, reflect.ValueOf(*f), nil)
-	if f.Clock.Speed < 0 || f.Clock.Speed > 1000 {
+	if math.IsNaN(f.Clock.Speed) || f.Clock.Speed < 0 || f.Clock.Speed > 1000 {
 		c.Fail("it is 0 to 1000", "clock", "speed")
 	}
 	images := map[string]bool{}

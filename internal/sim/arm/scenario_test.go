@@ -39,6 +39,7 @@ func TestScenarioErrors(t *testing.T) {
 		"capacity":           {set + "    capacity: -1\n", `s.yaml:5: scale_sets[0].capacity: it is 0 to 1000`},
 		"autoscale":          {"autoscale:\n  - {name: x, scale_set: y, rules: [{by: 1}]}\n", "s.yaml:2: autoscale[0].scale_set: there is no scale set \"y\" in this file\ns.yaml:2: autoscale[0].rules[0]: a rule has one of above and below"},
 		"speed":              {"clock:\n  speed: 1001\n", `s.yaml:2: clock.speed: it is 0 to 1000`},
+		"no speed":           {"clock:\n  speed: .nan\n", `s.yaml:2: clock.speed: it is 0 to 1000`},
 		"fault":              {"faults:\n  - {kind: error, status: 42}\n", `s.yaml:2: faults[0]: status 42 is not between 200 and 599`},
 		"resource":           {"resources:\n  - {id: vnet, body: {location: eastus}}\n", `s.yaml:2: resources[0].id: an id begins with`},
 	}

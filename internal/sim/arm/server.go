@@ -115,27 +115,37 @@ func (s *Server) settle(now time.Time) {
 	s.log.Error("settling did not come to an end", "now", now)
 }
 
-// within runs a function on the settled store, in a transaction of now.
+// within runs a function on the settled store, in a transaction of now. A change that
+// is not saved where it should be is an error, although it stays in memory.
 func (s *Server) within(f func(tx *txn) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.Now()
 	s.settle(now)
 	tx := &txn{now: now, server: s, store: s.store}
-	failed := true // a panic, too, leaves nothing half done
+	err := attempt(tx, f)
+	if err == nil {
+		s.dirty = s.dirty || tx.changed()
+		s.settle(now)
+	}
+	s.store.forget(now)
+	// A read that cannot be saved is no lie: what has happened by itself happens again.
+	if unsaved := s.persist(now); err == nil && tx.changed() {
+		err = unsaved
+	}
+	return err
+}
+
+// attempt runs a function that leaves nothing half done when it fails or panics.
+func attempt(tx *txn, f func(tx *txn) error) error {
+	failed := true
 	defer func() {
 		if failed {
 			tx.rollback()
 		}
 	}()
 	err := f(tx)
-	if err == nil {
-		failed = false
-		s.dirty = s.dirty || tx.changed()
-		s.settle(now)
-	}
-	s.store.forget(now)
-	s.persist(now)
+	failed = err != nil
 	return err
 }
 

@@ -89,6 +89,13 @@ func TestWhatIsMissing(t *testing.T) {
 		"a long path":             {"GET", sub + strings.Repeat("/a", 50), nil, 400, "InvalidRequestUri"},
 		"an odd version":          {"GET", thing + "?api-version=latest", nil, 400, "InvalidApiVersionParameter"},
 		"an odd skip token":       {"GET", group + "/providers/A.B/c?$skiptoken=%2B%2B", nil, 400, "InvalidSkipToken"},
+		"an odd page size":        {"GET", group + "/providers/A.B/c?$top=ten", nil, 400, "InvalidParameter"},
+		"no page size":            {"GET", group + "/providers/A.B/c?$top=0", nil, 400, "InvalidParameter"},
+		"a filter of no meaning":  {"GET", group + "/providers/A.B/c?$filter=x%20eq%201", nil, 501, "NotSimulated"},
+		"a line break in a name":  {"PUT", group + "/providers/A.B/c/d%0Ae", `{}`, 400, "InvalidRequestUri"},
+		"a name that is no text":  {"PUT", group + "/providers/A.B/c/%FF", `{}`, 400, "InvalidRequestUri"},
+		"an odd location":         {"PUT", sub + "/resourceGroups/rg-other", `{"location":"a/b?c#"}`, 400, "LocationNotAvailableForResourceType"},
+		"an odd gallery location": {"PUT", group + "/providers/Microsoft.Compute/galleries/galProd", `{"location":"east/us"}`, 400, "LocationNotAvailableForResourceType"},
 		"no location":             {"PUT", sub + "/resourceGroups/rg-other", `{}`, 400, "LocationRequired"},
 		"the group's location":    {"PUT", group, `{"location":"westus"}`, 409, "InvalidResourceGroupLocation"},
 	} {
@@ -142,7 +149,7 @@ func TestPaging(t *testing.T) {
 		}
 		var names []string
 		pages := 0
-		for next := group + "/providers/Microsoft.Example/things?$filter=x"; next != ""; pages++ {
+		for next := group + "/providers/Microsoft.Example/things?$expand=x"; next != ""; pages++ {
 			page := w.get(next).want(200)
 			require.LessOrEqual(t, len(items(page.body, "value")), size)
 			for _, o := range items(page.body, "value") {

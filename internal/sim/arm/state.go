@@ -17,6 +17,9 @@ import (
 // maxState bounds what is read of a state file.
 const maxState = 1 << 30
 
+// unsaved is the pattern of the names of files that are being written.
+const unsaved = "state.*.tmp"
+
 // ErrStateInUse says that another simulation has the state directory.
 var ErrStateInUse = errors.New("another simulation uses it")
 
@@ -53,7 +56,23 @@ func openState(dir string) (*stateDir, error) {
 		}
 		return nil, fmt.Errorf("lock the state directory %s: %w", dir, err)
 	}
-	return &stateDir{dir: dir, lock: lock}, nil
+	d := &stateDir{dir: dir, lock: lock}
+	if err := d.tidy(); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+// tidy removes what a process has left that was killed while it saved.
+func (d *stateDir) tidy() error {
+	left, err := filepath.Glob(filepath.Join(d.dir, unsaved))
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(name))
+	}
+	if err != nil {
+		return fmt.Errorf("tidy the state directory: %w", err)
+	}
+	return nil
 }
 
 // close lets another process have the directory.
@@ -93,7 +112,7 @@ func (d *stateDir) save(s *snapshot) (err error) {
 	if err := json.NewEncoder(&data).Encode(s); err != nil {
 		return fmt.Errorf("encode the state: %w", err)
 	}
-	f, err := os.CreateTemp(d.dir, "state.*.tmp")
+	f, err := os.CreateTemp(d.dir, unsaved)
 	if err != nil {
 		return fmt.Errorf("write the state: %w", err)
 	}
@@ -150,16 +169,17 @@ func (s *Server) restore() error {
 func (s *Server) Restored() bool { return s.restored }
 
 // persist writes the state when something changed. s.mu is held.
-func (s *Server) persist(now time.Time) {
+func (s *Server) persist(now time.Time) error {
 	if s.state == nil || !s.dirty {
-		return
+		return nil
 	}
 	err := s.state.save(&snapshot{Version: 1, Now: now, Subscription: s.cfg.Subscription, Store: s.store})
 	if err != nil {
-		s.log.Error("state is not saved", "err", err) // the next change tries again
-		return
+		s.log.Error("state is not saved", "err", err) // the next request tries again
+		return err
 	}
 	s.dirty = false
+	return nil
 }
 
 // Close saves the state and lets go of its directory. The server must not be used
@@ -171,8 +191,8 @@ func (s *Server) Close() error {
 		return nil
 	}
 	s.dirty = true // the time has passed
-	s.persist(s.clock.Now())
+	err := s.persist(s.clock.Now())
 	d := s.state
 	s.state = nil
-	return d.close()
+	return errors.Join(err, d.close())
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -122,6 +123,36 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
+// maxDepth is how deep a body may be nested. A state file has bodies some levels down,
+// and no parser reads what is nested without end.
+const maxDepth = 100
+
+// checkDepth refuses a body that is nested too deep.
+func checkDepth(o object) error {
+	if deeper(o, maxDepth) {
+		return errorf(http.StatusBadRequest, "InvalidRequestContent", "The request content is nested deeper than %d levels.", maxDepth)
+	}
+	return nil
+}
+
+// deeper says whether a value is nested deeper than a number of levels.
+func deeper(v any, levels int) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		if levels == 0 {
+			return true
+		}
+		for _, item := range v {
+			if deeper(item, levels-1) {
+				return true
+			}
+		}
+	case []any:
+		return levels == 0 || slices.ContainsFunc(v, func(item any) bool { return deeper(item, levels-1) })
+	}
+	return false
+}
+
 // parseBody reads a JSON object. Nothing is nil.
 func parseBody(r *http.Request, body []byte) (object, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
@@ -173,7 +204,7 @@ func newCall(r *http.Request, body []byte) (*call, error) {
 	if c.Body, err = parseBody(r, body); err != nil {
 		return nil, err
 	}
-	return c, nil
+	return c, checkDepth(c.Body)
 }
 
 // resourceManager answers what is not about tokens. The headers of its answer count
