@@ -1,6 +1,7 @@
 package steer
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -33,9 +34,7 @@ func TestGuard(t *testing.T) {
 			}))
 			r := httptest.NewRequestWithContext(t.Context(), tt.method, "/v1/clock", strings.NewReader("{}"))
 			r.Host = tt.host
-			for key, values := range tt.header {
-				r.Header[key] = values
-			}
+			maps.Copy(r.Header, tt.header)
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
 			require.Equal(t, tt.want, w.Code, w.Body.String())
