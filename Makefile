@@ -73,6 +73,13 @@ e2e: ## Check the packages on machines with a real systemd (root; SUITES="bookwo
 e2e-vm: ## Check one boot in a virtual machine (root, amd64)
 	e2e/vm.sh
 
+JUDGES := TestAnswersKeep|OfOtherTools|Example|EveryTypeIsJudged|TestReadsAreJudged
+judges: ## Hold fleetsim arm to Microsoft's examples and published types, and print what was judged
+	@mkdir -p $(BIN)
+	@go test -count 1 -v -run '$(JUDGES)' ./internal/sim/arm ./internal/sim/arm/armtypes ./internal/azure >$(BIN)/judges.log 2>&1 \
+	  || { cat $(BIN)/judges.log; exit 1; }
+	@sed -n 's/^ *[a-z_]*_test\.go:[0-9]*: //p' $(BIN)/judges.log
+
 clients: ## Hold fleetsim arm to Microsoft's own clients (Node 20 or later and npm)
 	@mkdir -p $(BIN)
 	$(BUILD) -o $(BIN)/fleetsim ./cmd/fleetsim
@@ -105,4 +112,4 @@ fuzz: ## Fuzz every parser for FUZZTIME each (20s)
 docs: ## Write the generated documentation again
 	go run ./internal/docs
 
-.PHONY: help build build-all demo fleet-demo test race histories mutants soak coverage lint deb deb-check e2e e2e-vm clients bench fuzz docs
+.PHONY: help build build-all demo fleet-demo test race histories judges mutants soak coverage lint deb deb-check e2e e2e-vm clients bench fuzz docs
