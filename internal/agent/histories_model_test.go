@@ -77,7 +77,7 @@ type fact struct {
 	changed   time.Time // by Azure
 	reused    bool      // it came back under its id
 	gone      time.Time // since when it is not there; zero: it is
-	kept      bool      // and so soon that the agent may not have missed it
+	kept      bool      // and so soon that the agent may not have missed it, or in the drain for it
 	held      bool      // it has vanished, and no document can say so
 	former    bool      // there may be a drain for what it was before
 	seen      bool      // the node has gone unready for it, and stays so while it is there
@@ -117,6 +117,9 @@ func (h *history) published(spec simimds.EventSpec, conf *config.Config) {
 		h.facts = append(h.facts, f)
 	} else {
 		f.kept = !h.missed(f)
+		if h.agent != nil { // a drain that goes on for another cause still has this one
+			f.kept = f.kept || drainsFor(h.agent.journal.State().Drain, f.id)
+		}
 		f.reused, f.seen, f.held, f.former = true, false, false, f.former || f.action == "drain"
 		if !slices.Equal(f.resources, spec.Resources) {
 			f.resources, f.action, f.ack, f.lead = spec.Resources, "", "", 0
@@ -266,7 +269,7 @@ func (h *history) judge() (problems []string) {
 		if f.seen && !f.dismissed {
 			unready = f.id
 		}
-		busy = busy || f.free || acts && (due > -pollBound || f.kept && drainsFor(state.Drain, f.id))
+		busy = busy || f.free || acts && due > -pollBound || f.kept && !f.dismissed && drainsFor(state.Drain, f.id)
 		if n := h.accepted(f.id); n > 1+h.again[f.id] {
 			wrong("%s was acked %d times", f.id, n)
 		} else if n == 0 && h.ackIsDue(f, t, due, sees, state.Drain) {
