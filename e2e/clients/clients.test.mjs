@@ -14,7 +14,7 @@ const tenant = "22222222-2222-2222-2222-222222222222";
 const group = "rg-pay-prod";
 const id = (rest) => `/subscriptions/${subscription}/resourceGroups/${group}/providers/${rest}`;
 
-const counts = { requests: 0, judged: 0 };
+const counts = { requests: 0, judged: 0, polls: 0 };
 const byStatus = {};
 
 // counting is a policy that counts what goes over the wire.
@@ -24,6 +24,7 @@ const counting = {
     async sendRequest(request, next) {
       const response = await next(request);
       counts.requests++;
+      if (/\/locations\/[^/]+\/operation/i.test(request.url)) counts.polls++;
       byStatus[response.status] = (byStatus[response.status] ?? 0) + 1;
       return response;
     },
@@ -317,6 +318,8 @@ describe(`pages of ${pageSize}`, () => {
 });
 
 after(() => {
-  console.log(`judged ${counts.judged} answers of Microsoft's clients, ${counts.requests} requests: ${JSON.stringify(byStatus)}`);
+  console.log(`judged ${counts.judged} answers of Microsoft's clients, ${counts.requests} requests, ${counts.polls} of them polls: ${JSON.stringify(byStatus)}`);
   assert.ok(counts.judged >= 60, "fewer answers than there are");
+  assert.ok(counts.polls >= 10, "operations are polled, not taken for done");
+  for (const status of [200, 201, 202, 404, 409, 412, 429]) assert.ok(byStatus[status] > 0, `no answer was ${status}`);
 });
