@@ -16,11 +16,11 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/control"
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -97,21 +97,7 @@ func TestInterrupt(t *testing.T) {
 
 // Every command's help says what it is, shows how it is used, and fits.
 func TestHelp(t *testing.T) {
-	var visit func(*cobra.Command)
-	visit = func(cmd *cobra.Command) {
-		require.NotEmpty(t, cmd.Short, cmd.CommandPath())
-		require.NotEmpty(t, cmd.Long, cmd.CommandPath())
-		if cmd.HasParent() {
-			require.NotEmpty(t, cmd.Example, cmd.CommandPath())
-		}
-		for line := range strings.Lines(cmd.Long + "\n" + cmd.Example + "\n" + cmd.UsageString()) {
-			require.LessOrEqual(t, len([]rune(strings.TrimSuffix(line, "\n"))), 80, cmd.CommandPath()+": "+line)
-		}
-		for _, sub := range cmd.Commands() {
-			visit(sub)
-		}
-	}
-	visit(newRootCommand(testGlobals(t, cli.Style{}, "80")))
+	testkit.RequireHelp(t, newRootCommand(testGlobals(t, cli.Style{}, "80")))
 }
 
 type agentKey struct{}

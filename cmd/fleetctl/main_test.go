@@ -3,12 +3,11 @@ package main
 import (
 	"flag"
 	"io"
-	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/spf13/cobra"
-	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -38,19 +37,5 @@ func TestScripts(t *testing.T) {
 
 // Every command's help says what it is, shows how it is used, and fits.
 func TestHelp(t *testing.T) {
-	var visit func(*cobra.Command)
-	visit = func(cmd *cobra.Command) {
-		require.NotEmpty(t, cmd.Short, cmd.CommandPath())
-		require.NotEmpty(t, cmd.Long, cmd.CommandPath())
-		if cmd.HasParent() {
-			require.NotEmpty(t, cmd.Example, cmd.CommandPath())
-		}
-		for line := range strings.Lines(cmd.Long + "\n" + cmd.Example + "\n" + cmd.UsageString()) {
-			require.LessOrEqual(t, len([]rune(strings.TrimSuffix(line, "\n"))), 80, cmd.CommandPath()+": "+line)
-		}
-		for _, sub := range cmd.Commands() {
-			visit(sub)
-		}
-	}
-	visit(newRootCommand(newGlobals(io.Discard, io.Discard, func(string) string { return "" })))
+	testkit.RequireHelp(t, newRootCommand(newGlobals(io.Discard, io.Discard, func(string) string { return "" })))
 }

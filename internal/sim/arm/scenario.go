@@ -2,9 +2,6 @@ package arm
 
 import (
 	"embed"
-	"fmt"
-	"io/fs"
-	"path"
 	"strings"
 	"time"
 
@@ -307,25 +304,14 @@ func (a *age) UnmarshalYAML(node *yaml.Node) error {
 //go:embed scenarios/*.yaml
 var exampleFiles embed.FS
 
+func library() strict.Library { return strict.Library{FS: exampleFiles} }
+
 // Examples returns the names of the scenarios that come with the package.
-func Examples() []string {
-	files, _ := fs.Glob(exampleFiles, "scenarios/*.yaml") // the pattern is right
-	names := make([]string, len(files))
-	for i, file := range files {
-		names[i] = strings.TrimSuffix(path.Base(file), ".yaml")
-	}
-	return names
-}
+func Examples() []string { return library().Names() }
 
 // ExampleText returns the file of one of the scenarios that come with the package.
 // The error for an unknown name is fs.ErrNotExist.
-func ExampleText(name string) ([]byte, error) {
-	data, err := exampleFiles.ReadFile(path.Join("scenarios", name+".yaml"))
-	if err != nil {
-		return nil, fmt.Errorf("open example scenario %q: %w", name, err)
-	}
-	return data, nil
-}
+func ExampleText(name string) ([]byte, error) { return library().Text(name) }
 
 // Example returns one of the scenarios that come with the package.
 func Example(name string) (*Scenario, error) {

@@ -3,7 +3,6 @@ package imds
 import (
 	"embed"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -88,15 +87,13 @@ func (c *condition) UnmarshalYAML(node *yaml.Node) error {
 //go:embed scenarios/*.yaml
 var exampleFiles embed.FS
 
+func library() strict.Library { return strict.Library{FS: exampleFiles} }
+
 // Examples returns the scenarios that come with the package, by name.
 func Examples() ([]*Scenario, error) {
-	entries, err := exampleFiles.ReadDir("scenarios")
-	if err != nil {
-		return nil, fmt.Errorf("list example scenarios: %w", err)
-	}
 	var all []*Scenario
-	for _, entry := range entries {
-		sc, err := Example(strings.TrimSuffix(entry.Name(), ".yaml"))
+	for _, name := range library().Names() {
+		sc, err := Example(name)
 		if err != nil {
 			return nil, err
 		}
@@ -121,13 +118,7 @@ func Example(name string) (*Scenario, error) {
 
 // ExampleText returns the file of one of the scenarios that come with the
 // package. The error for an unknown name is fs.ErrNotExist.
-func ExampleText(name string) ([]byte, error) {
-	data, err := exampleFiles.ReadFile(path.Join("scenarios", name+".yaml"))
-	if err != nil {
-		return nil, fmt.Errorf("open example scenario %q: %w", name, err)
-	}
-	return data, nil
-}
+func ExampleText(name string) ([]byte, error) { return library().Text(name) }
 
 // LoadScenario reads a scenario file.
 func LoadScenario(file string) (*Scenario, error) {
