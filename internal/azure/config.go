@@ -47,6 +47,9 @@ type Client struct {
 	pipeline runtime.Pipeline // for what has no client in the SDK
 	endpoint string           // of Azure Resource Manager
 
+	blobs     runtime.Pipeline // for Azure Storage
+	simulator bool             // blobs are below the endpoint, too
+
 	mu       sync.Mutex
 	services map[string]*services // by subscription
 }
@@ -86,8 +89,16 @@ func New(c Config) (*Client, error) {
 	}
 	return &Client{
 		options: &options, cred: cred, pipeline: client.Pipeline(), endpoint: client.Endpoint(),
+		blobs: newBlobPipeline(cred, options.ClientOptions, c, p), simulator: p.simulator,
 		services: make(map[string]*services),
 	}, nil
+}
+
+// newBlobPipeline is for Azure Storage, whose tokens are its own.
+func newBlobPipeline(cred azcore.TokenCredential, options policy.ClientOptions, c Config, p place) runtime.Pipeline {
+	options.PerCallPolicies = []policy.Policy{newRetry(c.Waiting)}
+	token := runtime.NewBearerTokenPolicy(cred, []string{storageScope}, &policy.BearerTokenOptions{InsecureAllowCredentialWithHTTP: p.simulator})
+	return runtime.NewPipeline(module, telemetryVersion(c.Version), runtime.PipelineOptions{PerRetry: []policy.Policy{token}}, &options)
 }
 
 // release is the part of a version that the SDK accepts: it refuses to make a client

@@ -62,6 +62,7 @@ func (r *retry) Do(req *policy.Request) (*http.Response, error) {
 			return nil, ctx.Err()
 		}
 		wait, again := t.after(resp, err)
+		again = again && (req.Raw().Method != http.MethodPost || notTaken(resp, err))
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
 			again = false // nothing is gained by waiting for the end
 		}
@@ -143,6 +144,16 @@ func (t *tries) after(resp *http.Response, err error) (wait time.Duration, again
 		return wait, t.failed < maxTries && wait <= maxThrottled
 	}
 	return 0, false
+}
+
+// notTaken says whether what was sent can be sent again although it is no write of a
+// state: Azure refused it, or was not reached. Done twice it would be two deeds.
+func notTaken(resp *http.Response, err error) bool {
+	if err != nil {
+		dial, ok := errors.AsType[*net.OpError](err)
+		return ok && dial.Op == "dial"
+	}
+	return resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable
 }
 
 // backoff is the wait after the n-th failure, from 1: 1s, 2s, 4s, up to a minute.

@@ -1,0 +1,193 @@
+package azure
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+)
+
+// A Resource is one as it was read: nothing that Azure said is lost.
+type Resource struct {
+	Body fleet.Document
+	ETag string // "" when Azure gave none
+}
+
+// Resource returns a resource; expand is the query parameter $expand, or "". The error
+// is a NotFound when there is none.
+func (c *Client) Resource(ctx context.Context, id fleet.ResourceID, expand string) (Resource, error) {
+	op := "read " + nameOf(id)
+	query := url.Values{}
+	if expand != "" {
+		query.Set("$expand", expand)
+	}
+	req, err := c.request(ctx, http.MethodGet, id, "", query)
+	if err != nil {
+		return Resource{}, explain(op, err)
+	}
+	var body fleet.Document
+	resp, err := c.do(req, &body)
+	if err != nil {
+		return Resource{}, explain(op, err)
+	}
+	etag, _ := body["etag"].(string)
+	if h := resp.Header.Get("Etag"); h != "" {
+		etag = h
+	}
+	return Resource{Body: body, ETag: etag}, nil
+}
+
+// A documentPage is a page of a list.
+type documentPage struct {
+	Value    []*fleet.Document `json:"value"`
+	NextLink string            `json:"nextLink"`
+}
+
+// Resources returns all that a collection has: the id of one is that of a resource
+// without its last segment. Filter is the query parameter $filter, or "".
+func (c *Client) Resources(ctx context.Context, collection fleet.ResourceID, filter string) ([]fleet.Document, error) {
+	op := "list " + nameOf(collection)
+	query := url.Values{}
+	if filter != "" {
+		query.Set("$filter", filter)
+	}
+	pager := runtime.NewPager(runtime.PagingHandler[documentPage]{
+		More: func(p documentPage) bool { return p.NextLink != "" },
+		Fetcher: func(ctx context.Context, last *documentPage) (documentPage, error) {
+			var p documentPage
+			req, err := c.request(ctx, http.MethodGet, collection, "", query)
+			if err == nil && last != nil {
+				req, err = runtime.NewRequest(ctx, http.MethodGet, last.NextLink)
+			}
+			if err != nil {
+				return p, err
+			}
+			_, err = c.do(req, &p)
+			return p, err
+		},
+	})
+	pages, err := list(ctx, op, pager, func(p documentPage) []*fleet.Document { return p.Value })
+	return mapped(pages, func(d *fleet.Document) fleet.Document { return *d }), err
+}
+
+// An Operation is a write that Azure has accepted. It may go on for a long time, and
+// goes on also when nobody waits for it.
+type Operation struct {
+	// Accepted is what Azure answered at once: the resource as it will be, or nil.
+	Accepted fleet.Document
+
+	op     string
+	poller *runtime.Poller[fleet.Document] // nil: it was over with the answer
+}
+
+// Wait returns when the operation has ended, with the resource, or the output of an
+// action; nil when Azure returns nothing. It polls as often as Azure asks for.
+func (o *Operation) Wait(ctx context.Context) (fleet.Document, error) {
+	if o.poller == nil {
+		return o.Accepted, nil
+	}
+	body, err := o.poller.PollUntilDone(ctx, nil)
+	return body, explain(o.op, err)
+}
+
+// Send sends a write, and returns when Azure has accepted it. A PUT, PATCH or DELETE
+// whose answer was lost is sent again; so whoever asks with IfNew and is told that the
+// resource is there may have made it. A POST is never sent again when it may have been
+// taken: its caller has to look.
+func (c *Client) Send(ctx context.Context, w fleet.Write) (*Operation, error) {
+	op := w.String()
+	req, err := c.request(ctx, w.Method, w.ID, w.Action, url.Values{})
+	if err != nil {
+		return nil, explain(op, err)
+	}
+	if w.Body != nil {
+		text, err := json.Marshal(w.Body)
+		if err != nil {
+			return nil, fmt.Errorf("%s: encode the body: %w", op, err)
+		}
+		if err := req.SetBody(streaming.NopCloser(bytes.NewReader(text)), "application/json"); err != nil {
+			return nil, explain(op, err)
+		}
+	}
+	if w.IfMatch != "" {
+		req.Raw().Header.Set("If-Match", w.IfMatch)
+	}
+	if w.IfNew {
+		req.Raw().Header.Set("If-None-Match", "*")
+	}
+	resp, err := c.pipeline.Do(req)
+	if err != nil {
+		return nil, explain(op, err)
+	}
+	defer resp.Body.Close()
+	if !runtime.HasStatusCode(resp, http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent) {
+		return nil, explain(op, runtime.NewResponseError(resp))
+	}
+	return c.operation(op, w.Method, resp)
+}
+
+// operation is what an accepted write goes on as.
+func (c *Client) operation(op, method string, resp *http.Response) (*Operation, error) {
+	o := &Operation{op: op}
+	body, err := runtime.Payload(resp)
+	if err != nil {
+		return nil, explain(op, err)
+	}
+	if len(bytes.TrimSpace(body)) > 0 {
+		if err := json.Unmarshal(body, &o.Accepted); err != nil {
+			return nil, explain(op, err)
+		}
+	}
+	if resp.Header.Get("Azure-Asyncoperation") == "" && resp.Header.Get("Location") == "" {
+		return o, nil
+	}
+	options := &runtime.NewPollerOptions[fleet.Document]{}
+	if method == http.MethodPost {
+		options.FinalStateVia = runtime.FinalStateViaLocation
+	}
+	o.poller, err = runtime.NewPoller(resp, c.pipeline, options)
+	return o, explain(op, err)
+}
+
+// request is a request for a resource, or an action of it.
+func (c *Client) request(ctx context.Context, method string, id fleet.ResourceID, action string, query url.Values) (*policy.Request, error) {
+	version := fleet.APIVersion(id)
+	if version == "" || strings.Contains(string(id), "//") || strings.ContainsAny(string(id), "?#%\\") {
+		return nil, usageError(fmt.Errorf("%q is not the id of a resource that fleetctl knows", string(id)), "an id begins with /subscriptions/ID/resourceGroups/NAME/providers/")
+	}
+	query.Set("api-version", version)
+	address := runtime.JoinPaths(c.endpoint, (&url.URL{Path: string(id)}).EscapedPath(), action) + "?" + query.Encode()
+	return runtime.NewRequest(ctx, method, address)
+}
+
+// do sends a request whose answer is JSON, and reads it into v.
+func (c *Client) do(req *policy.Request, v any) (*http.Response, error) {
+	resp, err := c.pipeline.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, runtime.NewResponseError(resp)
+	}
+	return resp, runtime.UnmarshalAsJSON(resp, v)
+}
+
+// nameOf is a resource as errors name it: "imageTemplates/ubuntu-app-1.8.3".
+func nameOf(id fleet.ResourceID) string {
+	typ := id.Type()
+	kind := typ[strings.LastIndexByte(typ, '/')+1:]
+	if strings.EqualFold(kind, id.Name()) {
+		return kind
+	}
+	return kind + "/" + id.Name()
+}
