@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
@@ -20,6 +21,9 @@ import (
 type Resource struct {
 	Body fleet.Document
 	ETag string // "" when Azure gave none
+	// After is how long to wait before it makes sense to look again at something that
+	// is under way; 0: Azure does not say. A simulator whose time runs faster does.
+	After time.Duration
 }
 
 // Resource returns a resource; expand is the query parameter $expand, or "". The error
@@ -43,7 +47,7 @@ func (c *Client) Resource(ctx context.Context, id fleet.ResourceID, expand strin
 	if h := resp.Header.Get("Etag"); h != "" {
 		etag = h
 	}
-	return Resource{Body: body, ETag: etag}, nil
+	return Resource{Body: body, ETag: etag, After: retryAfter(resp.Header, time.Now())}, nil
 }
 
 // A documentPage is a page of a list.

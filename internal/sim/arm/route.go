@@ -203,7 +203,11 @@ func (s *Server) getResource(tx *txn, c *call, k *kind) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{Status: http.StatusOK, Body: body, Header: etag(r)}, nil
+	h := etag(r)
+	if s.clock.Factor() > 1 {
+		retryAfter(h, s.clock.wait(pollEvery)) // Azure says it of operations only
+	}
+	return answer{Status: http.StatusOK, Body: body, Header: h}, nil
 }
 
 func etag(r *resource) http.Header { return http.Header{"Etag": {r.ETag}} }
