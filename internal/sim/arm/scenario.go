@@ -46,6 +46,8 @@ type scenarioFile struct {
 	Templates      []templateSpec    `yaml:"templates" doc:"image templates of Azure Image Builder"`
 	Resources      []rawSpec         `yaml:"resources" doc:"any other resource as Azure holds it"`
 	Faults         []faultSpec       `yaml:"faults" doc:"answers that take the place of the right ones"`
+
+	machineSections `yaml:",inline"`
 }
 
 type clockSpec struct {

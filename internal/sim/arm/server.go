@@ -52,9 +52,10 @@ type Server struct {
 	mu       sync.Mutex // guards what follows; held while a request is answered
 	store    *store
 	throttle throttle
-	state    *stateDir // nil: none
-	restored bool      // the store was taken up from the state directory
-	dirty    bool      // the store has changed since it was saved
+	state    *stateDir           // nil: none
+	restored bool                // the store was taken up from the state directory
+	dirty    bool                // the store has changed since it was saved
+	capacity steer.Book[limited] // which births are refused
 
 	faultMu sync.Mutex // guards what follows
 	faults  steer.Book[fault]
@@ -87,6 +88,7 @@ func New(cfg Config) (*Server, error) {
 	if err := s.restore(); err != nil {
 		return nil, err
 	}
+	s.limitCapacity()
 	return s, nil
 }
 
