@@ -41,8 +41,21 @@ type Failure struct {
 	Code, Message string
 }
 
+// String is the code with what the words begin with: Azure goes on with advice and links.
 func (f Failure) String() string {
-	return strings.TrimSuffix(cmp.Or(strings.TrimSuffix(f.Code+": "+f.Message, ": "), "no reason was given"), ".")
+	const enough, most = 60, 240
+	text := ""
+	for sentence := range strings.SplitSeq(strings.Join(strings.Fields(f.Message), " "), ". ") {
+		if text += sentence; len(text) >= enough {
+			break
+		}
+		text += ". "
+	}
+	if runes := []rune(text); len(runes) > most {
+		text = string(runes[:most]) + "…"
+	}
+	text = strings.TrimRight(text, ". ")
+	return cmp.Or(strings.Trim(f.Code+": "+text, ": "), "no reason was given")
 }
 
 // A BootMember is the one instance of a boot test.
@@ -270,7 +283,7 @@ func cutPrefixFold(s, prefix string) (string, bool) {
 // timeAt is the instant below the keys, or the zero time.
 func timeAt(v any, keys ...string) time.Time {
 	t, _ := time.Parse(time.RFC3339Nano, textAt(v, keys...)) // what is no time is none
-	return t
+	return t.UTC()
 }
 
 // JudgeReplication says whether a boot test in a region can find the version, by what
