@@ -69,7 +69,10 @@ func TestJudgeBoot(t *testing.T) {
 		{"gone", func(o *BootObservation) { o.Member = nil }, BootInconclusive, "the instance is gone, and nobody here removed it", "activity log"},
 		{"none in time", func(o *BootObservation) { o.Member, o.Seen, o.Now = nil, time.Time{}, bootBegan.Add(16*time.Minute) }, BootInconclusive,
 			"Azure allocated no instance within 15m0s", ""},
-		{"the set failed", func(o *BootObservation) { o.Failure = &Failure{"AllocationFailed", "Allocation failed."} }, BootInconclusive,
+		{"proven, and the set failed", func(o *BootObservation) { o.Failure = &Failure{"InternalExecutionError", "x"} }, BootPassed, "Healthy 50s", ""},
+		{"the set failed", func(o *BootObservation) {
+			o.Failure, o.Member.Health = &Failure{"AllocationFailed", "Allocation failed."}, HealthMissing
+		}, BootInconclusive,
 			"AllocationFailed: Allocation failed", "no room"},
 		{"the instance knows more", func(o *BootObservation) {
 			o.Failure, o.Member.Failure = &Failure{"DeploymentFailed", "x"}, &Failure{"OSProvisioningTimedOut", "OS Provisioning for VM 'a' did not finish in the allotted time."}
