@@ -89,7 +89,7 @@ func FuzzSplitStreams(f *testing.F) {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, stdout, stderr string) {
-		stdout, stderr = strings.ReplaceAll(stdout, "\r\n", "\n"), strings.ReplaceAll(stderr, "\r\n", "\n")
+		stdout, stderr = strings.ReplaceAll(stdout, "\r", ""), strings.ReplaceAll(stderr, "\r", "")
 		out, errs, ok := splitStreams("Enable succeeded: \n[stdout]\n" + stdout + "\n[stderr]\n" + stderr)
 		require.True(t, ok)
 		require.Equal(t, stdout+stderrMark+stderr, out+stderrMark+errs)

@@ -108,10 +108,14 @@ func newBootWorld(t *testing.T, health, more string) *bootWorld {
 			Bake:    &fleet.BakeSpec{BootTest: &fleet.BootTestSpec{Like: "vmss-authz", BootWithin: 90 * time.Second, Run: "smoke.sh"}},
 			ScaleSets: map[string]fleet.SetSpec{
 				"vmss-authz": {},
-				"vmss-new": {Manage: fleet.ManageFull, Location: "eastus", Upgrade: fleet.UpgradeSpec{Driver: fleet.DriverBatches},
+				"vmss-new": {
+					Manage: fleet.ManageFull, Location: "eastus", Upgrade: fleet.UpgradeSpec{Driver: fleet.DriverBatches},
 					Health: &fleet.HealthSpec{Extension: "2.0", Protocol: "http", Port: 8080, Path: "/healthz", Interval: 5 * time.Second, Probes: 2},
-					Create: &fleet.CreateSpec{Capacity: 3, VMSize: "Standard_D2as_v5", FaultDomains: 1, Admin: "azureuser",
-						Network: fleet.NetworkSpec{Subnet: testGroup + "/providers/Microsoft.Network/virtualNetworks/vnet-eastus/subnets/app"}}},
+					Create: &fleet.CreateSpec{
+						Capacity: 3, VMSize: "Standard_D2as_v5", FaultDomains: 1, Admin: "azureuser",
+						Network: fleet.NetworkSpec{Subnet: testGroup + "/providers/Microsoft.Network/virtualNetworks/vnet-eastus/subnets/app"},
+					},
+				},
 			},
 		},
 	}

@@ -289,12 +289,14 @@ func TestBootSetLetters(t *testing.T) {
 
 func TestBootSetRefuses(t *testing.T) {
 	for want, change := range map[string]func(properties, machine fleet.Document){
-		"it is not a Flexible scale set":               func(p, _ fleet.Document) { p["orchestrationMode"] = "Uniform" },
-		"it runs Windows":                              func(_, m fleet.Document) { m["osProfile"] = fleet.Document{"windowsConfiguration": fleet.Document{}} },
-		"it has no Application Health extension":       func(_, m fleet.Document) { delete(m, "extensionProfile") },
-		"it has no virtual machine profile":            func(p, _ fleet.Document) { delete(p, "virtualMachineProfile") },
-		"it has no Application Health extension, so":   func(_, m fleet.Document) { m["extensionProfile"] = fleet.Document{"extensions": "odd"} },
-		"it runs Windows, whose administrator's passw": func(_, m fleet.Document) { m["storageProfile"] = fleet.Document{"osDisk": fleet.Document{"osType": "windows"}} },
+		"it is not a Flexible scale set":             func(p, _ fleet.Document) { p["orchestrationMode"] = "Uniform" },
+		"it runs Windows":                            func(_, m fleet.Document) { m["osProfile"] = fleet.Document{"windowsConfiguration": fleet.Document{}} },
+		"it has no Application Health extension":     func(_, m fleet.Document) { delete(m, "extensionProfile") },
+		"it has no virtual machine profile":          func(p, _ fleet.Document) { delete(p, "virtualMachineProfile") },
+		"it has no Application Health extension, so": func(_, m fleet.Document) { m["extensionProfile"] = fleet.Document{"extensions": "odd"} },
+		"it runs Windows, whose administrator's passw": func(_, m fleet.Document) {
+			m["storageProfile"] = fleet.Document{"osDisk": fleet.Document{"osType": "windows"}}
+		},
 	} {
 		like := live(t)
 		properties := like["properties"].(fleet.Document)

@@ -33,47 +33,63 @@ func TestJudgeBoot(t *testing.T) {
 		hint   string
 	}{
 		{"in time", func(*BootObservation) {}, BootPassed, "Healthy 50s after its allocation, and boot_within is 1m30s", ""},
-		{"slow", func(o *BootObservation) { o.Member.HealthAt = o.Member.Created.Add(97 * time.Second) }, BootFailed,
-			"Healthy 1m37s after its allocation, and boot_within is 1m30s", "systemd-analyze"},
+		{
+			"slow", func(o *BootObservation) { o.Member.HealthAt = o.Member.Created.Add(97 * time.Second) }, BootFailed,
+			"Healthy 1m37s after its allocation, and boot_within is 1m30s", "systemd-analyze",
+		},
 		{"a clock that goes back", func(o *BootObservation) { o.Member.HealthAt = bootBegan }, BootPassed, "Healthy 0s after", ""},
 
 		{"nothing yet", func(o *BootObservation) { o.Member, o.Seen = nil, time.Time{} }, BootWaiting, "waiting for an instance", ""},
-		{"boots", func(o *BootObservation) {
-			o.Member.Power, o.Member.Provisioning, o.Member.Health = "starting", "Creating", HealthMissing
-		}, BootWaiting,
-			"the instance starts", ""},
+		{
+			"boots", func(o *BootObservation) {
+				o.Member.Power, o.Member.Provisioning, o.Member.Health = "starting", "Creating", HealthMissing
+			}, BootWaiting,
+			"the instance starts", "",
+		},
 		{"runs", func(o *BootObservation) { o.Member.Health = Initializing }, BootWaiting, "the instance runs, health: Initializing", ""},
 		{"Healthy without a time", func(o *BootObservation) { o.Member.HealthAt = time.Time{} }, BootWaiting, "the instance runs, health: Healthy", ""},
 		{"no version yet", func(o *BootObservation) { o.Member.ExactVersion = "" }, BootWaiting, "the instance runs", ""},
 		{"Unhealthy, and it may come", func(o *BootObservation) { o.Member.Health = Unhealthy }, BootWaiting, "Unhealthy", ""},
 
-		{"Unhealthy to the end", func(o *BootObservation) { o.Now, o.Member.Health = late, Unhealthy }, BootFailed,
-			"the instance was not Healthy within 6m30s: its health is Unhealthy", "says that it is not well"},
+		{
+			"Unhealthy to the end", func(o *BootObservation) { o.Now, o.Member.Health = late, Unhealthy }, BootFailed,
+			"the instance was not Healthy within 6m30s: its health is Unhealthy", "says that it is not well",
+		},
 		{"Unknown to the end", func(o *BootObservation) { o.Now, o.Member.Health = late, HealthUnknown }, BootFailed, "its health is Unknown", "ApplicationHealthState"},
 		{"Initializing to the end", func(o *BootObservation) { o.Now, o.Member.Health = late, Initializing }, BootFailed, "Initializing", "grace period"},
 		{"no health", func(o *BootObservation) {
 			o.Now, o.Member.Health, o.Member.Extension = late, HealthMissing, "the handler could not be started"
 		}, BootFailed, "its health is missing; the health extension: the handler could not be started", "hangs in its boot"},
-		{"never provisioned", func(o *BootObservation) { o.Now, o.Member.Provisioning = late, "Creating" }, BootFailed,
-			"the instance is Healthy, and after 6m30s still not provisioned (Creating)", "Azure Linux Agent"},
-		{"stopped", func(o *BootObservation) { o.Now, o.Member.Power, o.Member.Health = late, "stopped", HealthMissing }, BootFailed,
-			"the instance stopped by itself, and was not Healthy within 6m30s", ""},
+		{
+			"never provisioned", func(o *BootObservation) { o.Now, o.Member.Provisioning = late, "Creating" }, BootFailed,
+			"the instance is Healthy, and after 6m30s still not provisioned (Creating)", "Azure Linux Agent",
+		},
+		{
+			"stopped", func(o *BootObservation) { o.Now, o.Member.Power, o.Member.Health = late, "stopped", HealthMissing }, BootFailed,
+			"the instance stopped by itself, and was not Healthy within 6m30s", "",
+		},
 
 		{"Healthy without a time to the end", func(o *BootObservation) { o.Now, o.Member.HealthAt = late, time.Time{} }, BootInconclusive, "does not say since when", ""},
 		{"no version to the end", func(o *BootObservation) { o.Now, o.Member.ExactVersion = late, "" }, BootInconclusive, "or of which version", ""},
-		{"never ran", func(o *BootObservation) { o.Now, o.Member.Power, o.Member.Health = late, "starting", HealthMissing }, BootInconclusive,
-			"the instance does not run after 6m30s: its power state is starting", ""},
+		{
+			"never ran", func(o *BootObservation) { o.Now, o.Member.Power, o.Member.Health = late, "starting", HealthMissing }, BootInconclusive,
+			"the instance does not run after 6m30s: its power state is starting", "",
+		},
 		{"deallocated", func(o *BootObservation) { o.Now, o.Member.Power, o.Member.Health = late, Deallocated, HealthMissing }, BootInconclusive, "deallocated", ""},
 		{"no view", func(o *BootObservation) { o.Now, o.Member.Power, o.Member.Health = late, "", HealthMissing }, BootInconclusive, "its power state is unknown", ""},
 		{"another version", func(o *BootObservation) { o.Member.ExactVersion = "1.7.1" }, BootInconclusive, "the instance was made from 1.7.1, and 1.8.3 was asked for", ""},
 		{"gone", func(o *BootObservation) { o.Member = nil }, BootInconclusive, "the instance is gone, and nobody here removed it", "activity log"},
-		{"none in time", func(o *BootObservation) { o.Member, o.Seen, o.Now = nil, time.Time{}, bootBegan.Add(16*time.Minute) }, BootInconclusive,
-			"Azure allocated no instance within 15m0s", ""},
+		{
+			"none in time", func(o *BootObservation) { o.Member, o.Seen, o.Now = nil, time.Time{}, bootBegan.Add(16*time.Minute) }, BootInconclusive,
+			"Azure allocated no instance within 15m0s", "",
+		},
 		{"proven, and the set failed", func(o *BootObservation) { o.Failure = &Failure{"InternalExecutionError", "x"} }, BootPassed, "Healthy 50s", ""},
-		{"the set failed", func(o *BootObservation) {
-			o.Failure, o.Member.Health = &Failure{"AllocationFailed", "Allocation failed."}, HealthMissing
-		}, BootInconclusive,
-			"AllocationFailed: Allocation failed", "no room"},
+		{
+			"the set failed", func(o *BootObservation) {
+				o.Failure, o.Member.Health = &Failure{"AllocationFailed", "Allocation failed."}, HealthMissing
+			}, BootInconclusive,
+			"AllocationFailed: Allocation failed", "no room",
+		},
 		{"the instance knows more", func(o *BootObservation) {
 			o.Failure, o.Member.Failure = &Failure{"DeploymentFailed", "x"}, &Failure{"OSProvisioningTimedOut", "OS Provisioning for VM 'a' did not finish in the allotted time."}
 		}, BootFailed, "OSProvisioningTimedOut: OS Provisioning for VM 'a' did not finish in the allotted time", "did not finish its provisioning"},
