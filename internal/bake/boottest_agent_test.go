@@ -24,7 +24,7 @@ func TestBootRealAgent(t *testing.T) {
 	binary := filepath.Join(dir, "fleet-agent")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/fleet-agent").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	closed := l.Addr().String()
 	require.NoError(t, l.Close())

@@ -381,6 +381,7 @@ func killedAt(t *testing.T, n int, lost bool, another func(w *bootWorld)) int {
 // An end that is asked for removes the set all the same.
 func TestBootInterrupted(t *testing.T) {
 	w := newBootWorld(t, "", "")
+	w.server.Clock().SetFactor(0) // so that the end comes before the verdict
 	ctx, cancel := context.WithCancel(t.Context())
 	wait := w.test.Wait
 	w.test.Wait = func(c context.Context, d time.Duration) error {
