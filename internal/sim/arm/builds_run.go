@@ -102,7 +102,11 @@ func (tx *txn) beginRun(id string) (*operation, error) {
 		ID: guid("run", o.ID), Operation: o.ID, Began: tx.now, Account: account.ID, Rule: rule, Outside: tx.server.cfg.Builder && rule == nil,
 	}
 	x.Steps = buildSteps(r.Body, tx.buildTimes(r.name()), rule, x.Outside, location(str(r.Body, "location")), account.name())
+	exact := tx.exactSource(r.Body)
 	tx.edit(id, func(r *resource) {
+		if exact != "" {
+			set(r.Body, "properties.source.exactVersion", exact)
+		}
 		set(r.Body, "properties.lastRunStatus", object{"startTime": stamp(tx.now), "runState": runRunning, "runSubState": stateQueued})
 	})
 	tx.keepRun(id, x)
@@ -111,6 +115,19 @@ func (tx *txn) beginRun(id string) (*operation, error) {
 		tx.schedule(tx.now.Add(buildTimeout(r.Body)), templateType, id, "timeout", object{"run": x.ID})
 	}
 	return o, nil
+}
+
+// exactSource is the version of the source that a build takes, or "".
+func (tx *txn) exactSource(body object) string {
+	source := sub(body, "properties.source")
+	if id := str(source, "imageVersionId"); id != "" {
+		source = object{"id": id}
+	}
+	image, err := tx.resolve(source, str(body, "location"))
+	if err != nil {
+		return "" // which was found out before, or changes while it is built
+	}
+	return image.exact
 }
 
 // buildTimeout is how long a build may take: four hours when the template does not say.
@@ -385,6 +402,9 @@ func distributedVersion(template, d object) object {
 	publishing := object{"targetRegions": targets, "excludeFromLatest": boolean(d, "excludeFromLatest")}
 	if storage != "" {
 		publishing["storageAccountType"] = storage
+	}
+	if mode := str(d, "replicationMode"); mode != "" {
+		publishing["replicationMode"] = mode
 	}
 	body := object{"location": home, "properties": object{
 		"publishingProfile": publishing,
