@@ -96,7 +96,7 @@ func (tx *txn) stagingFault(body object) *buildFault {
 		return nil
 	}
 	group := tx.get(id)
-	why := ""
+	var why string
 	switch {
 	case group == nil:
 		why = "does not exist"

@@ -108,8 +108,15 @@ func (w *world) ran() object {
 	return nil
 }
 
+// A blobReply is what a request for a blob was answered.
+type blobReply struct {
+	Status     string
+	StatusCode int
+	Header     http.Header
+}
+
 // blob makes a request for a blob and returns the answer and its body.
-func (w *world) blob(method, path, body string, headers ...string) (*http.Response, string) {
+func (w *world) blob(method, path, body string, headers ...string) (blobReply, string) {
 	w.Helper()
 	req, err := http.NewRequestWithContext(w.Context(), method, w.url+"/blob/"+path, strings.NewReader(body))
 	require.NoError(w, err)
@@ -121,7 +128,7 @@ func (w *world) blob(method, path, body string, headers ...string) (*http.Respon
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	require.NoError(w, err)
-	return resp, string(data)
+	return blobReply{resp.Status, resp.StatusCode, resp.Header}, string(data)
 }
 
 // log reads customization.log the way that a client finds it, or "" when there is none.
