@@ -612,6 +612,19 @@ func TestLostRole(t *testing.T) {
 	require.Contains(t, str(status, "message"), "does not have authorization to perform action 'Microsoft.Compute/galleries/read'")
 }
 
+// TestGroupGoes: a run ends when its template goes with the resource group, and so
+// does a cancel.
+func TestGroupGoes(t *testing.T) {
+	w := aWorkshop(t, "").created(aTemplate())
+	begun := w.do("POST", templateID+"/run", nil).want(202)
+	w.clock.Advance(100 * time.Second)
+	canceled := w.do("POST", templateID+"/cancel", nil).want(202)
+	w.finished(w.do("DELETE", group, nil).want(202))
+	w.clock.Advance(time.Hour)
+	require.Equal(t, "Canceled", str(w.get(begun.header.Get("Azure-AsyncOperation")).body, "status"))
+	require.Equal(t, "Succeeded", str(w.get(canceled.header.Get("Azure-AsyncOperation")).body, "status"))
+}
+
 // TestPerformedBuild: somebody else builds.
 func TestPerformedBuild(t *testing.T) {
 	w := aWorkshop(t, "", func(c *Config) { c.Builder = true }).created(aTemplate())
