@@ -257,7 +257,7 @@ func (f *SourceFile) scriptFault() *ContentFault {
 	if strings.HasPrefix(text, "\ufeff") {
 		return fault(at(0)+" begins with a byte order mark, which bash takes for a command", "save "+path.Base(f.Path)+" as UTF-8 without it")
 	}
-	for i := 0; i < len(text); i++ {
+	for i := range len(text) {
 		if text[i] == '\r' && (i+1 == len(text) || text[i+1] == '\n') {
 			return fault(at(i)+` ends in CR LF: bash takes the \r for a part of the command`,
 				"sed -i 's/\\r$//' "+path.Base(f.Path)+", and '*.sh text eol=lf' in .gitattributes")

@@ -37,7 +37,7 @@ func sumOf(text string) string {
 
 // TestContentHash: the hash tells what gets into the image, and nothing else.
 func TestContentHash(t *testing.T) {
-	make := func(change func(*Spec)) string {
+	hashOf := func(change func(*Spec)) string {
 		s := bakeSpec(
 			CustomizeSpec{Name: "agent", File: "agent.deb", To: "/tmp/agent.deb"},
 			CustomizeSpec{Name: "install", Script: "install.sh", Args: []string{"--stamp", "V={version}"}},
@@ -46,7 +46,7 @@ func TestContentHash(t *testing.T) {
 		change(s)
 		return content(t, s, sourceFile("agent.deb", "deb"), sourceFile("other.deb", "DEB"), sourceFile("install.sh", "true\n"), sourceFile("moved/install.sh", "true\n")).Hash
 	}
-	same := make(func(*Spec) {})
+	same := hashOf(func(*Spec) {})
 	require.Regexp(t, "^[0-9a-f]{64}$", same)
 	for name, change := range map[string]func(*Spec){
 		"version":          func(s *Spec) { s.Bake.Version = "2.0.0" },
@@ -59,7 +59,7 @@ func TestContentHash(t *testing.T) {
 		"storage":          func(s *Spec) { s.Bake.Artifacts = "https://st.blob.core.windows.net/a" },
 		"tags":             func(s *Spec) { s.Tags["owner"] = "others" },
 	} {
-		require.Equal(t, same, make(change), name)
+		require.Equal(t, same, hashOf(change), name)
 	}
 	seen := map[string]string{same: "nothing"}
 	for name, change := range map[string]func(*Spec){
@@ -74,7 +74,7 @@ func TestContentHash(t *testing.T) {
 		"image":     func(s *Spec) { s.Gallery.Image.Name = "other" }, // an argument of the validator
 		"validator": func(s *Spec) { s.Bake.Validate = nil },
 	} {
-		hash := make(change)
+		hash := hashOf(change)
 		require.NotContains(t, seen, hash, "%s is as %s", name, seen[hash])
 		seen[hash] = name
 	}
