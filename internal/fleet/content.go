@@ -59,6 +59,9 @@ type Content struct {
 	Hash string
 	// Uploads have to be in the container of bake.artifacts when the build runs.
 	Uploads []Upload
+	// Smoke is the script of boot_test.run; nil: there is none. It is no part of the
+	// image, and of the hash.
+	Smoke []byte
 
 	customize, validate []part
 }
@@ -151,6 +154,9 @@ func NewContent(s *Spec, files []SourceFile) (*Content, error) {
 		if p.upload {
 			c.Uploads = append(c.Uploads, Upload{Step: p.name, Path: p.source, Blob: p.blob(p.sha256), SHA256: p.sha256, Data: find(files, p.source).Data})
 		}
+	}
+	if t := s.Bake.BootTest; t != nil && t.Run != "" {
+		c.Smoke = find(files, t.Run).Data
 	}
 	c.customize, c.validate = parts[:len(s.Bake.Customize)], parts[len(s.Bake.Customize):]
 	return c, nil

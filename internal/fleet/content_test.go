@@ -57,6 +57,7 @@ func TestContentHash(t *testing.T) {
 		"where a URL is":   func(s *Spec) { s.Bake.Customize[2].Script = "https://mirror.example/cis.sh" },
 		"letters of a sum": func(s *Spec) { s.Bake.Customize[2].SHA256 = strings.Repeat("ab", 32) },
 		"storage":          func(s *Spec) { s.Bake.Artifacts = "https://st.blob.core.windows.net/a" },
+		"smoke test":       func(s *Spec) { s.Bake.BootTest = &BootTestSpec{Run: "install.sh"} },
 		"tags":             func(s *Spec) { s.Tags["owner"] = "others" },
 	} {
 		require.Equal(t, same, hashOf(change), name)
@@ -78,6 +79,14 @@ func TestContentHash(t *testing.T) {
 		require.NotContains(t, seen, hash, "%s is as %s", name, seen[hash])
 		seen[hash] = name
 	}
+}
+
+// TestSmoke: the script of the boot test is what was checked.
+func TestSmoke(t *testing.T) {
+	s := bakeSpec()
+	require.Nil(t, content(t, s).Smoke)
+	s.Bake.BootTest = &BootTestSpec{Run: "smoke.sh"}
+	require.Equal(t, "true\n", string(content(t, s, sourceFile("smoke.sh", "true\n")).Smoke))
 }
 
 // TestContentLeavesTheSpec: what stands for the image's name stays in the Spec.
