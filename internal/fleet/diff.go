@@ -164,6 +164,7 @@ func (c *comparison) object(path string, is any, want Document) any {
 	if path == "tags" { // a PATCH takes the place of all tags
 		if there, ok := is.(Document); ok {
 			patch = maps.Clone(there)
+			maps.DeleteFunc(patch, func(name string, _ any) bool { return lookUp(want, name) != nil }) // in whatever letters
 			maps.Copy(patch, want)
 		}
 	}
