@@ -54,7 +54,6 @@ func typeOf(id fleet.ResourceID, resourceType string) bool {
 
 const (
 	authorization  = "/providers/Microsoft.Authorization/"
-	roleDefinition = "Microsoft.Authorization/roleDefinitions"
 	roleAssignment = "Microsoft.Authorization/roleAssignments"
 )
 
@@ -73,9 +72,6 @@ func (r *reader) resources(ctx context.Context) error {
 			continue // found among the grants
 		}
 		seen, _, err := see(ctx, r.client, d.ID)
-		if is(err, azure.Denied) && typeOf(d.ID, roleDefinition) {
-			continue
-		}
 		if err != nil {
 			return err
 		}

@@ -160,7 +160,7 @@ func TestPlanFoundation(t *testing.T) {
 			for i := range plan.Changes {
 				c := &plan.Changes[i]
 				require.Equal(t, c.Action == ActionCreate && c.Note == "" || c.Action == ActionUpdate, c.Write != nil, "%s %s", c.Kind, c.Name)
-				role := strings.HasPrefix(c.Kind, "role ") && !strings.HasPrefix(c.Note, "needs resource group") && !strings.Contains(c.Note, "needs identity")
+				role := strings.HasPrefix(c.Kind, "role ") && !strings.Contains(c.Note, "needs resource group") && !strings.Contains(c.Note, "needs identity")
 				require.Equal(t, c.Action == ActionUnknown && (role || c.Kind == kindProvider), len(c.Commands) > 0, "%s %s", c.Kind, c.Name)
 				for _, command := range c.Commands {
 					require.NotContains(t, command, "\n")
