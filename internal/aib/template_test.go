@@ -298,21 +298,26 @@ func TestUploadsAreSmall(t *testing.T) {
 	require.True(t, slices.IsSorted(customizers))
 }
 
-// TestBicepModule: the module in the documentation is given parameters that the
-// template has, and all that it needs.
-func TestBicepModule(t *testing.T) {
+// TestDocumentedParameters: the Bicep module and the Terraform resource in the
+// documentation give parameters that the template has, and all that it needs.
+func TestDocumentedParameters(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(repo(t), "docs/bake.md"))
 	require.NoError(t, err)
-	_, module, found := strings.Cut(string(text), "module bake 'aib/templates/ubuntu-app.json' = {")
-	require.True(t, found)
-	module, _, _ = strings.Cut(module, "\n}\n")
-	given := make(map[string]bool)
 	parameters := load(t).template.Parameters
-	for _, m := range regexp.MustCompile(`(?m)^    (\w+):`).FindAllStringSubmatch(module, -1) {
-		require.Contains(t, parameters, m[1])
-		given[m[1]] = true
-	}
-	for name, p := range parameters {
-		require.True(t, given[name] || p.DefaultValue != nil, "%s has no value", name)
+	for _, c := range []struct{ begin, end, key string }{
+		{"module bake 'aib/templates/ubuntu-app.json' = {", "\n}\n", `(?m)^    (\w+):`},
+		{"parameters_content = jsonencode({", "})", `(?m)^    (\w+) += \{ value`},
+	} {
+		_, block, found := strings.Cut(string(text), c.begin)
+		require.True(t, found, c.begin)
+		block, _, _ = strings.Cut(block, c.end)
+		given := make(map[string]bool)
+		for _, m := range regexp.MustCompile(c.key).FindAllStringSubmatch(block, -1) {
+			require.Contains(t, parameters, m[1])
+			given[m[1]] = true
+		}
+		for name, p := range parameters {
+			require.True(t, given[name] || p.DefaultValue != nil, "%s has no value in %s", name, c.begin)
+		}
 	}
 }
