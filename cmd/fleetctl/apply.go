@@ -24,13 +24,13 @@ func newApplyCommand(g *globals) *cobra.Command {
 that Image Builder works as, its role and where it is assigned, the gallery and
 the image definition. Scale sets are not written by this version.
 
-What is right already is left alone: a second apply writes nothing. An apply that
-was interrupted is taken up by the next one. When something else changes a
+What is right already is left alone: a second apply writes nothing. An apply
+that was interrupted is taken up by the next one. When something else changes a
 resource meanwhile, it is looked at and planned again once.
 
 Who may not write roles gets the commands for whoever may, and the rest is done.
-A role takes some minutes to count: fleetctl bake waits for it. Resource providers
-are registered only with --register-providers.
+A role takes some minutes to count: fleetctl bake waits for it. Resource
+providers are registered only with --register-providers.
 
 With -o json, the result is on standard output and the plan is not shown; -y is
 needed.

@@ -96,7 +96,7 @@ func (s *hurriedSim) ask(method, id string, body fleet.Document) {
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, r)
 	require.Less(s.t, w.Code, 300, "%s %s: %s", method, id, w.Body)
-	s.Advance(time.Minute)
+	s.Advance(10 * time.Minute)
 }
 
 // account is the storage account that the file's script is in.
@@ -104,7 +104,9 @@ func (s *hurriedSim) account() {
 	s.t.Helper()
 	const id = "/subscriptions/" + arm.DefaultSubscription + "/resourceGroups/rg-build"
 	s.ask(http.MethodPut, id, fleet.Document{"location": "eastus"})
-	s.ask(http.MethodPut, id+"/providers/Microsoft.Storage/storageAccounts/stbuild", fleet.Document{"location": "eastus"})
+	s.ask(http.MethodPut, id+"/providers/Microsoft.Storage/storageAccounts/stbuild", fleet.Document{
+		"location": "eastus", "kind": "StorageV2", "sku": fleet.Document{"name": "Standard_LRS"},
+	})
 }
 
 // mayNot refuses the caller writes of roles.
