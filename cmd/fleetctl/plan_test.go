@@ -51,6 +51,13 @@ scale_sets:
     id: /subscriptions/${AZURE_SUBSCRIPTION_ID}/resourceGroups/rg-pay-prod/providers/Microsoft.Compute/virtualMachineScaleSets/vmss-authz
 `
 
+// notPermitted is a subscription in which the caller is no Owner.
+const notPermitted = `
+resource_group: rg-pay-prod
+location: eastus
+caller: {not_actions: ["Microsoft.Authorization/*/Write", "Microsoft.Authorization/*/Delete"]}
+`
+
 // A hurriedSim is a simulated subscription whose time runs a thousand times as fast.
 type hurriedSim struct {
 	*arm.Server
@@ -155,6 +162,11 @@ func TestPlanPages(t *testing.T) {
 		"provider": {args: []string{"plan"}, prepare: func(s *hurriedSim) {
 			s.account()
 			s.ask(http.MethodPost, "/subscriptions/"+arm.DefaultSubscription+"/providers/Microsoft.VirtualMachineImages/unregister", nil)
+		}},
+		"not-permitted": {args: []string{"plan", "--exit-code"}, code: exitChanges, prepare: func(s *hurriedSim) {
+			scenario, err := arm.ParseScenario("not-permitted", []byte(notPermitted))
+			require.NoError(s.t, err)
+			require.NoError(s.t, s.Apply(scenario))
 		}},
 		"apply": {args: []string{"apply", "-y", "--exit-code"}, prepare: (*hurriedSim).account},
 		"apply-nothing": {args: []string{"apply", "--exit-code"}, prepare: func(s *hurriedSim) {

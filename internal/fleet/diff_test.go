@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"encoding/json"
+	"net/http"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -175,7 +176,7 @@ func FuzzDiff(f *testing.F) {
 			},
 		}}
 		c := Diff(&d, Seen{Body: live})
-		if c.Action != ActionUpdate || c.Write.Method != "PATCH" {
+		if c.Action != ActionUpdate || c.Write.Method != http.MethodPatch {
 			return
 		}
 		require.NotEmpty(t, c.Properties)

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 
@@ -31,9 +32,7 @@ func thereIs(s *Spec) *Live {
 	live := &Live{Resources: map[string]Seen{Key(foundationUser): {Body: Document{"properties": Document{"principalId": principal}}}}}
 	for _, d := range Foundation(s, live) {
 		body := Document{"id": string(d.ID)}
-		for name, value := range d.Body {
-			body[name] = value
-		}
+		maps.Copy(body, d.Body)
 		if Key(d.ID) == Key(foundationUser) {
 			body["properties"] = Document{"principalId": principal}
 		}
@@ -228,8 +227,18 @@ func TestMatchesPattern(t *testing.T) {
 		pattern, text string
 		want          bool
 	}{
-		{"*", "a/b", true}, {"*/read", "a/b/read", true}, {"*/read", "a/reads", false}, {"a/*/read", "a/b/c/read", true}, {"a/*/read", "a/read", false},
-		{"a/b", "a/b", true}, {"a/b", "a/b/c", false}, {"a/*", "b/a/", false}, {"", "", true}, {"", "a", false}, {"a*a", "a", false}, {"**", "x", true},
+		{"*", "a/b", true},
+		{"*/read", "a/b/read", true},
+		{"*/read", "a/reads", false},
+		{"a/*/read", "a/b/c/read", true},
+		{"a/*/read", "a/read", false},
+		{"a/b", "a/b", true},
+		{"a/b", "a/b/c", false},
+		{"a/*", "b/a/", false},
+		{"", "", true},
+		{"", "a", false},
+		{"a*a", "a", false},
+		{"**", "x", true},
 	} {
 		require.Equal(t, tt.want, matchesPattern(tt.pattern, tt.text), "%s %s", tt.pattern, tt.text)
 	}
