@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -16,7 +17,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleet-agent/fleet-agent/internal/apply"
 	"github.com/fleet-agent/fleet-agent/internal/azure"
+	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
 )
@@ -290,4 +293,20 @@ func shellWords(t *testing.T, command string) []string {
 	out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", "for word in "+command+`; do printf '%s\n' "$word"; done`).Output()
 	require.NoError(t, err, command)
 	return strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+}
+
+// An apply that is interrupted says what it has done and how to go on, as one does that
+// fails.
+func TestApplyInterrupted(t *testing.T) {
+	var errs bytes.Buffer
+	g := newGlobals(new(bytes.Buffer), &errs, func(string) string { return "" })
+	done := &apply.Result{Written: []fleet.Change{{Action: fleet.ActionCreate}, {Action: fleet.ActionUpdate}, {Action: fleet.ActionCreate}}}
+	require.ErrorIs(t, g.unfinishedApply(context.Canceled, done), context.Canceled)
+	require.Equal(t, "fleetctl: interrupted: 2 created, 1 changed; fleetctl apply goes on from here\n", errs.String())
+
+	var coded *cli.Error
+	require.ErrorAs(t, g.unfinishedApply(&azure.Error{Kind: azure.Denied, Op: "PUT galleries/g", Text: "not allowed", Hint: "ask"}, done), &coded)
+	require.Equal(t, exitUnauthorised, coded.Code)
+	require.Equal(t, "PUT galleries/g: not allowed (before that: 2 created, 1 changed)", coded.Error())
+	require.Equal(t, "ask; fleetctl apply goes on from here", coded.Hint)
 }

@@ -50,15 +50,17 @@ func spec() *fleet.Spec {
 type azureSim struct {
 	*arm.Server
 
+	clock    *arm.Clock
 	t        *testing.T
 	endpoint *httptest.Server
 }
 
 func start(t *testing.T, wrap func(http.Handler) http.Handler) *azureSim {
 	t.Helper()
-	server, err := arm.New(arm.Config{Clock: arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 1000), Unthrottled: true})
+	clock := arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 1000)
+	server, err := arm.New(arm.Config{Clock: clock, Unthrottled: true})
 	require.NoError(t, err)
-	s := &azureSim{Server: server, t: t}
+	s := &azureSim{Server: server, clock: clock, t: t}
 	handler := http.Handler(server)
 	if wrap != nil {
 		handler = wrap(handler)
@@ -325,6 +327,51 @@ func TestApplyAgain(t *testing.T) {
 	require.NoError(t, sim.SetFault(arm.Fault{Kind: arm.FaultError, Method: http.MethodPatch, Path: "galProd", Status: 409, Code: "Conflict", Message: "busy"}))
 	_, err = sim.apply(t.Context(), spec())
 	require.ErrorIs(t, err, &azure.Error{Kind: azure.Conflict})
+}
+
+// A write that goes on, of another one or of one that was killed, is waited for.
+func TestApplyBusy(t *testing.T) {
+	sim := start(t, nil)
+	_, err := sim.apply(t.Context(), spec())
+	require.NoError(t, err)
+	sim.clock.SetFactor(0)
+	require.Less(t, sim.ask(http.MethodPatch, gallery, "2025-12-03", fleet.Document{"tags": fleet.Document{"cost": "7"}}), 300)
+	out, err := sim.apply(t.Context(), spec())
+	require.NoError(t, err)
+	require.Empty(t, out.Written)
+	require.Equal(t, []string{"waiting  galProd is Updating"}, out.told)
+
+	// Not for ever.
+	require.Less(t, sim.ask(http.MethodPatch, gallery, "2025-12-03", fleet.Document{"tags": fleet.Document{"cost": "8"}}), 300)
+	looks := 0
+	_, err = sim.apply(t.Context(), spec(), func(a *apply.Applier) {
+		a.Wait = func(context.Context, time.Duration) error { looks++; return nil }
+	})
+	require.ErrorContains(t, err, "galProd is Updating for 15m0s now")
+	require.Equal(t, 90, looks)
+}
+
+// What Azure makes something else of is written once, and told.
+func TestApplyKept(t *testing.T) {
+	sim := start(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/galProd") {
+				next.ServeHTTP(w, r)
+				return
+			}
+			answer := httptest.NewRecorder() // a policy's tag
+			next.ServeHTTP(answer, r)
+			maps.Copy(w.Header(), answer.Header())
+			w.Header().Del("Content-Length")
+			w.WriteHeader(answer.Code)
+			_, _ = w.Write(bytes.ReplaceAll(answer.Body.Bytes(), []byte("payments"), []byte("policy")))
+		})
+	})
+	out, err := sim.apply(t.Context(), spec())
+	require.NoError(t, err)
+	require.Len(t, out.Written, all)
+	require.Contains(t, out.told, "kept gallery")
+	require.Equal(t, fleet.ActionUpdate, out.Left.Changes[2].Action)
 }
 
 // denied is Azure's answer to who may not.

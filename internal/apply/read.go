@@ -60,7 +60,7 @@ const (
 // see reads one resource. One that is not there is empty.
 func see(ctx context.Context, client *azure.Client, id fleet.ResourceID) (fleet.Seen, azure.Resource, error) {
 	r, err := client.Resource(ctx, id, "")
-	if is(err, azure.NotFound) && !says(err, "SubscriptionNotFound") {
+	if is(err, azure.NotFound) {
 		return fleet.Seen{}, r, nil
 	}
 	return fleet.Seen{Body: r.Body, ETag: r.ETag}, r, err
