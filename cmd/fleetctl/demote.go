@@ -13,7 +13,8 @@ in one write that leaves the other regions as they were.
 It stops what is not decided yet: scale sets whose image reference has no version
 take the next lower one. It touches no member that runs the version and no upgrade
 or rollout that is under way, and a scale set that is pinned to the version goes on
-to make new members from it. The output says which those are.
+to make new members from it. The output says which those are, of the scale sets
+of the file.
 
 Everywhere sets the flag of the version, for regions that are added later, and the
 flag of each region. To promote a region later is right in either case.

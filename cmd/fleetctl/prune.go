@@ -130,7 +130,7 @@ func (g *globals) pruneAll(ctx context.Context, pruner *release.Pruner, view *fl
 		}
 	}
 	if refused > 0 {
-		return cli.Hint(fmt.Errorf("Azure did not delete %s", cli.Plural(refused, "of them")), "the messages above say why; a lock, or a deletion that is blocked until the end of life, is somebody's decision")
+		return cli.Hint(fmt.Errorf("%s refused by Azure", cli.Plural(refused, "deletion")), "the messages above say why; a lock, or a deletion that is blocked until the end of life, is somebody's decision")
 	}
 	return nil
 }
@@ -142,8 +142,8 @@ func (g *globals) prunePage(view *fleet.PruneView) *page {
 		plain(fmt.Sprintf("%d to delete", len(view.Delete))), plain(fmt.Sprintf("%d to stay", len(view.Kept))))
 	p.pruneItems("to delete", cli.Yellow, view.Delete)
 	p.pruneItems("to stay", cli.Plain, view.Kept)
+	p.Blank()
 	if view.DryRun {
-		p.Blank()
 		p.Text(0, cli.Dim, "a dry run: nothing was deleted", 1)
 	}
 	return p
