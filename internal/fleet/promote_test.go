@@ -323,3 +323,39 @@ func TestUnlike(t *testing.T) {
 	}, Unlike(is, Written(want)))
 	require.Empty(t, Unlike(want, want))
 }
+
+// FuzzVersionEdits: whatever Azure says of a version, an edit is an error, or is done
+// with its own patch, and changes nothing of what was read.
+func FuzzVersionEdits(f *testing.F) {
+	for _, d := range []Document{excluding(true, true, false), excluding(false, false, true, true), {}, {"tags": nil, "properties": Document{"publishingProfile": nil}}} {
+		text, err := json.Marshal(d)
+		require.NoError(f, err)
+		f.Add(string(text))
+	}
+	f.Add(`{"properties":{"publishingProfile":{"targetRegions":[null,{"NAME":"East US","name":"West US"},{"name":"East US","ExcludeFromLatest":true,"excludefromlatest":false}]}}}`)
+	f.Add(`{"tags":{"a":"1","A":"2"},"properties":{"publishingProfile":{"targetRegions":[{"name":"eastus"},{"name":"East US","excludeFromLatest":true}]}}}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var version Document
+		if json.Unmarshal([]byte(text), &version) != nil {
+			t.Skip()
+		}
+		for name, edit := range map[string]VersionEdit{
+			"demote": Demotion(nil), "demote one": Demotion([]string{"eastus"}), "promote": Promotion(nil, true), "promote one": Promotion([]string{"East US"}, true),
+			"mark": Mark(map[string]string{"A": "3"}), "seal": Seal(map[string]string{"b": ""}, time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)),
+		} {
+			before, err := json.Marshal(version)
+			require.NoError(t, err)
+			patch, err := edit(version)
+			after, _ := json.Marshal(version)
+			require.Equal(t, string(before), string(after), name)
+			if err != nil || patch == nil {
+				continue
+			}
+			done := Patched(version, patch)
+			Unlike(version, done) // ends
+			again, err := edit(done)
+			require.NoError(t, err, name)
+			require.Nil(t, again, name)
+		}
+	})
+}
