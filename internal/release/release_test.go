@@ -41,6 +41,8 @@ type world struct {
 
 	// before and after are called around each request of the editor, with its number.
 	before, after func(n int, r *http.Request)
+	// instead answers in the place of Azure, and says whether it did.
+	instead func(rw http.ResponseWriter, r *http.Request) bool
 
 	mu    sync.Mutex // guards what follows
 	asked int
@@ -111,7 +113,9 @@ func newWorld(t *testing.T) *world {
 		if w.before != nil {
 			w.before(n, r)
 		}
-		proxy.ServeHTTP(rw, r)
+		if w.instead == nil || !w.instead(rw, r) {
+			proxy.ServeHTTP(rw, r)
+		}
 		if w.after != nil {
 			w.after(n, r)
 		}
@@ -299,6 +303,51 @@ func TestEditGivesUp(t *testing.T) {
 	require.ErrorIs(t, err, &azure.Error{Kind: azure.Conflict})
 	require.EqualError(t, err, "change version 1.7.1: something else undid it 5 times: eastus: excludeFromLatest is false, not true")
 	require.Equal(t, 5, patches)
+}
+
+// Another tool that read before us and writes after us takes our change away, without
+// an error for anybody. It is seen, and made again beside theirs.
+func TestEditAfterStaleWriter(t *testing.T) {
+	w := newWorld(t)
+	stale := targets(w.peek(t), "westus3")
+	w.before = func(n int, r *http.Request) {
+		if n > 1 && stale != nil && strings.HasSuffix(r.URL.Path, "/versions/1.7.1") && r.Method == http.MethodGet {
+			w.server.Advance(time.Hour)
+			require.Less(t, w.other(t, stale, true), 300)
+			stale = nil
+		}
+	}
+	_, err := w.editor.Edit(t.Context(), version, fleet.Demotion([]string{"eastus"}), false)
+	require.NoError(t, err)
+	require.Equal(t, "whole false, eastus true, westus3 true", flags(w.read(t)))
+	require.Equal(t, []string{"something else wrote 1.7.1 meanwhile; once more, from what is there now"}, w.heard())
+}
+
+// What Azure shows late is waited for, and not written again.
+func TestEditIsSeenLate(t *testing.T) {
+	w := newWorld(t)
+	old, err := json.Marshal(w.peek(t))
+	require.NoError(t, err)
+	patches, late := 0, 2
+	w.instead = func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPatch {
+			patches++
+		}
+		if patches == 0 || late == 0 || r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/versions/1.7.1") {
+			return false
+		}
+		late--
+		rw.Header().Set("Content-Type", "application/json")
+		rw.Header().Set("Retry-After-Ms", "10")
+		_, _ = rw.Write(old)
+		return true
+	}
+	result, err := w.editor.Edit(t.Context(), version, fleet.Demotion(nil), false)
+	require.NoError(t, err)
+	require.True(t, result.Written)
+	require.Equal(t, 1, patches)
+	require.Zero(t, late)
+	require.Empty(t, w.heard())
 }
 
 // What another tool changes beside is told, and left to it.
