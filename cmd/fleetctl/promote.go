@@ -30,24 +30,24 @@ func newPromoteCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "promote VERSION",
 		Short: "make an image version the latest, in all regions or in some",
-		Long: `End the exclusion of an image version from latest, in the regions of --region or
-everywhere, in one write that leaves the other regions as they were.
+		Long: `End the exclusion of an image version from latest, in the regions of --region
+or everywhere, in one write that leaves the other regions as they were.
 
-Scale sets whose image reference has no version take it at once: each scale-out,
-repair and reimage there, and automatic OS upgrades where they are on. Sets that
-are pinned to a version do not. The output says which set is which; it knows the
-scale sets of the file.
+Scale sets whose image reference has no version take it at once: each
+scale-out, repair and reimage there, and automatic OS upgrades where they are
+on. Sets that are pinned to a version do not. The output says which set is
+which; it knows the scale sets of the file.
 
-A version that is marked failed is refused, and so is one that is not replicated
-to each of the regions. One that never passed the boot test of fleetctl bake needs
---untested.
+A version that is marked failed is refused, and so is one that is not
+replicated to each of the regions. One that never passed the boot test of
+fleetctl bake needs --untested.
 
-Another writer may change the version at the same time. What is there after the
-write is read and compared, and written again if need be. While Azure shows the
-version as Updating, nothing is written.
+Another writer may change the version at the same time. What is there after
+the write is read and compared, and written again if need be. While Azure
+shows the version as Updating, nothing is written.
 
-Exit codes: 0 done, or it was so already; 3 refused; 1 error, 2 wrong usage, 4 not
-authorised, 130 interrupted.`,
+Exit codes: 0 done, or it was so already; 3 refused; 1 error, 2 wrong usage, 4
+not authorised, 130 interrupted.`,
 		Example: `  fleetctl promote 1.8.3
   fleetctl promote 1.8.3 --region eastus
   fleetctl promote 1.8.3 --dry-run`,

@@ -10,7 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,11 +35,22 @@ type releaseWorld struct {
 	before  func(r *http.Request)
 }
 
+// loadTypes loads the types that Azure publishes once.
+var loadTypes = func() func(dir string) (*armtypes.Types, error) {
+	var once sync.Once
+	var types *armtypes.Types
+	var err error
+	return func(dir string) (*armtypes.Types, error) {
+		once.Do(func() { types, err = armtypes.Load(dir) })
+		return types, err
+	}
+}()
+
 func newReleaseWorld(t *testing.T) *releaseWorld {
 	t.Helper()
 	scenario, err := arm.LoadScenario("testdata/release/scenario.yaml")
 	require.NoError(t, err)
-	types, err := armtypes.Load(testkit.Published(t, "types"))
+	types, err := loadTypes(testkit.Published(t, "types"))
 	require.NoError(t, err)
 	w := &releaseWorld{}
 	w.server, err = arm.New(arm.Config{Clock: arm.NewClock(simStart(), 1000)})
@@ -92,11 +105,11 @@ func (w *releaseWorld) flags(t *testing.T, version string) string {
 		}
 	}
 	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &v))
-	text := fmt.Sprint(v.Properties.PublishingProfile.ExcludeFromLatest)
+	list := []string{strconv.FormatBool(v.Properties.PublishingProfile.ExcludeFromLatest)}
 	for _, r := range v.Properties.PublishingProfile.TargetRegions {
-		text += fmt.Sprintf(", %s %v", r.Name, r.ExcludeFromLatest)
+		list = append(list, fmt.Sprintf("%s %v", r.Name, r.ExcludeFromLatest))
 	}
-	return text
+	return strings.Join(list, ", ")
 }
 
 // golden compares a text with the one that is kept.

@@ -232,7 +232,8 @@ func TestPromotion(t *testing.T) {
 		"not there yet": {
 			change: func(d Document) {
 				d["properties"].(Document)["replicationStatus"] = Document{"summary": []any{
-					Document{"region": "East US", "state": Replicating, "progress": 40.0}, Document{"region": "West US 3", "state": ReplicationFailed, "details": "no capacity"},
+					Document{"region": "East US", "state": Replicating, "progress": 40.0},
+					Document{"region": "West US 3", "state": ReplicationFailed, "details": "no capacity"},
 					Document{"region": "North Europe", "state": Replicated},
 				}}
 			},

@@ -180,6 +180,7 @@ func (w *writing) write(ctx context.Context, patch fleet.Document) error {
 		return err
 	}
 	w.accepted = true
+	w.tell("version " + w.id.Name() + " is being written: waiting until Azure has done it")
 	if _, err = operation.Wait(ctx); err == nil {
 		w.accepted = false
 	}
