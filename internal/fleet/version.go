@@ -19,11 +19,17 @@ const (
 	Updating  = "Updating"
 )
 
-// Tags of an image version that say what is known of it. The value of TagFailed is
-// the reason, or empty.
+// Tags that say what is known of a resource. All of them are on an image version but
+// TagExpires, which is on the scale set of a boot test. The first two are on the image
+// template of a version too. The value of TagFailed is the reason, or empty; times are
+// in RFC 3339.
 const (
-	TagFailed = "fleetctl-failed"
-	TagGood   = "fleetctl-good"
+	TagContent = "fleetctl-content" // the hash of what the image is made of
+	TagFleet   = "fleetctl-fleet"   // Spec.Name
+	TagBooted  = "fleetctl-booted"  // when the version passed the boot test
+	TagFailed  = "fleetctl-failed"
+	TagGood    = "fleetctl-good"
+	TagExpires = "fleetctl-expires" // from when on the set may be swept
 )
 
 // CompareVersions orders the names of image versions as Azure does: by major, minor
