@@ -1,0 +1,122 @@
+package fleet
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// The traps that the content of a bake is looked through for, by id.
+const (
+	trapFileCustomizer   = "file-customizer"
+	trapHomelessFile     = "homeless-file"
+	trapUnreadableScript = "unreadable-script"
+)
+
+// findContent finds the faults of the file's content that are of one trap.
+func findContent(trap string) func(*scene) []Finding {
+	return func(s *scene) []Finding {
+		if s.spec == nil || s.spec.Bake == nil {
+			return nil
+		}
+		_, faults := s.spec.content(s.files, false)
+		var all []Finding
+		for _, f := range faults {
+			if f.trap == trap {
+				all = append(all, Finding{Resource: Resource{Kind: kindBake, Name: s.spec.Name}, Key: f.Key, Seen: f.Text, Fix: f.Fix})
+			}
+		}
+		return all
+	}
+}
+
+// inFiles looks at every image template of a file.
+func (s *scene) inFiles(look func(*build) []Finding) []Finding {
+	var all []Finding
+	for i := range s.builds {
+		if b := &s.builds[i]; b.file != nil {
+			all = append(all, look(b)...)
+		}
+	}
+	return all
+}
+
+func findBareTemplate(s *scene) []Finding {
+	return s.inFiles(func(b *build) []Finding {
+		if len(b.file.missing) == 0 {
+			return nil
+		}
+		missing := b.file.missing
+		list := missing[0]
+		if n := len(missing); n > 1 {
+			list = strings.Join(missing[:n-1], ", ") + " and " + missing[n-1]
+		}
+		if b.file.deployment {
+			return one(b.say("", "the file lacks "+list, "add it"))
+		}
+		return one(b.say("", "the file is one resource: it lacks "+list,
+			"put it into a template for deployments, as fleetctl bake --print-template writes one"))
+	})
+}
+
+// placeholder is what somebody was to fill in.
+var placeholder = regexp.MustCompile(`<[A-Za-z][A-Za-z0-9 _.-]*>`)
+
+func findPlaceholder(s *scene) []Finding {
+	return s.inFiles(func(b *build) []Finding {
+		var all []Finding
+		eachText(b.body, "", 0, func(path, text string) {
+			if found := placeholder.FindString(text); found != "" {
+				all = append(all, b.say(path, found+" was to be filled in", "write what it stands for"))
+			}
+		})
+		return all
+	})
+}
+
+// eachText visits the keys and texts of a document, but not commands, where < is the
+// shell's.
+func eachText(v any, path string, depth int, visit func(path, text string)) {
+	switch v := v.(type) {
+	case string:
+		visit(path, v)
+	case []any:
+		for i := range v {
+			eachText(v[i], path+"["+strconv.Itoa(i)+"]", depth+1, visit)
+		}
+	case Document:
+		for _, key := range sortedKeys(v) {
+			below := strings.TrimPrefix(path+"."+key, ".")
+			visit(below, key)
+			if key != "inline" {
+				eachText(v[key], below, depth+1, visit)
+			}
+		}
+	}
+}
+
+var findUnchecked = eachStep(func(_ *scene, b *build, st *step) []Finding {
+	if b.template == nil && b.file == nil || st.checked {
+		return nil
+	}
+	key, address := st.key+".scriptUri", st.script
+	if address == "" {
+		key, address = st.key+".sourceUri", st.file
+	}
+	if address == "" {
+		return nil
+	}
+	host, _, _ := strings.Cut(strings.TrimPrefix(address, "https://"), "/")
+	return one(b.say(key, st.label()+" fetches from "+host+" without sha256Checksum",
+		"add sha256Checksum: what sha256sum says of the file"))
+})
+
+var findAndList = eachStep(func(_ *scene, b *build, st *step) []Finding {
+	line, command := andList(strings.Join(st.inline, "\n"))
+	if line == 0 {
+		return nil
+	}
+	return one(b.say(st.inlineKey(line), fmt.Sprintf("line %d of %s goes on when %s fails", line, st.label(), command),
+		"write each command on a line of its own"))
+})
