@@ -1,0 +1,151 @@
+package fleet
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// A BakeFailureKind says what sort of end a bake came to.
+type BakeFailureKind string
+
+// The kinds of failures. Those of boot tests are of the image; all others say nothing
+// of it.
+const (
+	FailTaken        BakeFailureKind = "version taken"
+	FailTemplate     BakeFailureKind = "template refused"
+	FailBuild        BakeFailureKind = "build failed"
+	FailCanceled     BakeFailureKind = "build canceled"
+	FailNothing      BakeFailureKind = "nothing published"
+	FailGone         BakeFailureKind = "gone"
+	FailReplication  BakeFailureKind = "replication"
+	FailBoot         BakeFailureKind = "boot test failed"
+	FailInconclusive BakeFailureKind = "boot test inconclusive"
+)
+
+// A BakeFailure is why a bake has ended without a version that may be used.
+type BakeFailure struct {
+	Kind     BakeFailureKind `json:"kind"`
+	Version  string          `json:"version,omitempty"`
+	Template string          `json:"template,omitempty"` // the image template, while it is there
+	Title    string          `json:"title"`
+	Said     string          `json:"said,omitempty"` // in Azure's words
+
+	// What customization.log tells of a build that failed.
+	Customizer string   `json:"customizer,omitempty"` // that began and did not end
+	Validator  bool     `json:"validator,omitempty"`  // it is one
+	Exit       string   `json:"exit,omitempty"`       // the exit code of its script
+	Lines      []string `json:"lines,omitempty"`      // its last ones
+	Log        string   `json:"log,omitempty"`        // the URL of the whole
+	LogProblem string   `json:"log_problem,omitempty"`
+
+	Staging ResourceID `json:"-"`
+}
+
+// Error implements error.
+func (f *BakeFailure) Error() string {
+	text := f.Title
+	if f.Said != "" {
+		text += ": " + f.Said
+	}
+	return text
+}
+
+// ofImage says whether the failure is one of the image, not of what makes it.
+func (f *BakeFailure) OfImage() bool { return f.Kind == FailBoot }
+
+// Headline says in one line what failed.
+func (f *BakeFailure) Headline() string {
+	if f.Customizer == "" {
+		return f.Title
+	}
+	what := "customizer"
+	if f.Validator {
+		what = "validator"
+	}
+	text := fmt.Sprintf("the %s %s failed", what, f.Customizer)
+	if f.Exit != "" {
+		text += ": its script exited with " + f.Exit
+	}
+	return text
+}
+
+var (
+	logURL  = regexp.MustCompile(`https://[^\s"'<>]+?/customization\.log`)
+	runExit = regexp.MustCompile(`non-zero exit status: (\d{1,3})\b`)
+	missing = regexp.MustCompile(`'?(Microsoft\.[A-Za-z]+)'?[^']*`)
+)
+
+// LogURL returns the address of customization.log that a run's message names, or "".
+func LogURL(message string) string { return logURL.FindString(message) }
+
+// ExitStatus returns the exit code that a text of Packer or Azure names, or "".
+func ExitStatus(text string) string {
+	if m := runExit.FindStringSubmatch(text); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// An advice is what to do about a failure that is known by Azure's words.
+type advice struct {
+	words []string // one of them stands in the text, in lower case
+	do    string
+}
+
+// advices are tried in order. {…} are filled in by Advice.
+var advices = []advice{
+	{[]string{"missingsubscriptionregistration", "not registered to use namespace", "is not registered"}, "az provider register -n {provider}; wait until it is Registered, and bake again"},
+	{[]string{"quota", "operationnotallowed", "cores"}, "ask for more quota in {location}, or name a smaller bake.vm_size"},
+	{[]string{"does not have authorization", "authorizationfailed", "does not have permission", "linkedauthorizationfailed"}, "the identity {identity} needs the role that fleetctl apply makes; run fleetctl plan"},
+	{[]string{"timed out", "timeout", "time out", "context deadline exceeded"}, "raise bake.timeout, which is {timeout}, or do less in the customizers"},
+	{[]string{"keybasedauthenticationnotpermitted", "shared key", "key based authentication", "allowsharedkeyaccess", "requestdisallowedbypolicy", "disallowed by policy"}, "a policy forbids what Image Builder needs of its storage account; exempt its staging resource groups (IT_…)"},
+	{[]string{"internaloperationerror", "internal error", "internalservererror"}, "Azure failed; bake again, and ask Microsoft if it stays"},
+}
+
+// Advice says what to do about the failure, in order.
+func (f *BakeFailure) Advice(s *Spec) []string {
+	var all []string
+	switch f.Kind {
+	case FailTaken:
+		return []string{"write a version with {n} into bake.version, or the next number by hand: versions are never used twice"}
+	case FailReplication:
+		return []string{"the version stays excluded; when Azure has it in every region, fleetctl bake goes on with it"}
+	case FailInconclusive:
+		return []string{"the version stays excluded and untested; fleetctl bake goes on with the boot test"}
+	case FailBoot:
+		return []string{"the version stays excluded, and promote refuses it; change the image, and bake again"}
+	case FailCanceled, FailGone, FailNothing:
+		return []string{"fleetctl bake bakes under the next number"}
+	}
+	if do := adviceFor(f.Said, s); do != "" && f.Customizer == "" {
+		all = append(all, do)
+	}
+	if f.Customizer != "" {
+		all = append(all, "mend "+f.Customizer+", and bake again: it takes the next number")
+	}
+	if len(all) == 0 {
+		all = append(all, "look at the words of Azure above; fleetctl bake bakes under the next number")
+	}
+	return all
+}
+
+// adviceFor returns what to do about words of Azure, or "".
+func adviceFor(said string, s *Spec) string {
+	low := strings.ToLower(said)
+	for _, a := range advices {
+		for _, words := range a.words {
+			if !strings.Contains(low, words) {
+				continue
+			}
+			provider := "NAMESPACE"
+			if m := missing.FindStringSubmatch(said); m != nil {
+				provider = m[1]
+			}
+			return strings.NewReplacer(
+				"{provider}", provider, "{location}", s.Location, "{timeout}", minutes(s.buildTimeout()), "{identity}", s.IdentityID().Name(),
+			).Replace(a.do)
+		}
+	}
+	return ""
+}
