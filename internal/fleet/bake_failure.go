@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -30,6 +31,7 @@ type BakeFailure struct {
 	Template string          `json:"template,omitempty"` // the image template, while it is there
 	Title    string          `json:"title"`
 	Said     string          `json:"said,omitempty"` // in Azure's words
+	Hint     string          `json:"hint,omitempty"` // what to look at
 
 	// What customization.log tells of a build that failed.
 	Customizer string   `json:"customizer,omitempty"` // that began and did not end
@@ -51,7 +53,7 @@ func (f *BakeFailure) Error() string {
 	return text
 }
 
-// ofImage says whether the failure is one of the image, not of what makes it.
+// OfImage says whether the failure is one of the image, not of what makes it.
 func (f *BakeFailure) OfImage() bool { return f.Kind == FailBoot }
 
 // Headline says in one line what failed.
@@ -75,6 +77,24 @@ var (
 	runExit = regexp.MustCompile(`non-zero exit status: (\d{1,3})\b`)
 	missing = regexp.MustCompile(`'?(Microsoft\.[A-Za-z]+)'?[^']*`)
 )
+
+// AddLog adds what the log tells of a build that failed.
+func (f *BakeFailure) AddLog(s *Spec, l *BuildLog) {
+	f.Customizer, f.Lines = l.Running, l.Tail()
+	f.Validator = slices.ContainsFunc(s.Bake.Validate, func(v ScriptSpec) bool { return v.Name == l.Running })
+	if l.Exit != "" {
+		f.Exit = l.Exit
+	}
+}
+
+// TagText makes a text fit for the value of a tag.
+func TagText(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if runes := []rune(text); len(runes) > maxTag {
+		text = string(runes[:maxTag-1]) + "…"
+	}
+	return text
+}
 
 // LogURL returns the address of customization.log that a run's message names, or "".
 func LogURL(message string) string { return logURL.FindString(message) }

@@ -51,6 +51,12 @@ func (t *BakeTemplate) Staging() ResourceID {
 	return ResourceID(textAt(t.Properties, "exactStagingResourceGroup"))
 }
 
+// BlobService is the URL of the blob service of a storage account; "" when it does not
+// say.
+func BlobService(account Document) string {
+	return textAt(account, "properties", "primaryEndpoints", "blob")
+}
+
 // reserved is when the number was reserved; zero when the tag does not say.
 func (t *BakeTemplate) reserved() time.Time {
 	at, _ := time.Parse(time.RFC3339, t.Tags[TagReserved]) // zero when it is odd
