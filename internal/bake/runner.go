@@ -43,6 +43,8 @@ type Runner struct {
 	NoWait bool
 	// Follow tells the lines of customization.log as they come.
 	Follow bool
+	// BootScript is what bake.boot_test.run names; empty: nothing is run.
+	BootScript []byte
 
 	call    fleet.BakeCall
 	version string
@@ -106,6 +108,9 @@ func (r *Runner) Run(ctx context.Context) (*Result, error) {
 // Version is the number of the bake; "" before it has one.
 func (r *Runner) Version() string { return r.version }
 
+// Verdict is that of the boot test; nil when none was made.
+func (r *Runner) Verdict() *fleet.BootVerdict { return r.verdict }
+
 // carry takes one step after the other until the bake of the number has ended.
 func (r *Runner) carry(ctx context.Context) (*Result, error) {
 	steps := 0
@@ -122,7 +127,7 @@ func (r *Runner) carry(ctx context.Context) (*Result, error) {
 		r.tellStep(ctx, look, step)
 		switch waits := step.Until; {
 		case !waits.IsZero():
-			if r.NoWait && step.Do == fleet.BakeAwaitRun {
+			if r.NoWait && step.Do != fleet.BakeAwaitTemplate {
 				return &Result{Outcome: Started, Version: r.version}, nil
 			}
 			err = r.Wait(ctx, max(after, minWait(after)))
@@ -184,7 +189,7 @@ func (r *Runner) look(ctx context.Context) (*fleet.BakeLook, time.Duration, erro
 		}
 	}
 	if l.Template.NeedsImage() {
-		read, err := r.Azure.Resource(ctx, r.versionID(), "ReplicationStatus")
+		read, err := r.Azure.Resource(ctx, r.VersionID(), "ReplicationStatus")
 		switch {
 		case err == nil:
 			v := fleet.ReadVersion(read.Body)
@@ -197,7 +202,8 @@ func (r *Runner) look(ctx context.Context) (*fleet.BakeLook, time.Duration, erro
 	return l, after, nil
 }
 
-func (r *Runner) versionID() fleet.ResourceID {
+// VersionID is the id of the image version.
+func (r *Runner) VersionID() fleet.ResourceID {
 	return r.Spec.DefinitionID() + fleet.ResourceID("/versions/"+r.version)
 }
 
