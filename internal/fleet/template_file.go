@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 )
 
-// MaxTemplateFile is what Azure Resource Manager takes as a template, in bytes.
+// MaxTemplateFile is what Azure Resource Manager takes as a template, in bytes: more
+// than that need not be read.
 const MaxTemplateFile = 4 << 20
 
 // A TemplateFile is a local JSON file with image templates, for Preflight: a template
@@ -36,9 +39,6 @@ type unresolved struct{}
 // ReadTemplate reads the text of a file of this name. It is an error when that is not
 // JSON, or has no image template.
 func ReadTemplate(name string, text []byte) (*TemplateFile, error) {
-	if len(text) > MaxTemplateFile {
-		return nil, fmt.Errorf("%s has more than 4 MB, which is the most that a template may have", name)
-	}
 	r := jsonReader{text: bytes.TrimPrefix(text, []byte("\ufeff")), line: 1, lines: make(map[string]int)}
 	r.dec = json.NewDecoder(bytes.NewReader(r.text))
 	v, err := r.value("", 0)
@@ -112,10 +112,11 @@ func (f *TemplateFile) label(r *fileResource) string {
 	if name := textAt(r.body, "name"); name != "" {
 		return name
 	}
+	name := path.Base(filepath.ToSlash(f.name))
 	if len(f.resources) > 1 {
-		return f.name + " " + r.path
+		return name + " " + r.path
 	}
-	return f.name
+	return name
 }
 
 // place is where the value at a path stands, or the nearest that is around it.

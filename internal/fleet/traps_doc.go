@@ -76,6 +76,9 @@ An **error** is refused by Azure, or does what its consequence says. A **warning
 when something else happens as well. A **note** is good to know. The exit code is 3 when
 there is an error, and 0 otherwise.
 
+The traps from 64 on are about how images are described: ` + "`fleetctl preflight --template FILE`" + `
+looks for them, and for those that say so, in the JSON file of an image template.
+
 `
 
 // WriteTraps writes the page about all traps.
