@@ -62,6 +62,7 @@ var mayImport = map[string][]string{
 		"internal/server", "internal/systemd",
 	},
 
+	"internal/apply":           {"internal/azure", "internal/fleet"},
 	"internal/azure":           {"internal/fleet", "internal/safetext"},
 	"internal/fleet":           {},
 	"internal/fleet/fleettest": {"internal/fleet"},
@@ -81,7 +82,7 @@ var mayImport = map[string][]string{
 		"internal/adopt", "internal/agent", "internal/cli", "internal/command", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
-	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/graph", "internal/manual", "internal/release"},
+	"cmd/fleetctl": {"internal/apply", "internal/azure", "internal/bake", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/graph", "internal/manual", "internal/release"},
 	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.

@@ -120,7 +120,7 @@ Environment:
 		}
 	}
 	add(groupSee, newStatusCommand(g), newImagesCommand(g), newVerifyCommand(g), newPreflightCommand(g))
-	add(groupFile, newInitCommand(g), newSchemaCommand(g))
+	add(groupFile, newInitCommand(g), newPlanCommand(g), newApplyCommand(g), newSchemaCommand(g))
 	add(groupTool, newVersionCommand(g), newCompletionCommand())
 	root.SetHelpCommandGroupID(groupTool)
 	root.SetUsageFunc(command.WriteUsage)
