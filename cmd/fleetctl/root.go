@@ -34,6 +34,7 @@ const (
 // The groups that the commands are listed in.
 const (
 	groupSee  = "see"
+	groupBake = "bake"
 	groupFile = "file"
 	groupTool = "tool"
 )
@@ -51,11 +52,12 @@ type globals struct {
 	debug         bool          // requests are shown on standard error
 	noColor       bool
 
-	reader reader // of fleets; nil: Azure
-	out    *cli.Output
-	getenv func(string) string
-	now    func() time.Time
-	zone   *time.Location // of the times in text
+	reader  reader    // of fleets; nil: Azure
+	answers io.Reader // of somebody who is asked; nil: nobody is there
+	out     *cli.Output
+	getenv  func(string) string
+	now     func() time.Time
+	zone    *time.Location // of the times in text
 }
 
 func newGlobals(stdout, stderr io.Writer, getenv func(string) string) *globals {
@@ -110,6 +112,7 @@ Environment:
 
 	root.AddGroup(
 		&cobra.Group{ID: groupSee, Title: "See:"},
+		&cobra.Group{ID: groupBake, Title: "Bake:"},
 		&cobra.Group{ID: groupFile, Title: "Declare:"},
 		&cobra.Group{ID: groupTool, Title: "More:"},
 	)
@@ -121,6 +124,7 @@ Environment:
 	}
 	add(groupSee, newStatusCommand(g), newImagesCommand(g), newVerifyCommand(g), newPreflightCommand(g))
 	add(groupFile, newInitCommand(g), newPlanCommand(g), newApplyCommand(g), newSchemaCommand(g))
+	add(groupBake, newBakeCommand(g), newPromoteCommand(g), newDemoteCommand(g))
 	add(groupTool, newVersionCommand(g), newCompletionCommand())
 	root.SetHelpCommandGroupID(groupTool)
 	root.SetUsageFunc(command.WriteUsage)

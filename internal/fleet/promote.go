@@ -12,13 +12,21 @@ import (
 // is asked again after the write, and then is nil.
 type VersionEdit func(version Document) (patch Document, err error)
 
-// A Refusal says why something that was asked for is not done.
-type Refusal struct {
+// A RefusedError says why something that was asked for is not done.
+type RefusedError struct {
 	Reasons []string // sentences without a full stop
 	Hint    string
 }
 
-func (r *Refusal) Error() string { return strings.Join(r.Reasons, "\n") }
+func (e *RefusedError) Error() string { return strings.Join(e.Reasons, "\n") }
+
+// An UnknownError says that something that was named is not there, and what is.
+type UnknownError struct{ Text, Hint string }
+
+func (e *UnknownError) Error() string { return e.Text }
+
+// IsVersion says whether a name is one that an image version can have.
+func IsVersion(name string) bool { return versionNumbers(name) != nil }
 
 // Exclusion is the edit that excludes a version from latest in regions, or ends that;
 // without regions it is for all. No other region changes: see [Exclude].
@@ -52,7 +60,7 @@ func Exclude(version Document, regions []string, excluded bool) (patch Document,
 		changed, whole = whole != excluded, excluded
 	case whole && !excluded:
 		if len(listAt(version, "properties", "publishingProfile", "targetExtendedLocations")) > 0 {
-			return nil, false, &Refusal{
+			return nil, false, &RefusedError{
 				Reasons: []string{"the version is excluded as a whole and in edge zones too, which have no flag of their own: to release one region would release them"},
 				Hint:    "release it everywhere: leave out --region",
 			}
@@ -152,10 +160,7 @@ func (e *exclusion) asked(regions []string) (map[string]bool, error) {
 	for _, region := range regions {
 		name := NormalLocation(region)
 		if !slices.Contains(names, name) {
-			return nil, &Refusal{
-				Reasons: []string{fmt.Sprintf("the version is not in %q", region)},
-				Hint:    "it is in " + listed(names, "no region"),
-			}
+			return nil, &UnknownError{Text: fmt.Sprintf("the version is not in %q", region), Hint: "it is in " + listed(names, "no region")}
 		}
 		asked[name] = true
 	}
@@ -200,7 +205,7 @@ func Demotion(regions []string) VersionEdit { return Exclusion(regions, true) }
 func Promotion(regions []string, untested bool) VersionEdit {
 	return func(version Document) (Document, error) {
 		if reason, failed := dig(version, "tags", TagFailed).(string); failed {
-			return nil, &Refusal{
+			return nil, &RefusedError{
 				Reasons: []string{"the version is marked failed" + because(reason)},
 				Hint:    "bake another one; who knows better takes the tag " + TagFailed + " away",
 			}
@@ -213,7 +218,7 @@ func Promotion(regions []string, untested bool) VersionEdit {
 			return nil, refusal
 		}
 		if _, booted := BootedAt(version); !booted && !untested {
-			return nil, &Refusal{
+			return nil, &RefusedError{
 				Reasons: []string{"the version never passed a boot test: it has no tag " + TagBooted},
 				Hint:    "fleetctl bake tests what it bakes; --untested promotes it all the same",
 			}
@@ -232,7 +237,7 @@ func BootedAt(version Document) (at time.Time, booted bool) {
 
 // notReady says why a version cannot be the latest in regions yet, or nil.
 func notReady(version Document, regions []string) error {
-	var refusal Refusal
+	var refusal RefusedError
 	if state := textAt(version, "properties", "provisioningState"); state != Succeeded {
 		refusal.Reasons = append(refusal.Reasons, "the version's provisioning state is "+listed([]string{state}, "not known")+": Azure never takes it as latest")
 	}

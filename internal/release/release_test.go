@@ -154,4 +154,3 @@ func TestEdit(t *testing.T) {
 	require.Equal(t, "whole false, eastus false, westus3 false", flags(w.read(t)))
 	require.Empty(t, w.told)
 }
-
