@@ -131,7 +131,7 @@ func TestHealthMapping(t *testing.T) {
 		"HealthState/healthy": fleet.Healthy, "HealthState/Unhealthy": fleet.Unhealthy, "HealthState/initializing": fleet.Initializing,
 		"HealthState/unknown": fleet.HealthUnknown, "HealthState/tired": fleet.HealthUnknown, "": fleet.HealthUnknown,
 	} {
-		require.Equal(t, want, health(code), code)
+		require.Equal(t, want, fleet.HealthOf(code), code)
 	}
 }
 
