@@ -85,7 +85,7 @@ interrupted.`,
 
 // bake bakes the image of the file.
 func (g *globals) bake(ctx context.Context, f bakeFlags) error {
-	file, err := g.existingFile()
+	file, err := g.loadFile()
 	if err != nil {
 		return err
 	}

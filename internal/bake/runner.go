@@ -132,6 +132,9 @@ func (r *Runner) carry(ctx context.Context) (*Result, error) {
 			}
 			err = r.Wait(ctx, max(after, minWait(after)))
 		case step.Do == fleet.BakeDone:
+			if err := r.sweep(ctx); err != nil {
+				return nil, err
+			}
 			r.at(StageDone)
 			return r.result(look), nil
 		case step.Do == fleet.BakeFail:

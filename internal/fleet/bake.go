@@ -97,7 +97,7 @@ func (t *BakeTemplate) NeedsImage() bool {
 // goes on under the next number names it in its tag TagLeft, and whichever bake sees
 // the version tags it failed; see ChooseBake.
 func NextBake(l *BakeLook) BakeStep {
-	if l.Image != nil && l.Image.judged() && !l.Template.endedBadly() {
+	if l.Image != nil && l.Image.decided() && !l.Template.endedBadly() {
 		return l.close()
 	}
 	if l.Template != nil {
@@ -153,7 +153,7 @@ func (l *BakeLook) nextOfRun() (BakeStep, bool) {
 		}
 		return BakeStep{}, false
 	case Failed, "PartiallySucceeded", "Canceled":
-		if l.Image != nil && !l.Image.judged() {
+		if l.Image != nil && !l.Image.decided() {
 			return BakeStep{Do: BakeReject, Why: t.ended()}, true
 		}
 		if t.RunState == "Canceled" {
@@ -228,9 +228,9 @@ func (l *BakeLook) fail(kind BakeFailureKind, title, said string) BakeStep {
 	return BakeStep{Do: BakeFail, Failure: f}
 }
 
-// judged says whether the version is known to be good or bad, or was made available:
+// decided says whether the version is known to be good or bad, or was made available:
 // it is not a bake's any more.
-func (v *Version) judged() bool {
+func (v *Version) decided() bool {
 	_, booted := v.Tags[TagBooted]
 	failed, _ := v.Failed()
 	return booted || failed || v.Good() || !v.Excluded

@@ -210,10 +210,10 @@ func (n *numbered) tag(name string) string {
 func (n *numbered) finished(s *BakeSurvey) bool {
 	switch {
 	case n.template != nil && n.template.Provisioning == "Deleting":
-		return n.image == nil || n.image.judged() || !s.Call.BootTest
+		return n.image == nil || n.image.decided() || !s.Call.BootTest
 	case n.template != nil:
 		return false
-	case n.image.judged():
+	case n.image.decided():
 		return true
 	}
 	return !s.Call.BootTest && n.image.sealed(s.Spec, n.content())
@@ -230,7 +230,7 @@ func (n *numbered) dead(s *BakeSurvey) bool {
 	case t == nil:
 		return false
 	case n.image != nil:
-		return other && n.image.judged()
+		return other && n.image.decided()
 	case t.Provisioning == Failed:
 		return !other || s.Now.After(t.since(s.Call.Started).Add(templateDeadline))
 	}
@@ -239,7 +239,7 @@ func (n *numbered) dead(s *BakeSurvey) bool {
 
 // reject adds a version that is there and must not be used.
 func (n *numbered) reject(c *BakeChoice, why string) {
-	if n.image != nil && n.image.Excluded && !n.image.judged() {
+	if n.image != nil && n.image.Excluded && !n.image.decided() {
 		c.Reject = append(c.Reject, LeftBake{n.version, why})
 	}
 }

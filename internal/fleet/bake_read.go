@@ -1,9 +1,6 @@
 package fleet
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // Tags of an image template, beside those that it shares with its version. TagLeft is
 // on the version too.
@@ -91,12 +88,6 @@ func ReadVersion(d Document) Version {
 	return v
 }
 
-// timeAt returns the time that stands below the keys; zero when there is none.
-func timeAt(v any, keys ...string) time.Time {
-	at, _ := time.Parse(time.RFC3339, textAt(v, keys...))
-	return at
-}
-
 func tagsAt(d Document) map[string]string {
 	tags := map[string]string{}
 	object, _ := dig(d, "tags").(map[string]any)
@@ -106,11 +97,4 @@ func tagsAt(d Document) map[string]string {
 		}
 	}
 	return tags
-}
-
-func cutPrefixFold(s, prefix string) (string, bool) {
-	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
-		return s, false
-	}
-	return s[len(prefix):], true
 }
