@@ -14,8 +14,6 @@ const (
 	// what is more comes with the next look.
 	logChunk  = 1 << 20
 	logChunks = 16
-	// logEvery is the shortest time between two looks at the log of a build that runs.
-	logEvery = 10 * time.Second
 	// maxShown bounds a line of the log as it is told.
 	maxShown = 400
 	// logContainer is where Image Builder keeps its logs.
@@ -98,6 +96,9 @@ func (r *Runner) findLog(ctx context.Context, t *fleet.BakeTemplate) error {
 		return nil
 	}
 	blobs, err := r.Azure.ListBlobs(ctx, l.account+"/"+logContainer, "")
+	if isNotFound(err) {
+		return nil // there is none yet
+	}
 	if err != nil {
 		return err
 	}

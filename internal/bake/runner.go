@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -325,6 +326,9 @@ func (r *Runner) at(stage string) {
 	}
 }
 
+// printing are the sub-states of a run in which its log grows.
+var printing = []string{"Building", "Customizing", "Validating"}
+
 // tellStep tells what is seen before a step.
 func (r *Runner) tellStep(ctx context.Context, l *fleet.BakeLook, step fleet.BakeStep) {
 	switch step.Do {
@@ -336,7 +340,9 @@ func (r *Runner) tellStep(ctx context.Context, l *fleet.BakeLook, step fleet.Bak
 		if sub := strings.TrimSpace(l.Template.RunSubState); sub != "" {
 			r.at(sub)
 		}
-		r.follow(ctx, l.Template)
+		if slices.Contains(printing, l.Template.RunSubState) {
+			r.follow(ctx, l.Template)
+		}
 	case fleet.BakeAwaitVersion, fleet.BakeAwaitReplication, fleet.BakeSeal:
 		r.at(StageReplicating)
 		if l.Image != nil {

@@ -199,6 +199,9 @@ func tagsBody(tags map[string]string) Document {
 // and null takes a property away.
 func overlay(body Document, raw map[string]any) Document {
 	merged := maps.Clone(body)
+	if merged == nil {
+		merged = Document{}
+	}
 	for name, value := range raw {
 		inner, isObject := value.(map[string]any)
 		below, _ := merged[name].(map[string]any)
