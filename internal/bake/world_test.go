@@ -114,6 +114,8 @@ type world struct {
 	// and the request is not served. after is the same, once it was.
 	before, after func(n int, r *http.Request) bool
 
+	reader *azure.Client // beside all calls
+
 	mu     sync.Mutex // guards what follows
 	asked  int
 	dead   bool
@@ -146,8 +148,6 @@ func newWorld(t *testing.T, s setup) *world {
 	types, err := published(testkit.Published(t, "types"))
 	require.NoError(t, err)
 	w := &world{t: t, clock: arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 0)}
-	w.server, err = arm.New(arm.Config{Clock: w.clock, Unthrottled: true})
-	require.NoError(t, err)
 	or := func(a, b string) string {
 		if a == "" {
 			return b
@@ -155,6 +155,8 @@ func newWorld(t *testing.T, s setup) *world {
 		return a
 	}
 	scenario, err := arm.ParseScenario("ground.yaml", fmt.Appendf(nil, ground, s.versions, or(s.rolesAfter, "0s"), or(s.replication, "20s"), s.builds+quick))
+	require.NoError(t, err)
+	w.server, err = arm.New(arm.Config{Clock: w.clock, Unthrottled: true, Rules: scenario.Rules()})
 	require.NoError(t, err)
 	require.NoError(t, w.server.Apply(scenario))
 	w.judge = judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types})
@@ -165,6 +167,7 @@ func newWorld(t *testing.T, s setup) *world {
 		}
 		w.judge.ServeHTTP(rw, r)
 	}))
+	w.reader = w.client()
 	t.Cleanup(func() {
 		report := w.judge.Report()
 		for _, f := range report.Findings {
@@ -244,9 +247,23 @@ type call struct {
 // file; content stands in a script.
 func (w *world) newCall(id, version, content string) *call {
 	w.t.Helper()
-	endpoint := httptest.NewUnstartedServer(w)
-	endpoint.Config.ErrorLog = nil
-	endpoint.Start()
+	spec := specOf(w.t, version)
+	c := &call{}
+	c.Runner = &bake.Runner{
+		Azure: w.client(), Spec: spec, Content: contentOf(w.t, spec, content), Call: id, Now: w.clock.Now,
+		Wait: func(ctx context.Context, d time.Duration) error {
+			w.server.Advance(d)
+			return ctx.Err()
+		},
+		Tell: func(e bake.Event) { c.told = append(c.told, string(e.Kind)+" "+e.Text) },
+	}
+	return c
+}
+
+// client makes a client with connections of its own.
+func (w *world) client() *azure.Client {
+	w.t.Helper()
+	endpoint := httptest.NewServer(w)
 	w.t.Cleanup(endpoint.Close)
 	client, err := azure.New(azure.Config{Auth: "default", Getenv: func(name string) string {
 		if name == azure.EndpointVariable {
@@ -255,17 +272,7 @@ func (w *world) newCall(id, version, content string) *call {
 		return ""
 	}})
 	require.NoError(w.t, err)
-	spec := specOf(w.t, version)
-	c := &call{}
-	c.Runner = &bake.Runner{
-		Azure: client, Spec: spec, Content: contentOf(w.t, spec, content), Call: id, Now: w.clock.Now,
-		Wait: func(ctx context.Context, d time.Duration) error {
-			w.server.Advance(d)
-			return ctx.Err()
-		},
-		Tell: func(e bake.Event) { c.told = append(c.told, string(e.Kind)+" "+e.Text) },
-	}
-	return c
+	return client
 }
 
 func specOf(t *testing.T, version string) *fleet.Spec {
@@ -290,8 +297,7 @@ func contentOf(t *testing.T, spec *fleet.Spec, text string) *fleet.Content {
 // read returns a resource as it is, beside all clients.
 func (w *world) read(path string) (map[string]any, bool) {
 	w.t.Helper()
-	c := w.newCall("reader", "1.8.{n}", "")
-	body, err := c.Azure.Resource(context.Background(), fleet.ResourceID(path), "")
+	body, err := w.reader.Resource(context.Background(), fleet.ResourceID(path), "")
 	if err != nil {
 		require.ErrorIs(w.t, err, &azure.Error{Kind: azure.NotFound})
 		return nil, false
@@ -302,8 +308,7 @@ func (w *world) read(path string) (map[string]any, bool) {
 // names returns the names of a collection.
 func (w *world) names(collection string) []string {
 	w.t.Helper()
-	c := w.newCall("reader", "1.8.{n}", "")
-	all, err := c.Azure.Resources(context.Background(), fleet.ResourceID(collection), "")
+	all, err := w.reader.Resources(context.Background(), fleet.ResourceID(collection), "")
 	require.NoError(w.t, err)
 	names := []string{}
 	for _, d := range all {
