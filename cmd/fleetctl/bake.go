@@ -17,7 +17,6 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleetfile"
-	"github.com/fleet-agent/fleet-agent/internal/release"
 )
 
 // bakeFlags are the flags of bake.
@@ -201,7 +200,7 @@ func (g *globals) bakeLeft(ctx context.Context, r *bake.Runner, f bakeFlags, err
 	g.out.Say("fleetctl: canceling the build of %s; another interrupt leaves that to Azure", name)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelWithin)
 	defer cancel()
-	r.Wait = release.Sleep
+	r.Wait = g.sleep
 	if cancelErr := r.Cancel(ctx); cancelErr != nil {
 		g.out.Say("fleetctl: the build of %s was not seen to end: %v", name, cancelErr)
 	} else {

@@ -9,7 +9,6 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/bake"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
-	"github.com/fleet-agent/fleet-agent/internal/release"
 )
 
 const (
@@ -123,13 +122,13 @@ func regionsText(regions []fleet.Region) string {
 // wait sleeps. The times on a terminal move meanwhile.
 func (d *bakeDisplay) wait(ctx context.Context, span time.Duration) error {
 	for d.screen != nil && span > redrawEvery {
-		if err := release.Sleep(ctx, redrawEvery); err != nil {
+		if err := d.g.sleep(ctx, redrawEvery); err != nil {
 			return err
 		}
 		span -= redrawEvery
 		d.draw()
 	}
-	return release.Sleep(ctx, span)
+	return d.g.sleep(ctx, span)
 }
 
 // draw shows the screen, if there is one.

@@ -87,8 +87,8 @@ func (g *globals) bakePage(v *bakeView) *page {
 		p.Flow(p.leading(0, markNote), 2, painted(cli.Bold, "the build of "+name+" runs in Azure"), plain("fleetctl bake goes on with it"))
 		return p
 	}
+	p.Raw("  " + cli.Clean(string(v.ID))) // one line, to be copied
 	table := &cli.Table{Indent: 2, Wrap: 4}
-	table.Add(dim("image"), plain(string(v.ID)))
 	table.Add(dim("regions"), plain(viewRegions(v.Regions)))
 	table.Add(dim("content"), plain(v.Content))
 	p.Table(table)

@@ -18,9 +18,11 @@ const (
 	pollEvery = 10 * time.Second
 	// maxNumbers bounds the numbers that one call reaches for: more are taken by others
 	// only when something is wrong.
-	maxNumbers = 10
+	maxNumbers = 20
 	// maxBlind bounds the looks in a row that fail while there is nothing to do but wait.
 	maxBlind = 5
+	// remakeWithin bounds the wait for the end of a template that failed.
+	remakeWithin = 5 * time.Minute
 	// maxSteps bounds the steps of one number that are no waits.
 	maxSteps = 50
 )
@@ -131,7 +133,7 @@ func (r *Runner) carry(ctx context.Context) (*Result, error) {
 			if r.NoWait && step.Do != fleet.BakeAwaitTemplate {
 				return &Result{Outcome: Started, Version: r.version}, nil
 			}
-			err = r.Wait(ctx, max(after, minWait(after)))
+			err = r.Wait(ctx, minWait(after))
 		case step.Do == fleet.BakeDone:
 			if err := r.sweep(ctx); err != nil {
 				return nil, err
@@ -247,15 +249,26 @@ func (r *Runner) start(ctx context.Context) error {
 	return err
 }
 
-// remake deletes the template that failed, so that the number is free for the next try.
+// remake deletes the template that failed and waits until its number is free for the
+// next try.
 func (r *Runner) remake(ctx context.Context) error {
-	if err := r.deleteTemplate(ctx, r.Spec.TemplateID(r.version)); err != nil {
+	id := r.Spec.TemplateID(r.version)
+	if err := r.deleteTemplate(ctx, id); err != nil {
 		return err
 	}
-	if err := r.Wait(ctx, 3*pollEvery); err != nil {
-		return err
+	for until := r.Now().Add(remakeWithin); r.Now().Before(until); {
+		read, err := r.Azure.Resource(ctx, id, "")
+		if isNotFound(err) {
+			return errLeft
+		}
+		if err != nil {
+			return err
+		}
+		if err := r.Wait(ctx, minWait(read.After)); err != nil {
+			return err
+		}
 	}
-	return errLeft
+	return errLeft // the next number, then
 }
 
 // deleteTemplate asks for the end of a template. What Azure does about it takes

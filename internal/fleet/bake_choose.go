@@ -77,7 +77,7 @@ func ChooseBake(s *BakeSurvey) (*BakeChoice, error) {
 		case n.template.endedBadly():
 			n.reject(c, n.template.ended())
 			n.sweep(c, s)
-		case n.template != nil && n.template.Tags[TagCall] == s.Call.ID:
+		case n.template != nil && n.template.Tags[TagCall] == s.Call.ID && n.template.Provisioning != "Deleting":
 			c.Version = n.version // it was made although the answer was lost
 		case n.finished(s), n.dead(s):
 			n.sweep(c, s)

@@ -13,6 +13,9 @@ const (
 	maxLogLine = 4 << 10
 )
 
+// packerGivesUp is what Packer says when a customizer has failed.
+const packerGivesUp = "Provisioning step had errors"
+
 var (
 	// logPrefix is what Image Builder and Packer put before each line.
 	logPrefix = regexp.MustCompile(`^(?:\[[0-9A-Za-z-]+\] )?PACKER (OUT|ERR) ?(.*)$`)
@@ -31,6 +34,7 @@ type BuildLog struct {
 
 	rest []byte // of a line that has not ended
 	tail []string
+	over bool // the customizer has failed: what follows is Packer's own
 }
 
 // Add takes what the log has more, and returns what the build printed in it, one line
@@ -75,11 +79,14 @@ func (l *BuildLog) line(line string) (text string, printed bool) {
 	}
 	text = strings.TrimRight(text, " \t")
 	if marker := logMarker.FindStringSubmatch(strings.TrimSpace(text)); marker != nil {
-		l.tail = nil
+		l.tail, l.over = nil, false
 		l.Running = ""
 		if marker[2] == "begins" {
 			l.Running, l.Exit = marker[1], ""
 		}
+		return text, true
+	}
+	if l.over = l.over || strings.HasPrefix(text, packerGivesUp); l.over {
 		return text, true
 	}
 	l.tail = append(l.tail, text)
