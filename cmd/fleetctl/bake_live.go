@@ -22,7 +22,7 @@ const (
 // screen that is drawn again, elsewhere a line for each change.
 type bakeDisplay struct {
 	g      *globals
-	image  string
+	spec   *fleet.Spec
 	screen *cli.Screen // nil: lines
 
 	began   time.Time
@@ -42,7 +42,7 @@ type bakeStage struct {
 }
 
 func (g *globals) newBakeDisplay(spec *fleet.Spec, follow bool) *bakeDisplay {
-	d := &bakeDisplay{g: g, image: spec.Gallery.Image.Name, began: g.now()}
+	d := &bakeDisplay{g: g, spec: spec, began: g.now()}
 	out := cli.NewOutput(cli.OutputConfig{Out: g.out.Err, Err: g.out.Err, Getenv: g.getenv, NoColor: g.noColor})
 	if out.Terminal() && !follow && !g.debug {
 		d.screen = &cli.Screen{Output: out}
@@ -59,7 +59,7 @@ func (d *bakeDisplay) take(e bake.Event) {
 		d.stages = append(d.stages, bakeStage{name: e.Text, began: e.At})
 	case bake.Customizer:
 		d.doing(e.At, e.Text)
-		text = "customizer " + e.Text
+		text = d.kindOf(e.Text) + e.Text
 		if e.Text == "" {
 			d.draw()
 			return
@@ -89,12 +89,27 @@ func (d *bakeDisplay) take(e bake.Event) {
 	d.g.out.Say("%s %s", e.At.In(d.g.zone).Format(time.TimeOnly), cli.Clean(strings.TrimSpace(d.name()+": "+text)))
 }
 
+// kindOf says what the build runs: a customizer, or a validator, or uploads.
+func (d *bakeDisplay) kindOf(name string) string {
+	for _, v := range d.spec.Bake.Validate {
+		if v.Name == name {
+			return "validator "
+		}
+	}
+	for _, c := range d.spec.Bake.Customize {
+		if c.Name == name {
+			return "customizer "
+		}
+	}
+	return ""
+}
+
 // name is what is baked.
 func (d *bakeDisplay) name() string {
 	if d.version == "" {
-		return d.image
+		return d.spec.Gallery.Image.Name
 	}
-	return d.image + " " + d.version
+	return d.spec.Gallery.Image.Name + " " + d.version
 }
 
 func (d *bakeDisplay) doing(at time.Time, text string) {

@@ -92,7 +92,11 @@ func (g *globals) bakePage(v *bakeView) *page {
 	table.Add(dim("regions"), plain(viewRegions(v.Regions)))
 	table.Add(dim("content"), plain(v.Content))
 	p.Table(table)
-	p.Text(2, cli.Plain, "It is excluded from latest. Available it becomes with: fleetctl promote "+v.ImageVersion, 2)
+	next := "fleetctl promote " + v.ImageVersion + " makes it available"
+	if v.Boot == nil {
+		next = "fleetctl bake makes its boot test, where the file has one"
+	}
+	p.Text(2, cli.Plain, "It is excluded from latest; "+next+".", 2)
 	return p
 }
 
@@ -162,13 +166,12 @@ func (p *page) bakeFailure(spec *fleet.Spec, f *fleet.BakeFailure) {
 		name += " " + f.Version
 	}
 	p.Flow(p.leading(0, mark), 2, painted(color, name), painted(color, f.Headline()))
-	if f.Customizer == "" {
+	if !f.OfScript() {
 		p.section("said", f.Said)
 	}
-	p.section("look", f.Hint)
 	if len(f.Lines) > 0 {
 		p.Blank()
-		p.Text(2, cli.Dim, "its last lines:", 1)
+		p.Text(2, cli.Dim, "the last lines:", 1)
 		for _, line := range f.Lines {
 			p.Text(4, cli.Plain, line, 1)
 		}

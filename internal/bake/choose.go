@@ -72,7 +72,7 @@ func parent(id fleet.ResourceID) fleet.ResourceID {
 // tellChoice tells what was found beside the number.
 func (r *Runner) tellChoice(c *fleet.BakeChoice) {
 	for _, l := range c.Left {
-		r.note("%s is left behind: %s. It may still publish %s, which is never used", r.Spec.TemplateName(l.Version), l.Why, l.Version)
+		r.tellLeft(l.Version, l.Why)
 	}
 	if !c.Reserve {
 		r.note("going on with the unfinished bake of %s", c.Version)
@@ -80,6 +80,18 @@ func (r *Runner) tellChoice(c *fleet.BakeChoice) {
 	for _, version := range c.Other {
 		r.note("%s is an unfinished bake of the same content too; a later call goes on with it", version)
 	}
+}
+
+// tellLeft tells once what is left behind.
+func (r *Runner) tellLeft(version, why string) {
+	if r.left[version] {
+		return
+	}
+	if r.left == nil {
+		r.left = map[string]bool{}
+	}
+	r.left[version] = true
+	r.note("%s is left behind: %s. It may still publish %s, which is never used", r.Spec.TemplateName(version), why, version)
 }
 
 // reserve makes the template. That somebody else has it already is a lost race; the

@@ -112,8 +112,11 @@ func (r *Runner) failed(ctx context.Context, l *fleet.BakeLook, f *fleet.BakeFai
 	if f.Said == "" && r.made != nil {
 		f.Said = r.operationError(ctx)
 	}
-	f.Said = safetext.Line(f.Said, maxSaid)
 	switch f.Kind {
+	case fleet.FailGone:
+		if r.made != nil {
+			f.Title = "Azure took the image template and dropped it"
+		}
 	case fleet.FailBuild:
 		r.explainBuild(ctx, l.Template, f)
 	case fleet.FailTemplate:
@@ -122,6 +125,7 @@ func (r *Runner) failed(ctx context.Context, l *fleet.BakeLook, f *fleet.BakeFai
 		}
 	default:
 	}
+	f.Said = safetext.Line(fleet.RunMessage(f.Said), maxSaid)
 	return f
 }
 

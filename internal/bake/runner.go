@@ -54,8 +54,9 @@ type Runner struct {
 	made    *azure.Operation // of this call's PUT of the template; nil: none
 	log     *logReader
 	stage   string
-	blind   int  // looks in a row that failed
-	cleaned bool // the template was deleted, or cannot be
+	blind   int             // looks in a row that failed
+	cleaned bool            // the template was deleted, or cannot be
+	left    map[string]bool // versions that were told to be left behind
 	verdict *fleet.BootVerdict
 }
 
@@ -217,7 +218,7 @@ func (r *Runner) VersionID() fleet.ResourceID {
 func (r *Runner) perform(ctx context.Context, l *fleet.BakeLook, step fleet.BakeStep) error {
 	switch step.Do {
 	case fleet.BakeLeave:
-		r.note("%s is left behind: %s. It may still publish %s, which is never used", r.Spec.TemplateName(r.version), step.Why, r.version)
+		r.tellLeft(r.version, step.Why)
 		return errLeft
 	case fleet.BakeRetry:
 		r.note("the identity may not do its work yet; a role that was just assigned takes some minutes: %s", step.Why)

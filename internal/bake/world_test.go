@@ -119,7 +119,7 @@ type world struct {
 	mu     sync.Mutex // guards what follows
 	asked  int
 	dead   bool
-	killed func() // ends what the client was doing
+	killed func()   // ends what the client was doing
 	served []string // METHOD path status
 }
 

@@ -278,7 +278,7 @@ func (t *BakeTemplate) hangs(s *Spec, now, started time.Time) string {
 		return "Canceling, of a run from " + clockText(t.RunStart)
 	case t.RunState == "Running":
 		if now.After(t.runDeadline(s)) {
-			return "Running since " + clockText(t.RunStart) + ", longer than its " + minutes(s.buildTimeout())
+			return "Running since " + clockText(t.RunStart) + ", longer than its " + durationText(s.buildTimeout())
 		}
 	}
 	return ""

@@ -283,10 +283,10 @@ func (s *BakeSurvey) free(all []*numbered) (string, error) {
 // taken says who has the number.
 func (n *numbered) taken() *BakeFailure {
 	f := &BakeFailure{Kind: FailTaken, Version: n.version, Title: "the version " + n.version + " is taken"}
-	if t := n.template; t != nil {
-		f.Said = fmt.Sprintf("by the image template %s, reserved at %s", t.ID.Name(), clockText(t.reserved()))
-	} else {
-		f.Said = "by an image version, published at " + clockText(n.image.Published)
+	if n.image != nil {
+		f.Said = "by the image version of that number, published at " + clockText(n.image.Published)
+		return f
 	}
+	f.Said = fmt.Sprintf("by the image template %s, reserved at %s", n.template.ID.Name(), clockText(n.template.reserved()))
 	return f
 }

@@ -65,16 +65,20 @@ func (f *BakeFailure) Headline() string {
 	if f.Validator {
 		what = "validator"
 	}
-	text := fmt.Sprintf("the %s %s failed", what, f.Customizer)
-	if f.Exit != "" {
-		text += ": its script exited with " + f.Exit
+	if f.Exit == "" {
+		return fmt.Sprintf("%s while the %s %s ran", f.Title, what, f.Customizer)
 	}
-	return text
+	return fmt.Sprintf("the %s %s failed: its script exited with %s", what, f.Customizer, f.Exit)
 }
+
+// OfScript says whether it is known which script failed: then Azure's words add nothing.
+func (f *BakeFailure) OfScript() bool { return f.Customizer != "" && f.Exit != "" }
 
 var (
 	logURL  = regexp.MustCompile(`https://[^\s"'<>]+?/customization\.log`)
 	runExit = regexp.MustCompile(`non-zero exit status: (\d{1,3})\b`)
+	// boilerplate is what Azure adds to every message of a run that failed.
+	boilerplate = regexp.MustCompile(`(?s) ?During the image build, a failure has occurred, please review the build log.*?aka\.ms/azvmimagebuilderts\.|(?: Image Build log location: \S+)?\.? OperationId: \S+ Use this operationId to search packer logs\.`)
 	missing = regexp.MustCompile(`'?(Microsoft\.[A-Za-z]+)'?[^']*`)
 )
 
@@ -99,6 +103,11 @@ func TagText(text string) string {
 // LogURL returns the address of customization.log that a run's message names, or "".
 func LogURL(message string) string { return logURL.FindString(message) }
 
+// RunMessage is the message of a run without what is shown apart, or says nothing.
+func RunMessage(message string) string {
+	return strings.TrimSpace(boilerplate.ReplaceAllString(message, ""))
+}
+
 // ExitStatus returns the exit code that a text of Packer or Azure names, or "".
 func ExitStatus(text string) string {
 	if m := runExit.FindStringSubmatch(text); m != nil {
@@ -116,6 +125,7 @@ type advice struct {
 // advices are tried in order. {…} are filled in by Advice.
 var advices = []advice{
 	{[]string{"missingsubscriptionregistration", "not registered to use namespace", "is not registered"}, "az provider register -n {provider}; wait until it is Registered, and bake again"},
+	{[]string{"containergroupquota", "container group quota"}, "a build takes 4 cores of Azure Container Instances: ask for more quota of StandardCores in {location}, or wait until other builds have ended"},
 	{[]string{"quota", "operationnotallowed", "cores"}, "ask for more quota in {location}, or name a smaller bake.vm_size"},
 	{[]string{"does not have authorization", "authorizationfailed", "does not have permission", "linkedauthorizationfailed"}, "the identity {identity} needs the role that fleetctl apply makes; run fleetctl plan"},
 	{[]string{"timed out", "timeout", "time out", "context deadline exceeded"}, "raise bake.timeout, which is {timeout}, or do less in the customizers"},
@@ -126,28 +136,37 @@ var advices = []advice{
 // Advice says what to do about the failure, in order.
 func (f *BakeFailure) Advice(s *Spec) []string {
 	var all []string
-	switch f.Kind {
-	case FailTaken:
-		return []string{"write a version with {n} into bake.version, or the next number by hand: versions are never used twice"}
-	case FailReplication:
-		return []string{"the version stays excluded; when Azure has it in every region, fleetctl bake goes on with it"}
-	case FailInconclusive:
-		return []string{"the version stays excluded and untested; fleetctl bake goes on with the boot test"}
-	case FailBoot:
-		return []string{"the version stays excluded, and promote refuses it; change the image, and bake again"}
-	case FailCanceled, FailGone, FailNothing:
-		return []string{"fleetctl bake bakes under the next number"}
+	if f.Hint != "" {
+		all = append(all, f.Hint)
 	}
-	if do := adviceFor(f.Said, s); do != "" && f.Customizer == "" {
-		all = append(all, do)
+	if f.LogProblem != "" {
+		account, _, _ := strings.Cut(strings.TrimPrefix(f.Log, "https://"), ".")
+		all = append(all, strings.TrimSpace("to read the log, you need the role Storage Blob Data Reader on the storage account "+account))
 	}
-	if f.Customizer != "" {
-		all = append(all, "mend "+f.Customizer+", and bake again: it takes the next number")
+	return append(all, f.remedy(s))
+}
+
+// remedies are what to do about failures of which it is the same always.
+var remedies = map[BakeFailureKind]string{
+	FailTaken:        "write a version with {n} into bake.version, or the next number by hand: versions are never used twice",
+	FailReplication:  "the version stays excluded; when Azure has it in every region, fleetctl bake goes on with it",
+	FailInconclusive: "the version stays excluded and untested; fleetctl bake goes on with the boot test",
+	FailBoot:         "the version stays excluded, and promote refuses it; change the image, and bake again",
+	FailCanceled:     "fleetctl bake bakes under the next number",
+	FailNothing:      "fleetctl bake bakes under the next number",
+}
+
+func (f *BakeFailure) remedy(s *Spec) string {
+	if do := remedies[f.Kind]; do != "" {
+		return do
 	}
-	if len(all) == 0 {
-		all = append(all, "look at the words of Azure above; fleetctl bake bakes under the next number")
+	if f.OfScript() {
+		return "mend " + f.Customizer + ", and bake again: it takes the next number"
 	}
-	return all
+	if do := adviceFor(f.Said, s); do != "" {
+		return do
+	}
+	return "look at the words of Azure above; fleetctl bake bakes under the next number"
 }
 
 // adviceFor returns what to do about words of Azure, or "".
@@ -163,7 +182,7 @@ func adviceFor(said string, s *Spec) string {
 				provider = m[1]
 			}
 			return strings.NewReplacer(
-				"{provider}", provider, "{location}", s.Location, "{timeout}", minutes(s.buildTimeout()), "{identity}", s.IdentityID().Name(),
+				"{provider}", provider, "{location}", s.Location, "{timeout}", durationText(s.buildTimeout()), "{identity}", s.IdentityID().Name(),
 			).Replace(a.do)
 		}
 	}
