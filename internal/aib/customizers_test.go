@@ -72,6 +72,27 @@ func TestInstall(t *testing.T) {
 	require.Equal(t, before, m.tree(t))
 }
 
+// TestInstallBySidecar: the checksum that a bake puts beside the package is as good as
+// one that is given, and no better.
+func TestInstallBySidecar(t *testing.T) {
+	m, deb, sum := packaged(t)
+	for text, want := range map[string]string{
+		sum + "  " + deb + "\n": "",
+		sum:                     "",
+		strings.Repeat("0", 64) + "  " + deb + "\n": "not " + strings.Repeat("0", 64),
+		"":           "is empty",
+		"\n":         "is missing",
+		"$(id)  x\n": "is not a hexadecimal number",
+	} {
+		require.NoError(t, os.WriteFile(deb+".sha256", []byte(text), 0o600))
+		r := m.run(t, "install-fleet-agent.sh", "--root", m.root, "--deb", deb)
+		require.Equal(t, want == "", r.code == 0, "%q: %s", text, r.stderr)
+		require.Contains(t, r.stderr, want)
+	}
+	require.NoError(t, os.WriteFile(deb+".sha256", []byte(strings.Repeat("0", 64)+"\n"), 0o600))
+	m.ok(t, "install-fleet-agent.sh", "--root", m.root, "--deb", deb, "--sha256", sum)
+}
+
 // TestInstallFails: each failure ends the build with its reason and leaves no
 // policy-rc.d that would keep services of the image down for ever.
 func TestInstallFails(t *testing.T) {

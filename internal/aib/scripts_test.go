@@ -205,7 +205,10 @@ func TestShellcheck(t *testing.T) {
 	found, err := filepath.Glob(filepath.Join(repo(t), "aib/*/*.sh"))
 	require.NoError(t, err)
 	require.Len(t, found, len(customizers), "customizers is not the list of the scripts")
-	shellcheck(t, found...)
+	examples, err := filepath.Glob(filepath.Join(repo(t), "examples/fleet/*.sh"))
+	require.NoError(t, err)
+	require.NotEmpty(t, examples)
+	shellcheck(t, append(found, examples...)...)
 }
 
 // TestScriptsStandAlone: each is uploaded by itself, runs under any POSIX shell
@@ -254,11 +257,11 @@ func TestUsage(t *testing.T) {
 	for _, tt := range []struct {
 		script, args, want string
 	}{
-		{"install-fleet-agent.sh", "", "--deb is missing"},
-		{"install-fleet-agent.sh", "--deb x.deb", "--sha256 is missing: an unchecked package is not installed"},
+		{"install-fleet-agent.sh", "", "--sha256 is missing, and there is no /tmp/fleet-agent.deb.sha256: an unchecked package is not installed"},
+		{"install-fleet-agent.sh", "--deb x.deb", "--sha256 is missing, and there is no x.deb.sha256: an unchecked package is not installed"},
 		{"install-fleet-agent.sh", "--deb", "--deb needs a value"},
-		{"install-fleet-agent.sh", "--deb x.deb --sha256 abc", "--sha256 has 3 digits, not 64"},
-		{"install-fleet-agent.sh", "--deb x.deb --sha256 xyz", "--sha256 is not a hexadecimal number"},
+		{"install-fleet-agent.sh", "--deb x.deb --sha256 abc", "the checksum has 3 digits, not 64"},
+		{"install-fleet-agent.sh", "--deb x.deb --sha256 xyz", "the checksum is not a hexadecimal number"},
 		{"install-fleet-agent.sh", "--deb x.deb --sha256 " + sum + " --stamp image=x", "--stamp image=x: write KEY=VALUE, the key in upper case"},
 		{"install-fleet-agent.sh", "--deb x.deb --sha256 " + sum + " --stamp IMAge=x", "--stamp IMAge=x: a key has upper-case letters, digits and _"},
 		{"install-fleet-agent.sh", "--deb x.deb --sha256 " + sum + " --stamp A=$(reboot)", "--stamp A=$(reboot): a value has letters, digits and ._:/+@~-"},

@@ -59,6 +59,9 @@ type Content struct {
 	Hash string
 	// Uploads have to be in the container of bake.artifacts when the build runs.
 	Uploads []Upload
+	// Smoke is the script of boot_test.run; nil: there is none. It is no part of the
+	// image, and of the hash.
+	Smoke []byte
 
 	customize, validate []part
 }
@@ -151,6 +154,9 @@ func NewContent(s *Spec, files []SourceFile) (*Content, error) {
 		if p.upload {
 			c.Uploads = append(c.Uploads, Upload{Step: p.name, Path: p.source, Blob: p.blob(p.sha256), SHA256: p.sha256, Data: find(files, p.source).Data})
 		}
+	}
+	if t := s.Bake.BootTest; t != nil && t.Run != "" {
+		c.Smoke = find(files, t.Run).Data
 	}
 	c.customize, c.validate = parts[:len(s.Bake.Customize)], parts[len(s.Bake.Customize):]
 	return c, nil
@@ -257,7 +263,7 @@ func (f *SourceFile) scriptFault() *ContentFault {
 	if strings.HasPrefix(text, "\ufeff") {
 		return fault(at(0)+" begins with a byte order mark, which bash takes for a command", "save "+path.Base(f.Path)+" as UTF-8 without it")
 	}
-	for i := 0; i < len(text); i++ {
+	for i := range len(text) {
 		if text[i] == '\r' && (i+1 == len(text) || text[i+1] == '\n') {
 			return fault(at(i)+` ends in CR LF: bash takes the \r for a part of the command`,
 				"sed -i 's/\\r$//' "+path.Base(f.Path)+", and '*.sh text eol=lf' in .gitattributes")

@@ -37,7 +37,7 @@ func sumOf(text string) string {
 
 // TestContentHash: the hash tells what gets into the image, and nothing else.
 func TestContentHash(t *testing.T) {
-	make := func(change func(*Spec)) string {
+	hashOf := func(change func(*Spec)) string {
 		s := bakeSpec(
 			CustomizeSpec{Name: "agent", File: "agent.deb", To: "/tmp/agent.deb"},
 			CustomizeSpec{Name: "install", Script: "install.sh", Args: []string{"--stamp", "V={version}"}},
@@ -46,7 +46,7 @@ func TestContentHash(t *testing.T) {
 		change(s)
 		return content(t, s, sourceFile("agent.deb", "deb"), sourceFile("other.deb", "DEB"), sourceFile("install.sh", "true\n"), sourceFile("moved/install.sh", "true\n")).Hash
 	}
-	same := make(func(*Spec) {})
+	same := hashOf(func(*Spec) {})
 	require.Regexp(t, "^[0-9a-f]{64}$", same)
 	for name, change := range map[string]func(*Spec){
 		"version":          func(s *Spec) { s.Bake.Version = "2.0.0" },
@@ -57,9 +57,10 @@ func TestContentHash(t *testing.T) {
 		"where a URL is":   func(s *Spec) { s.Bake.Customize[2].Script = "https://mirror.example/cis.sh" },
 		"letters of a sum": func(s *Spec) { s.Bake.Customize[2].SHA256 = strings.Repeat("ab", 32) },
 		"storage":          func(s *Spec) { s.Bake.Artifacts = "https://st.blob.core.windows.net/a" },
+		"smoke test":       func(s *Spec) { s.Bake.BootTest = &BootTestSpec{Run: "install.sh"} },
 		"tags":             func(s *Spec) { s.Tags["owner"] = "others" },
 	} {
-		require.Equal(t, same, make(change), name)
+		require.Equal(t, same, hashOf(change), name)
 	}
 	seen := map[string]string{same: "nothing"}
 	for name, change := range map[string]func(*Spec){
@@ -74,10 +75,18 @@ func TestContentHash(t *testing.T) {
 		"image":     func(s *Spec) { s.Gallery.Image.Name = "other" }, // an argument of the validator
 		"validator": func(s *Spec) { s.Bake.Validate = nil },
 	} {
-		hash := make(change)
+		hash := hashOf(change)
 		require.NotContains(t, seen, hash, "%s is as %s", name, seen[hash])
 		seen[hash] = name
 	}
+}
+
+// TestSmoke: the script of the boot test is what was checked.
+func TestSmoke(t *testing.T) {
+	s := bakeSpec()
+	require.Nil(t, content(t, s).Smoke)
+	s.Bake.BootTest = &BootTestSpec{Run: "smoke.sh"}
+	require.Equal(t, "true\n", string(content(t, s, sourceFile("smoke.sh", "true\n")).Smoke))
 }
 
 // TestContentLeavesTheSpec: what stands for the image's name stays in the Spec.

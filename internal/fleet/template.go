@@ -183,14 +183,14 @@ func (b *blueprint) work(p *part, file string) []string {
 		sidecar := shellQuote(file + ".sha256")
 		return []string{sum + " >" + sidecar, "sha256sum -c " + sidecar}
 	}
-	run := "bash -euo pipefail " + file
+	run := []string{"bash -euo pipefail", file}
 	for _, arg := range p.args {
-		run += " " + strings.ReplaceAll(shellQuote(arg), ArgVersion, b.version)
+		run = append(run, strings.ReplaceAll(shellQuote(arg), ArgVersion, b.version))
 	}
 	return []string{
 		sum + " | sha256sum -c",
 		"rc=0",
-		run + " </dev/null || rc=$?",
+		strings.Join(run, " ") + " </dev/null || rc=$?",
 		"rm -f " + file,
 		`[ "$rc" -eq 0 ] || exit "$rc"`,
 	}

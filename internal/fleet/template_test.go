@@ -3,6 +3,7 @@ package fleet
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -170,10 +171,8 @@ func runTemplate(t *testing.T, steps []any, files map[string]string) (out string
 // TestStepsRun: scripts and files of every sort reach the machine as they are, and
 // run under bash with their arguments.
 func TestStepsRun(t *testing.T) {
-	dir, err := os.MkdirTemp("/tmp", "fleetctl it's-") // the template works below /tmp
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	name := "test-" + strings.ReplaceAll(filepath.Base(dir), "fleetctl it's-", "")
+	dir := filepath.Join(t.TempDir(), "it's")
+	name := fmt.Sprintf("test-%d", os.Getpid()) // of a script, which stands in /tmp
 	show := "printf '<%s>\\n' \"$@\"\n"
 	for _, tt := range []struct {
 		name, script string
@@ -253,4 +252,79 @@ func TestAlteredOnTheWay(t *testing.T) {
 	require.Contains(t, out, "/tmp/fleetctl-altered: FAILED")
 	require.NotContains(t, out, "echo")
 	require.NoError(t, os.Remove("/tmp/fleetctl-altered"))
+}
+
+// TestTemplateFields: the table of fields is what Azure publishes: each of them passes,
+// and what is published is in it.
+func TestTemplateFields(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(testkit.Published(t, "types"), "microsoft.virtualmachineimages-2024-02-01.json"))
+	require.NoError(t, err)
+	const readOnly = 2
+	type property struct {
+		Type struct {
+			Ref string `json:"$ref"`
+		}
+		Flags int
+	}
+	var types []struct {
+		Kind                       string `json:"$type"`
+		Name                       string
+		Properties, BaseProperties map[string]property
+		Body, ItemType             struct {
+			Ref string `json:"$ref"`
+		}
+		Elements json.RawMessage
+	}
+	require.NoError(t, json.Unmarshal(text, &types))
+	index := func(ref string) (i int) {
+		_, err := fmt.Sscanf(ref, "#/%d", &i)
+		require.NoError(t, err)
+		return i
+	}
+	published := make(map[string]map[string]bool)
+	var visit func(path, ref string)
+	visit = func(path, ref string) {
+		typ := types[index(ref)]
+		for _, properties := range []map[string]property{typ.Properties, typ.BaseProperties} {
+			for name, p := range properties {
+				if p.Flags&readOnly != 0 && path != "" {
+					continue
+				}
+				if published[path] == nil {
+					published[path] = make(map[string]bool)
+				}
+				published[path][name] = true
+				visit(strings.TrimPrefix(path+"."+name, "."), p.Type.Ref)
+			}
+		}
+		if typ.Kind == "ArrayType" {
+			visit(path+"[]", typ.ItemType.Ref)
+		}
+		if typ.Kind == "DiscriminatedObjectType" {
+			var elements map[string]struct {
+				Ref string `json:"$ref"`
+			}
+			require.NoError(t, json.Unmarshal(typ.Elements, &elements))
+			for _, e := range elements {
+				visit(path, e.Ref)
+			}
+		}
+	}
+	for _, typ := range types {
+		if typ.Name == typeTemplate+"@"+templateAPI {
+			visit("", typ.Body.Ref)
+		}
+	}
+	delete(published[""], "id")
+	delete(published[""], "systemData")
+	delete(published, "systemData")
+	table := make(map[string][]string)
+	for path, fields := range published {
+		table[path] = sortedKeys(fields)
+	}
+	for path, fields := range templateFields {
+		require.ElementsMatch(t, table[path], fields, path)
+		delete(table, path)
+	}
+	require.Empty(t, table)
 }

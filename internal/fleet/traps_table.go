@@ -316,13 +316,12 @@ func Traps() []Trap {
 
 		// Image Builder.
 		{
-			Number: 37, ID: "template-fields", Severity: SeverityError, Looks: LooksFile,
+			Number: 37, ID: "template-fields", Severity: SeverityError, Looks: LooksTemplate,
 			Title:       "A field of Image Builder in the wrong letters",
-			Condition:   "A template has an unknown field, or one in the wrong case, at API 2024-02-01 or later. Image Builder says replicaCount, the gallery says regionalReplicaCount.",
+			Condition:   "A template of API 2024-02-01 or later has a field in the wrong case, or at 2024-02-01 one that is unknown there. Image Builder says replicaCount, the gallery says regionalReplicaCount.",
 			Consequence: "The template is refused.",
 			Fix:         "Write the names as the schema has them.",
-			Source:      docsBuilder,
-			Unseen:      "fleetctl writes templates itself, and Azure keeps none that has such a field",
+			Source:      docsBuilder + "; Microsoft.VirtualMachineImages schema 2024-02-01", find: findTemplateFields,
 		},
 		{
 			Number: 38, ID: "failed-template", Severity: SeverityWarning, Looks: LooksLive,

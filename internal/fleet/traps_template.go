@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -120,3 +121,62 @@ var findAndList = eachStep(func(_ *scene, b *build, st *step) []Finding {
 	return one(b.say(st.inlineKey(line), fmt.Sprintf("line %d of %s goes on when %s fails", line, st.label(), command),
 		"write each command on a line of its own"))
 })
+
+// templateAPI is the API version that templateFields is of. From it on, letters count.
+const templateAPI = "2024-02-01"
+
+// templateFields are the fields of an image template, by the path of what holds them.
+// Where the type of a customizer or another part decides, those of all types stand
+// together.
+var templateFields = map[string][]string{
+	"":                                        {"type", "apiVersion", "name", "location", "tags", "identity", "properties"},
+	"identity":                                {"type", "userAssignedIdentities"},
+	"properties":                              {"source", "customize", "optimize", "validate", "distribute", "errorHandling", "buildTimeoutInMinutes", "vmProfile", "stagingResourceGroup", "autoRun", "managedResourceTags"},
+	"properties.source":                       {"type", "imageId", "publisher", "offer", "sku", "version", "planInfo", "imageVersionId"},
+	"properties.source.planInfo":              {"planName", "planProduct", "planPublisher"},
+	"properties.customize[]":                  append(stepFields, "restartCommand", "restartCheckCommand", "restartTimeout", "searchCriteria", "filters", "updateLimit"),
+	"properties.validate":                     {"continueDistributeOnFailure", "sourceValidationOnly", "inVMValidations"},
+	"properties.validate.inVMValidations[]":   stepFields,
+	"properties.optimize":                     {"vmBoot"},
+	"properties.optimize.vmBoot":              {"state"},
+	"properties.distribute[]":                 {"type", "runOutputName", "artifactTags", "imageId", "location", "galleryImageId", "replicationRegions", "excludeFromLatest", "storageAccountType", "targetRegions", "versioning", "uri"},
+	"properties.distribute[].targetRegions[]": {"name", "replicaCount", "storageAccountType"},
+	"properties.distribute[].versioning":      {"scheme", "major"},
+	"properties.errorHandling":                {"onCustomizerError", "onValidationError"},
+	"properties.vmProfile":                    {"vmSize", "osDiskSizeGB", "userAssignedIdentities", "vnetConfig"},
+	"properties.vmProfile.vnetConfig":         {"subnetId", "containerInstanceSubnetId", "proxyVmSize"},
+	"properties.autoRun":                      {"state"},
+}
+
+var stepFields = []string{"type", "name", "sourceUri", "sha256Checksum", "destination", "scriptUri", "inline", "runElevated", "runAsSystem", "validExitCodes"}
+
+// deploymentFields are what a resource of a template for deployments may have besides.
+var deploymentFields = []string{"comments", "condition", "copy", "dependsOn", "existing", "metadata", "scope"}
+
+var listIndex = regexp.MustCompile(`\[[0-9]+\]`)
+
+func findTemplateFields(s *scene) []Finding {
+	return s.inFiles(func(b *build) []Finding {
+		api := textAt(b.body, "apiVersion")
+		if api < templateAPI {
+			return nil // older ones take what they do not know; so does what cannot be read
+		}
+		var all []Finding
+		eachText(b.body, "", 0, func(path, key string) {
+			holder, last := "", path
+			if i := strings.LastIndexByte(path, '.'); i >= 0 {
+				holder, last = path[:i], path[i+1:]
+			}
+			known, told := templateFields[listIndex.ReplaceAllString(holder, "[]")]
+			if last != key || !told || slices.Contains(known, key) || holder == "" && slices.Contains(deploymentFields, key) {
+				return
+			}
+			if i := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, key) }); i >= 0 {
+				all = append(all, b.say(path, key+" is in the wrong letters", "write "+known[i]))
+			} else if api == templateAPI {
+				all = append(all, b.say(path, "there is no "+key+" here at API "+api, "write one of "+strings.Join(known, ", ")))
+			}
+		})
+		return all
+	})
+}

@@ -473,6 +473,9 @@ func trapCases() []trapCase {
 				m.Image.ExactVersion = "1.8.0" // excluded, and the newest: a rollout's
 			}
 		})},
+		{"another case", 37, written(versioned("2024-02-01", `"vmProfile": {"osDiskSizeGb": 30}`)), "osDiskSizeGb is in the wrong letters", written(versioned("2022-07-01", `"vmProfile": {"osDiskSizeGb": 30}`))},
+		{"another case, later", 37, written(versioned("2025-10-01", `"Source": {}`)), "Source is in the wrong letters", written(versioned("2025-10-01", `"distribute": [{"replicationMode": "Full"}]`))},
+		{"the gallery's word", 37, written(versioned("2024-02-01", `"distribute": [{"excludeFromLatest": true, "targetRegions": [{"name": "eastus", "regionalReplicaCount": 3}]}]`)), "there is no regionalReplicaCount here at API 2024-02-01", written(versioned("2024-02-01", `"distribute": [{"excludeFromLatest": true, "artifactTags": {"any": "x"}, "targetRegions": [{"name": "eastus", "replicaCount": 3}]}], "managedResourceTags": {"any": "x"}`))},
 		{"a bare resource", 64, written(`{"type": "Microsoft.VirtualMachineImages/imageTemplates", "properties": {}}`), "lacks $schema, contentVersion, resources and a name", written(deployable(``))},
 		{"no schema", 64, written(`{"contentVersion": "1.0.0.0", "resources": {"a": {"name": "a", "type": "Microsoft.VirtualMachineImages/imageTemplates"}}}`), "the file lacks $schema", written(deployable(``))},
 		{"an id to fill in", 65, written(deployable(`"distribute": [{"type": "SharedImage", "galleryImageId": "/subscriptions/<sub>/x", "excludeFromLatest": true}]`)), "<sub> was to be filled in", written(deployable(`"customize": [{"type": "Shell", "inline": ["cat <in> out"]}]`))},
@@ -559,6 +562,11 @@ func written(text string) Evidence {
 		panic(err)
 	}
 	return Evidence{Now: testNow, Template: f}
+}
+
+// versioned is deployable at an API version.
+func versioned(api, properties string) string {
+	return strings.Replace(deployable(properties), `"name": "app-1.0.0"`, `"name": "app-1.0.0", "dependsOn": [], "tags": {"any": "x"}, "apiVersion": "`+api+`"`, 1)
 }
 
 // deployable is the text of a template for deployments with an image template that has

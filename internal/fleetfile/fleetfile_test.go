@@ -213,14 +213,14 @@ bake:
   artifacts: https://st${NUMBER}.blob.core.windows.net/artifacts/b
   customize:
     - {name: a, file: a.deb, to: /tmp/a.deb}
-    - {name: b, script: b.sh, args: [--port, 80, 'V={version}', '{print $1}', true]}
+    - {name: b, script: b.sh, args: [--port, 80, --port, 'V={version}', '', '{print $1}', true]}
   validate:
     - {name: c, script: c.sh, args: ['{image}']}
 `), environ)
 	require.NoError(t, err)
 	b := f.Spec.Bake
 	require.Equal(t, "https://st3.blob.core.windows.net/artifacts/b", b.Artifacts)
-	require.Equal(t, []string{"--port", "80", "V={version}", "{print $1}", "true"}, b.Customize[1].Args)
+	require.Equal(t, []string{"--port", "80", "--port", "V={version}", "", "{print $1}", "true"}, b.Customize[1].Args)
 	require.Equal(t, []string{"{image}"}, b.Validate[0].Args)
 	require.Equal(t, []string{"pay/a.deb", "pay/b.sh", "pay/c.sh"}, f.Spec.SourcePaths())
 

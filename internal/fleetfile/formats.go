@@ -73,7 +73,7 @@ func formats() map[string]strict.Format {
 		formatTmp:           {Check: checkTmp, Pattern: `^/tmp/.`},
 		formatScript:        {Check: checkScript},
 		formatSHA256:        matching(`^[0-9a-fA-F]{64}$`, "is not a SHA-256"),
-		formatArgs:          {Check: checkArg, Loose: true},
+		formatArgs:          {Check: checkArg, Loose: true, Repeats: true},
 		formatArtifacts:     {Check: checkArtifacts, Pattern: `^https://`},
 		formatLike:          {Check: checkLike},
 		formatSets:          {Key: checkSetName},
