@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,13 +24,13 @@ func newApplyCommand(g *globals) *cobra.Command {
 that Image Builder works as, its role and where it is assigned, the gallery and
 the image definition. Scale sets are not written by this version.
 
-What is right already is left alone: a second apply writes nothing. An apply that
-was interrupted is taken up by the next one. When something else changes a
+What is right already is left alone: a second apply writes nothing. An apply
+that was interrupted is taken up by the next one. When something else changes a
 resource meanwhile, it is looked at and planned again once.
 
 Who may not write roles gets the commands for whoever may, and the rest is done.
-A role takes some minutes to count: fleetctl bake waits for it. Resource providers
-are registered only with --register-providers.
+A role takes some minutes to count: fleetctl bake waits for it. Resource
+providers are registered only with --register-providers.
 
 With -o json, the result is on standard output and the plan is not shown; -y is
 needed.
@@ -73,24 +74,27 @@ func (g *globals) apply(ctx context.Context, cmd *cobra.Command, exitCode, regis
 		}
 		a := &apply.Applier{Azure: f.client, Spec: f.spec, Register: register, Wait: pause, Tell: g.tellApply}
 		if result, err = a.Apply(ctx, f.live); err != nil {
-			return unfinishedApply(err, &result)
+			return g.unfinishedApply(err, &result)
 		}
 	}
 	return g.applied(f.spec, &result, exitCode)
 }
 
-// unfinishedApply says what an apply that failed has done, and how to go on.
-func unfinishedApply(err error, r *apply.Result) error {
+// unfinishedApply says what an apply that did not get to its end has done, and how to
+// go on.
+func (g *globals) unfinishedApply(err error, r *apply.Result) error {
+	const goesOn = "fleetctl apply goes on from here"
 	if errors.Is(err, context.Canceled) {
+		g.out.Say("fleetctl: interrupted: %s; %s", doneText(r), goesOn)
 		return err
 	}
-	err = fmt.Errorf("%w (before that: %s)", err, doneText(r))
-	var hinted *cli.Error
-	if e := explained(err); errors.As(e, &hinted) && hinted.Hint != "" {
-		hinted.Hint += "; fleetctl apply goes on from here"
-		return hinted
+	e := &cli.Error{Err: err}
+	if known, ok := errors.AsType[*cli.Error](explained(err)); ok {
+		*e = *known
 	}
-	return cli.Hint(err, "fleetctl apply goes on from here")
+	e.Err = fmt.Errorf("%w (before that: %s)", err, doneText(r))
+	e.Hint = strings.TrimPrefix(e.Hint+"; "+goesOn, "; ")
+	return e
 }
 
 func doneText(r *apply.Result) string {

@@ -29,7 +29,7 @@ func (g *globals) confirm(ctx context.Context, cmd *cobra.Command, question stri
 		}
 		return err
 	}
-	fmt.Fprintf(g.out.Err, "%s [y/N] ", question)
+	_, _ = fmt.Fprintf(g.out.Err, "%s [y/N] ", question)
 	yes, err := answer(ctx, in)
 	if err != nil {
 		return err

@@ -2,7 +2,8 @@
 // where, what is wrong with it, and how does a new image get everywhere safely?
 //
 // It reads Azure's control plane, and a file that declares a fleet. It starts no
-// goroutines of its own; those of internal/azure are gone when a command ends.
+// goroutine of its own but the one that waits for an answer on a terminal; those of
+// internal/azure are gone when a command ends.
 package main
 
 import (

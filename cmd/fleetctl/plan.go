@@ -38,7 +38,7 @@ Exit codes: 0 planned, 8 with --exit-code when Azure is not what the file says,
 1 error, 2 wrong usage, 4 not authorised, 130 interrupted.`,
 		Example: `  fleetctl plan
   fleetctl plan --exit-code
-  fleetctl plan -o json | jq '.changes[] | select(.action == "create") | .request.body'`,
+  fleetctl plan -o json | jq '.changes[].request.body'`,
 		Args: usage.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := g.within(cmd.Context())

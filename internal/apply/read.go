@@ -16,7 +16,7 @@ func Read(ctx context.Context, client *azure.Client, spec *fleet.Spec) (*fleet.L
 	r := reader{client: client, spec: spec, live: &fleet.Live{
 		Resources: make(map[string]fleet.Seen), Permissions: make(map[string][]fleet.Permission),
 	}}
-	for _, step := range []func(context.Context) error{r.resources, r.providers, r.accounts, r.rights, r.grants} {
+	for _, step := range []func(context.Context) error{r.resources, r.builderRole, r.providers, r.accounts, r.rights, r.grants} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -54,14 +54,13 @@ func typeOf(id fleet.ResourceID, resourceType string) bool {
 
 const (
 	authorization  = "/providers/Microsoft.Authorization/"
-	roleDefinition = "Microsoft.Authorization/roleDefinitions"
 	roleAssignment = "Microsoft.Authorization/roleAssignments"
 )
 
 // see reads one resource. One that is not there is empty.
 func see(ctx context.Context, client *azure.Client, id fleet.ResourceID) (fleet.Seen, azure.Resource, error) {
 	r, err := client.Resource(ctx, id, "")
-	if is(err, azure.NotFound) && !says(err, "SubscriptionNotFound") {
+	if is(err, azure.NotFound) {
 		return fleet.Seen{}, r, nil
 	}
 	return fleet.Seen{Body: r.Body, ETag: r.ETag}, r, err
@@ -73,14 +72,29 @@ func (r *reader) resources(ctx context.Context) error {
 			continue // found among the grants
 		}
 		seen, _, err := see(ctx, r.client, d.ID)
-		if is(err, azure.Denied) && typeOf(d.ID, roleDefinition) {
-			continue
-		}
 		if err != nil {
 			return err
 		}
 		r.live.Resources[fleet.Key(d.ID)] = seen
 	}
+	return nil
+}
+
+// builderRole looks for the role of Image Builder by its name when it is not there by
+// its id.
+func (r *reader) builderRole(ctx context.Context) error {
+	name, id := r.spec.BuilderRole()
+	scope := scopeOf(id)
+	if id == "" || !r.there(scope) || r.there(id) {
+		return nil
+	}
+	list, err := r.client.Resources(ctx, scope+authorization+"roleDefinitions", "roleName eq '"+name+"'")
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	guid, _ := list[0]["name"].(string)
+	r.live.BuilderRole = scope + authorization + "roleDefinitions/" + fleet.ResourceID(guid)
+	r.live.Resources[fleet.Key(r.live.BuilderRole)] = fleet.Seen{Body: list[0]}
 	return nil
 }
 

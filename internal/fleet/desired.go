@@ -160,6 +160,9 @@ type Live struct {
 	// says why.
 	Grants       []Grant
 	GrantsUnread string
+	// BuilderRole is the role of the name of Spec.BuilderRole, when it was made with
+	// another id than ours: az gives it one of its own.
+	BuilderRole ResourceID
 	// Permissions are what the caller may do, by the Key of a scope. Nothing is known of
 	// a scope that is not here.
 	Permissions map[string][]Permission

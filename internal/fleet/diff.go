@@ -26,7 +26,7 @@ type Change struct {
 	Action     Action
 	Kind, Name string
 	ID         ResourceID
-	Absent     bool       // the resource is not there
+	Absent     bool       // the resource is not there, or is being deleted
 	Scope      ResourceID // where the caller needs the right; empty: see Desired
 	Properties []PropertyChange
 	Note       string
@@ -64,7 +64,7 @@ func Diff(d *Desired, seen Seen) Change {
 		}
 		return c
 	case seen.state() == "Deleting":
-		c.Action, c.Note = ActionUnknown, "it is being deleted"
+		c.Action, c.Absent, c.Note = ActionUnknown, true, "it is being deleted"
 		return c
 	}
 	c.compare(d, seen)
@@ -164,6 +164,7 @@ func (c *comparison) object(path string, is any, want Document) any {
 	if path == "tags" { // a PATCH takes the place of all tags
 		if there, ok := is.(Document); ok {
 			patch = maps.Clone(there)
+			maps.DeleteFunc(patch, func(name string, _ any) bool { return lookUp(want, name) != nil }) // in whatever letters
 			maps.Copy(patch, want)
 		}
 	}

@@ -1,7 +1,7 @@
 package fleet
 
 import (
-	"crypto/sha1" //nolint:gosec // it is what UUIDv5 is made of, not a safeguard
+	"crypto/sha1"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -155,33 +155,59 @@ func (f *foundation) gallery() {
 	})
 }
 
+// builderScope is where Image Builder needs its role.
+func (s *Spec) builderScope() ResourceID { return s.group(s.Gallery.ResourceGroup) }
+
+// BuilderRole returns the name of the custom role of Image Builder, which no other role
+// of the tenant has, and the id that it is made with. Somebody else may have made it
+// with another: see Live. The id is empty when the file bakes nothing.
+func (s *Spec) BuilderRole() (name string, id ResourceID) {
+	if s.Bake == nil || s.Gallery == nil {
+		return "", ""
+	}
+	scope := s.builderScope()
+	guid := guidOf("role", string(scope))
+	return fmt.Sprintf("fleetctl image builder (%s %s)", scope.Name(), guid[:8]), scope + ResourceID("/providers/"+typeRoleDefinition+"/"+guid)
+}
+
+const builderDescription = "What Azure Image Builder needs to distribute an image."
+
 // builderRole is the custom role of Image Builder in the gallery's resource group, and
 // its assignment to the identity.
 func (f *foundation) builderRole() {
-	scope := f.spec.group(f.spec.Gallery.ResourceGroup)
-	guid := guidOf("role", string(scope))
-	name := fmt.Sprintf("fleetctl image builder (%s %s)", scope.Name(), guid[:8])
-	actions := make([]any, len(builderActions))
-	for i, a := range builderActions {
-		actions[i] = a
+	scope := f.spec.builderScope()
+	name, id := f.spec.BuilderRole()
+	if f.live.BuilderRole != "" {
+		id = f.live.BuilderRole
 	}
-	role := Desired{
-		Kind: "role definition", Name: name, ID: scope + ResourceID("/providers/"+typeRoleDefinition+"/"+guid),
-		Needs: []ResourceID{scope}, Whole: true, Scope: scope, Observed: f.observed(),
-		Met: f.covered(scope, guid, builderActions, nil),
+	met := f.covered(scope, id.Name(), builderActions, nil)
+	verb := "create"
+	if f.live.seen(id).Body != nil {
+		verb = "update"
+	}
+	f.add(Desired{
+		Kind: "role definition", Name: name, ID: id, Needs: []ResourceID{scope}, Whole: true, Scope: scope, Observed: f.observed(), Met: met,
 		Body: Document{"properties": Document{
-			"roleName": name, "type": "CustomRole",
-			"description":      "What Azure Image Builder needs to distribute an image: made by fleetctl.",
-			"permissions":      []any{Document{"actions": actions, "notActions": []any{}, "dataActions": []any{}, "notDataActions": []any{}}},
+			"roleName": name, "type": "CustomRole", "description": builderDescription,
+			"permissions": []any{Document{
+				"actions": listOf(builderActions), "notActions": []any{}, "dataActions": []any{}, "notDataActions": []any{},
+			}},
 			"assignableScopes": []any{string(scope)},
 		}},
-		Commands: []string{"az role definition create --role-definition " + shellQuote(roleJSON(name, scope))},
-	}
-	f.add(role)
-	assignment := f.assignment(scope, guid, name, f.covered(scope, guid, builderActions, nil))
-	assignment.Needs = append(assignment.Needs, role.ID)
+		Commands: []string{"az role definition " + verb + " --role-definition " + shellQuote(roleJSON(name, scope))},
+	})
+	assignment := f.assignment(scope, id.Name(), name, met)
+	assignment.Needs = append(assignment.Needs, id)
 	assignment.Observed = f.observed()
 	f.add(assignment)
+}
+
+func listOf(texts []string) []any {
+	all := make([]any, len(texts))
+	for i, text := range texts {
+		all[i] = text
+	}
+	return all
 }
 
 // roleJSON is the custom role as az reads it.
@@ -193,7 +219,7 @@ func roleJSON(name string, scope ResourceID) string {
 		Actions          []string
 		NotActions       []string
 		AssignableScopes []string
-	}{name, true, "What Azure Image Builder needs to distribute an image.", builderActions, []string{}, []string{string(scope)}})
+	}{name, true, builderDescription, builderActions, []string{}, []string{string(scope)}})
 	if err != nil {
 		panic(err) // of texts alone: it cannot fail
 	}
@@ -280,10 +306,10 @@ func (f *foundation) storageRoles() {
 // BakeAccounts returns the names of the storage accounts that a bake reads from, in the
 // order of the file.
 func (s *Spec) BakeAccounts() []string {
-	var addresses []string
 	if s.Bake == nil {
 		return nil
 	}
+	addresses := []string{s.Bake.Artifacts}
 	for _, c := range s.Bake.Customize {
 		addresses = append(addresses, c.Script, c.File)
 	}
@@ -307,7 +333,7 @@ func (s *Spec) BakeAccounts() []string {
 // guidOf is a GUID that follows from the words: a UUIDv5 of Azure's address.
 func guidOf(words ...string) string {
 	namespace, _ := hex.DecodeString("6ba7b8119dad11d180b400c04fd430c8") // of URLs, by RFC 9562
-	h := sha1.New()                                                      //nolint:gosec // see above
+	h := sha1.New()                                                      // which is what a UUIDv5 is made of, and no safeguard
 	h.Write(namespace)
 	h.Write([]byte("https://management.azure.com/fleetctl/" + strings.ToLower(strings.Join(words, " "))))
 	b := h.Sum(nil)[:16]

@@ -36,10 +36,12 @@ func (p *FoundationPlan) hold(c *Change, d *Desired, live *Live) {
 	}
 	why := ""
 	if d.Scope != "" && !live.mayWrite(d.Scope, d.ID.Type()) {
-		why = "you may not write it here; for whoever may:"
-		c.Commands = d.Commands
-	} else if missing := p.missing(d); missing != "" {
-		why, c.Commands = missing, d.Commands
+		why, c.Commands = "you may not write it here; for whoever may, see below", d.Commands
+	} else if need := p.missing(d); need != nil {
+		why = fmt.Sprintf("needs %s %s, which is not there", need.Kind, need.Name)
+		if need.Scope != "" { // a role that somebody else makes, who can go on with this
+			c.Commands = d.Commands
+		}
 	}
 	if why == "" {
 		return
@@ -48,20 +50,17 @@ func (p *FoundationPlan) hold(c *Change, d *Desired, live *Live) {
 	c.Note = strings.Trim(c.Note+"; "+why, "; ")
 }
 
-// missing says which of the needs of a resource is not there and will not be made, or "".
-func (p *FoundationPlan) missing(d *Desired) string {
+// missing returns what a resource needs that is not there and will not be made, or nil.
+func (p *FoundationPlan) missing(d *Desired) *Change {
 	provider, _, _ := strings.Cut(d.ID.Type(), "/")
 	for i := range p.Changes {
 		other := &p.Changes[i]
-		unmade := other.Action == ActionUnknown && other.Absent
-		switch {
-		case unmade && slices.ContainsFunc(d.Needs, other.ID.Same):
-			return fmt.Sprintf("needs %s %s, which is not there", other.Kind, other.Name)
-		case unmade && other.Kind == kindProvider && strings.EqualFold(other.Name, provider):
-			return "needs the resource provider " + provider
+		needed := slices.ContainsFunc(d.Needs, other.ID.Same) || other.Kind == kindProvider && strings.EqualFold(other.Name, provider)
+		if needed && other.Absent && other.Action == ActionUnknown {
+			return other
 		}
 	}
-	return ""
+	return nil
 }
 
 const kindProvider = "resource provider"
@@ -84,7 +83,7 @@ func providerChanges(s *Spec, live *Live, register bool) []Change {
 		c := Change{
 			Kind: kindProvider, Name: name, ID: ResourceID("/subscriptions/" + s.Subscription + "/providers/" + name),
 			Absent: true, Properties: []PropertyChange{{Path: "registrationState", Is: state, Want: "registered"}},
-			Action: ActionUnknown, Note: "not registered; with --register-providers, or for whoever may:",
+			Action: ActionUnknown, Note: "not registered: apply does it with --register-providers; for whoever may, see below",
 			Commands: []string{"az provider register --namespace " + name + " --subscription " + s.Subscription},
 		}
 		if state == "registering" {
