@@ -30,23 +30,24 @@ func newPromoteCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "promote VERSION",
 		Short: "make an image version the latest, in all regions or in some",
-		Long: `End the exclusion of an image version from latest, in the regions of --region or
-everywhere, in one write that leaves the other regions as they were.
+		Long: `End the exclusion of an image version from latest, in the regions of --region
+or everywhere, in one write that leaves the other regions as they were.
 
-Scale sets whose image reference has no version take it at once: each scale-out,
-repair and reimage there, and automatic OS upgrades where they are on. Sets that
-are pinned to a version do not. The output says which set is which.
+Scale sets whose image reference has no version take it at once: each
+scale-out, repair and reimage there, and automatic OS upgrades where they are
+on. Sets that are pinned to a version do not. The output says which set is
+which; it knows the scale sets of the file.
 
-A version that is marked failed is refused, and so is one that is not replicated
-to each of the regions. One that never passed the boot test of fleetctl bake needs
---untested.
+A version that is marked failed is refused, and so is one that is not
+replicated to each of the regions. One that never passed the boot test of
+fleetctl bake needs --untested.
 
-Another writer may change the version at the same time. What is there after the
-write is read and compared, and written again if need be. While Azure shows the
-version as Updating, nothing is written.
+Another writer may change the version at the same time. What is there after
+the write is read and compared, and written again if need be. While Azure
+shows the version as Updating, nothing is written.
 
-Exit codes: 0 done, or it was so already; 3 refused; 1 error, 2 wrong usage, 4 not
-authorised, 130 interrupted.`,
+Exit codes: 0 done, or it was so already; 3 refused; 1 error, 2 wrong usage, 4
+not authorised, 130 interrupted.`,
 		Example: `  fleetctl promote 1.8.3
   fleetctl promote 1.8.3 --region eastus
   fleetctl promote 1.8.3 --dry-run`,
@@ -72,7 +73,7 @@ func (g *globals) release(cmd *cobra.Command, r releasing) error {
 	switch {
 	case !fleet.IsVersion(r.version):
 		return usage.Error(cmd, fmt.Errorf("%q is not the number of an image version, which is like 1.8.3", r.version))
-	case slices.ContainsFunc(r.regions, func(name string) bool { return strings.TrimSpace(name) == "" }):
+	case cmd.Flags().Changed("region") && len(r.regions) == 0, slices.ContainsFunc(r.regions, func(name string) bool { return strings.TrimSpace(name) == "" }):
 		return usage.Error(cmd, errors.New("--region is empty"))
 	}
 	ctx, cancel := g.within(cmd.Context())
@@ -133,6 +134,10 @@ func (g *globals) releasePage(view *fleet.ReleaseView) *page {
 	p.releaseRegions(view)
 	p.releaseSets(view)
 	p.notes(view.Notes)
+	if view.DryRun {
+		p.Blank()
+		p.Text(0, cli.Dim, "a dry run: nothing was written", 1)
+	}
 	return p
 }
 
@@ -216,14 +221,20 @@ func (p *page) setNames(names []string) string {
 // releaseSets says which scale sets take the version from now on, and which run it.
 func (p *page) releaseSets(view *fleet.ReleaseView) {
 	demote := view.Action == fleet.ActionDemote
-	heading, color := "takes it from now on, with each scale-out, repair and reimage:", cli.Plain
-	if demote {
-		heading, color = "still takes it, with each scale-out, repair and reimage:", cli.Yellow
+	heading, color := "takes it from now on", cli.Plain
+	switch {
+	case demote && view.DryRun:
+		heading, color = "takes it even then", cli.Yellow
+	case demote:
+		heading, color = "still takes it", cli.Yellow
+	case view.DryRun:
+		heading = "takes it then"
 	}
 	if len(view.Takes) > 0 {
 		p.Blank()
-		p.Text(2, color, heading, 2)
+		p.Text(2, color, heading+", with each scale-out, repair and reimage:", 2)
 	}
+	table := &cli.Table{Indent: 4, Wrap: problemLines}
 	for _, s := range view.Takes {
 		why := "its image reference has no version"
 		switch {
@@ -232,8 +243,9 @@ func (p *page) releaseSets(view *fleet.ReleaseView) {
 		case s.AutoOS:
 			why = "its image reference has no version, and automatic OS upgrade is on: members are upgraded without being asked"
 		}
-		p.Flow(painted(cli.Bold, "    "+p.cut(s.ScaleSet, nameWidth)+"  "), 6, plain(s.Location), plain(why))
+		table.Add(painted(cli.Bold, p.cut(s.ScaleSet, nameWidth)), plain(p.cut(s.Location, 20)), plain(why))
 	}
+	p.Table(table)
 	if !demote {
 		if len(view.Takes) == 0 {
 			p.Blank()

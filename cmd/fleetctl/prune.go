@@ -23,23 +23,22 @@ func newPruneCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "delete old image versions that nothing needs",
-		Long: `Delete the versions of the file's image beyond the newest --keep, and the image
-templates that bakes have left over.
+		Long: `Delete the versions of the file's image beyond the newest --keep, and the
+image templates that bakes have left over.
 
-A version stays that a scale set of the subscription asks for or that a member
+A version stays that a scale set of the subscription asks for or a member
 runs, that is latest in a region, the last good one, the one with the highest
-number, younger than a day, or being changed. The output says why each stays. Scale
-sets of other subscriptions are not seen.
+number, younger than a day, or being changed. The output says why each stays.
+Scale sets of other subscriptions are not seen.
 
-Each deletion is asked for on a terminal; elsewhere --yes is needed. Right before
-each one everything is read again. When anything cannot be read, nothing is deleted.
-What Azure does not delete is told, and the rest goes on.
+Each deletion is asked for on a terminal; elsewhere --yes is needed. Right
+before each one everything is read again. When anything cannot be read,
+nothing is deleted. What Azure does not delete is told, and the rest goes on.
 
-A deleted version cannot be had back. Members that run it go on, but no new one can
-be made from it.
+A deleted version cannot be had back: no new member can be made from it.
 
-Exit codes: 0 done, or nothing to delete; 1 error, or Azure refused a deletion; 2
-wrong usage, 4 not authorised, 130 interrupted.`,
+Exit codes: 0 done, or nothing to delete; 1 error, or Azure refused a
+deletion; 2 wrong usage, 4 not authorised, 130 interrupted.`,
 		Example: `  fleetctl images prune --keep 5 --dry-run
   fleetctl images prune --keep 5
   fleetctl images prune --keep 5 --yes -o json`,
@@ -130,7 +129,7 @@ func (g *globals) pruneAll(ctx context.Context, pruner *release.Pruner, view *fl
 		}
 	}
 	if refused > 0 {
-		return cli.Hint(fmt.Errorf("Azure did not delete %s", cli.Plural(refused, "of them")), "the messages above say why; a lock, or a deletion that is blocked until the end of life, is somebody's decision")
+		return cli.Hint(fmt.Errorf("%s refused by Azure", cli.Plural(refused, "deletion")), "the messages above say why; a lock, or a deletion that is blocked until the end of life, is somebody's decision")
 	}
 	return nil
 }
@@ -142,8 +141,8 @@ func (g *globals) prunePage(view *fleet.PruneView) *page {
 		plain(fmt.Sprintf("%d to delete", len(view.Delete))), plain(fmt.Sprintf("%d to stay", len(view.Kept))))
 	p.pruneItems("to delete", cli.Yellow, view.Delete)
 	p.pruneItems("to stay", cli.Plain, view.Kept)
+	p.Blank()
 	if view.DryRun {
-		p.Blank()
 		p.Text(0, cli.Dim, "a dry run: nothing was deleted", 1)
 	}
 	return p

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -112,7 +113,7 @@ type regionFlag struct {
 func readExclusion(version Document) (exclusion, error) {
 	profile, ok := dig(version, "properties", "publishingProfile").(Document)
 	if !ok {
-		return exclusion{}, fmt.Errorf("the version has no publishing profile")
+		return exclusion{}, errors.New("the version has no publishing profile")
 	}
 	var e exclusion
 	var err error
@@ -123,7 +124,7 @@ func readExclusion(version Document) (exclusion, error) {
 		target, _ := item.(Document)
 		r := regionFlag{name: NormalLocation(textAt(target, "name")), target: target}
 		if r.name == "" {
-			return e, fmt.Errorf("a target region of the version has no name")
+			return e, errors.New("a target region of the version has no name")
 		}
 		if r.excluded, err = flagOf(target, "excludeFromLatest"); err != nil {
 			return e, err

@@ -63,7 +63,7 @@ const (
 func Release(f Fleet, definition ResourceID, name string, regions []string, excluded bool, now time.Time) (ReleaseView, error) {
 	view := ReleaseView{
 		Version: ViewVersion, At: f.At, Action: ActionPromote, Image: definition.Name(), Gallery: definition.Part("galleries"), Name: name,
-		Regions: []ReleaseRegion{}, Takes: []ReleaseSet{}, Runs: []ReleaseSet{}, Warnings: []string{}, Notes: f.Notes,
+		Regions: []ReleaseRegion{}, Takes: []ReleaseSet{}, Runs: []ReleaseSet{}, Warnings: []string{}, Notes: append([]string{}, f.Notes...),
 	}
 	if excluded {
 		view.Action = ActionDemote

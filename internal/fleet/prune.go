@@ -114,18 +114,27 @@ func (l *PruneLook) needed(d *Definition, v *Version, uses []ImageUse) []string 
 	if v.Provisioning != Succeeded && v.Provisioning != Failed {
 		add("its provisioning state is %s", cmp.Or(v.Provisioning, "not known"))
 	}
-	if v.Published.IsZero() || l.Now.Sub(v.Published) < pruneAge {
-		add("it is younger than a day, or Azure does not say how old")
+	switch {
+	case v.Published.IsZero():
+		add("Azure does not say how old it is")
+	case l.Now.Sub(v.Published) < pruneAge:
+		add("it is younger than a day")
 	}
+	var askers, runners []ImageUse
+	members := 0
 	for _, use := range uses {
-		switch {
-		case use.Model && use.Members > 0:
-			add("%s asks for it, and %d of its members run it", use.ScaleSet, use.Members)
-		case use.Model:
-			add("the model of %s asks for it", use.ScaleSet)
-		default:
-			add("%d of %s run it", use.Members, use.ScaleSet)
+		if use.Model {
+			askers = append(askers, use)
 		}
+		if use.Members > 0 {
+			runners, members = append(runners, use), members+use.Members
+		}
+	}
+	if len(askers) > 0 {
+		add("the model of %s asks for it", users(askers))
+	}
+	if members > 0 {
+		add("run by %d of the members of %s", members, users(runners))
 	}
 	for i := range l.Fleet.Sets {
 		m := &l.Fleet.Sets[i].Model

@@ -36,6 +36,8 @@ import (
 const (
 	// maxWrites bounds the writes for one edit: others write as well.
 	maxWrites = 5
+	// maxLooks bounds the looks for what was just written, before it is written again.
+	maxLooks = 2
 	// lookAfter is how long to wait between two looks when Azure does not say.
 	lookAfter = 10 * time.Second
 	// maxWait bounds the wait for another write, and the whole of an edit when its
@@ -118,7 +120,7 @@ type writing struct {
 func (w *writing) run(ctx context.Context) (Result, error) {
 	var wrote fleet.Document // as the version should be after the last write
 	var last error           // of the last write
-	for n := 0; ; n++ {
+	for writes, looks := 0, 0; ; {
 		version, after, err := w.settled(ctx)
 		if err != nil {
 			return Result{}, err
@@ -126,27 +128,28 @@ func (w *writing) run(ctx context.Context) (Result, error) {
 		patch, err := w.edit(version)
 		switch {
 		case err != nil:
-			return Result{Version: version, Written: n > 0}, err
+			return Result{Version: version, Written: writes > 0}, err
 		case patch == nil:
 			w.tellOthers(version, wrote)
-			return Result{Version: version, Written: n > 0}, nil
-		case n == maxWrites && last != nil:
-			return Result{Version: version}, last
-		case n == maxWrites:
-			return Result{Version: version}, &azure.Error{
-				Kind: azure.Conflict, Op: "change version " + w.id.Name(),
-				Text: fmt.Sprintf("something else undid it %d times: %s", n, strings.Join(fleet.Unlike(version, patch), "; ")),
-				Hint: "find out what else writes the version, with the activity log of its gallery, and run this again",
+			return Result{Version: version, Written: writes > 0}, nil
+		case looks > 0: // what was just written may take a moment to be seen
+			looks--
+			if err := w.wait(ctx, after); err != nil {
+				return Result{}, err
 			}
-		case n > 0:
+			continue
+		case writes == maxWrites:
+			return Result{Version: version, Written: true}, w.undone(version, patch, last)
+		case writes > 0:
 			w.tell("something else wrote " + w.id.Name() + " meanwhile; once more, from what is there now")
 		}
-		if last = w.write(ctx, patch); last == nil && w.noWait {
-			return Result{Version: fleet.Patched(version, patch), Written: true, Pending: true}, nil
-		}
+		last = w.write(ctx, patch)
+		writes++
 		switch {
+		case last == nil && w.noWait:
+			return Result{Version: fleet.Patched(version, patch), Written: true, Pending: true}, nil
 		case last == nil:
-			wrote = fleet.Patched(version, patch)
+			wrote, looks = fleet.Patched(version, patch), maxLooks
 		case !errors.Is(last, &azure.Error{Kind: azure.Conflict}):
 			return Result{Version: version, Written: w.accepted}, w.seen(ctx, last)
 		default:
@@ -157,6 +160,19 @@ func (w *writing) run(ctx context.Context) (Result, error) {
 	}
 }
 
+// undone is the error of an edit that was written as often as it may be, last with the
+// error last.
+func (w *writing) undone(version, patch fleet.Document, last error) error {
+	if last != nil {
+		return last
+	}
+	return &azure.Error{
+		Kind: azure.Conflict, Op: "change version " + w.id.Name(),
+		Text: fmt.Sprintf("something else undid it %d times: %s", maxWrites, strings.Join(fleet.Unlike(version, patch), "; ")),
+		Hint: "find out what else writes the version, with the activity log of its gallery, and run this again",
+	}
+}
+
 // write sends a PATCH and waits for its end.
 func (w *writing) write(ctx context.Context, patch fleet.Document) error {
 	operation, err := w.azure.Send(ctx, fleet.Write{Method: http.MethodPatch, ID: w.id, Body: patch})
@@ -164,6 +180,7 @@ func (w *writing) write(ctx context.Context, patch fleet.Document) error {
 		return err
 	}
 	w.accepted = true
+	w.tell("version " + w.id.Name() + " is being written: waiting until Azure has done it")
 	if _, err = operation.Wait(ctx); err == nil {
 		w.accepted = false
 	}
