@@ -72,7 +72,8 @@ var mayImport = map[string][]string{
 	"internal/sim/strict": {},
 	"internal/sim/steer":  {"internal/sim/strict"},
 	"internal/sim/imds":   {"internal/sim/steer", "internal/sim/strict"},
-	"internal/sim/arm":    {"internal/sim/steer", "internal/sim/strict"},
+	"internal/sim/arm":    {"internal/sim/blob", "internal/sim/steer", "internal/sim/strict"},
+	"internal/sim/blob":   {},
 
 	// Judges of the simulated control plane: for tests only.
 	"internal/sim/arm/armtypes": {},

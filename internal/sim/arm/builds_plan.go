@@ -219,12 +219,12 @@ func (p *planner) script(c object, takes time.Duration) {
 // what the rule has, and ends with the rule's exit code.
 func (p *planner) fail(c object, takes time.Duration) {
 	p.add(step{Lines: begin(c, len(p.steps))}, 0)
-	for _, command := range inlineLines(c) {
-		if text, prints := echoed(command); prints {
-			p.add(step{Lines: out("    azure-arm: " + text)}, takes/2)
-			break
+	if commands := inlineLines(c); len(commands) > 0 {
+		if text, prints := echoed(commands[0]); prints {
+			p.add(step{Lines: out("    azure-arm: " + text)}, 0)
 		}
 	}
+	p.at += takes / 2
 	for _, text := range p.rule.Output {
 		p.add(step{Lines: out("    azure-arm: " + text)}, 0)
 	}

@@ -54,16 +54,28 @@ func (tx *txn) keepRun(template string, x *run) {
 	tx.editHidden(template, func(h object) { h["run"] = string(text) })
 }
 
-// theRun is the run with an id, while it is under way, or nil.
-func (tx *txn) theRun(template, id string) (*resource, *run) {
+// theRun is the run that a transition is about, while it is under way, or nil. When
+// its template has gone with its resource group, nobody waits for it in vain.
+func (tx *txn) theRun(template string, args object) (*resource, *run) {
 	r := tx.get(template)
 	if r == nil {
+		tx.cancel(str(args, "operation"), errorf(http.StatusNotFound, "ResourceNotFound", "The image template is gone."))
 		return nil, nil
 	}
-	if x := runOf(r); x != nil && x.ID == id && !x.Over {
+	if x := runOf(r); x != nil && x.ID == str(args, "run") && !x.Over {
 		return r, x
 	}
 	return nil, nil
+}
+
+// args are those of a transition of the run.
+func (x *run) args() object { return object{"run": x.ID, "operation": x.Operation} }
+
+// next schedules a step of the run.
+func (tx *txn) next(template string, x *run, n int) {
+	args := x.args()
+	args["step"] = whole(n)
+	tx.schedule(x.Began.Add(x.Steps[n].At), templateType, template, "step", args)
 }
 
 // runTemplate is the action run: an operation that ends with the run.
@@ -102,15 +114,32 @@ func (tx *txn) beginRun(id string) (*operation, error) {
 		ID: guid("run", o.ID), Operation: o.ID, Began: tx.now, Account: account.ID, Rule: rule, Outside: tx.server.cfg.Builder && rule == nil,
 	}
 	x.Steps = buildSteps(r.Body, tx.buildTimes(r.name()), rule, x.Outside, location(str(r.Body, "location")), account.name())
+	exact := tx.exactSource(r.Body)
 	tx.edit(id, func(r *resource) {
+		if exact != "" {
+			set(r.Body, "properties.source.exactVersion", exact)
+		}
 		set(r.Body, "properties.lastRunStatus", object{"startTime": stamp(tx.now), "runState": runRunning, "runSubState": stateQueued})
 	})
 	tx.keepRun(id, x)
-	tx.schedule(tx.now, templateType, id, "step", object{"run": x.ID, "step": whole(0)})
+	tx.next(id, x, 0)
 	if !x.Outside {
-		tx.schedule(tx.now.Add(buildTimeout(r.Body)), templateType, id, "timeout", object{"run": x.ID})
+		tx.schedule(tx.now.Add(buildTimeout(r.Body)), templateType, id, "timeout", x.args())
 	}
 	return o, nil
+}
+
+// exactSource is the version of the source that a build takes, or "".
+func (tx *txn) exactSource(body object) string {
+	source := sub(body, "properties.source")
+	if id := str(source, "imageVersionId"); id != "" {
+		source = object{"id": id}
+	}
+	image, err := tx.resolve(source, str(body, "location"))
+	if err != nil {
+		return "" // which was found out before, or changes while it is built
+	}
+	return image.exact
 }
 
 // buildTimeout is how long a build may take: four hours when the template does not say.
@@ -123,7 +152,7 @@ func buildTimeout(body object) time.Duration {
 
 // stepRun is a step of a run, after which the next one is due.
 func stepRun(tx *txn, id string, args object) {
-	r, x := tx.theRun(id, str(args, "run"))
+	r, x := tx.theRun(id, args)
 	n, ok := integer(args, "step")
 	if r == nil || !ok || n >= len(x.Steps) {
 		return
@@ -145,7 +174,7 @@ func stepRun(tx *txn, id string, args object) {
 	case s.State == stateDistributing:
 		tx.distribute(id, x)
 	case n+1 < len(x.Steps):
-		tx.schedule(x.Began.Add(x.Steps[n+1].At), templateType, id, "step", object{"run": x.ID, "step": whole(n + 1)})
+		tx.next(id, x, n+1)
 	}
 }
 
@@ -222,7 +251,7 @@ func (tx *txn) endRun(id string, x *run, state, message string) {
 // timeoutRun ends a run that takes longer than its template allows. What is being
 // replicated goes on.
 func timeoutRun(tx *txn, id string, args object) {
-	r, x := tx.theRun(id, str(args, "run"))
+	r, x := tx.theRun(id, args)
 	if r == nil || x.Silent {
 		return
 	}
@@ -266,7 +295,7 @@ func (tx *txn) distribute(id string, x *run) {
 		tx.output(r, d, artifact)
 	}
 	tx.keepRun(id, x)
-	tx.schedule(tx.now.Add(time.Second), templateType, id, "distributed", object{"run": x.ID})
+	tx.schedule(tx.now.Add(time.Second), templateType, id, "distributed", x.args())
 }
 
 // output notes what a distributor has made.
@@ -386,6 +415,9 @@ func distributedVersion(template, d object) object {
 	if storage != "" {
 		publishing["storageAccountType"] = storage
 	}
+	if mode := str(d, "replicationMode"); mode != "" {
+		publishing["replicationMode"] = mode
+	}
 	body := object{"location": home, "properties": object{
 		"publishingProfile": publishing,
 		"storageProfile":    object{"source": object{"id": str(template, "properties.exactStagingResourceGroup") + "/providers/Microsoft.Compute/images/build"}},
@@ -399,7 +431,7 @@ func distributedVersion(template, d object) object {
 // checkDistribution ends a run when all that it distributes has arrived, or looks again
 // later.
 func checkDistribution(tx *txn, id string, args object) {
-	r, x := tx.theRun(id, str(args, "run"))
+	r, x := tx.theRun(id, args)
 	if r == nil {
 		return
 	}
@@ -473,7 +505,7 @@ func cancelTemplate(tx *txn, c *call) (answer, error) {
 	if x == nil || x.Over {
 		x = &run{ID: guid("run", o.ID), Began: tx.now} // of a scenario's template
 	}
-	x.Cancel, x.Silent = o.ID, true
+	x.Silent = true
 	x.Over = x.Over || rule == nil || !rule.Publishes
 	tx.keepRun(r.ID, x)
 	after := tx.buildTimes(r.name()).Canceling
@@ -481,7 +513,9 @@ func cancelTemplate(tx *txn, c *call) (answer, error) {
 		after = time.Duration(rule.For)
 	}
 	if rule == nil || rule.For > 0 {
-		tx.schedule(tx.now.Add(after), templateType, r.ID, "canceled", object{"run": x.ID})
+		args := x.args()
+		args["cancel"] = o.ID
+		tx.schedule(tx.now.Add(after), templateType, r.ID, "canceled", args)
 	}
 	tx.server.wake()
 	return accepted(o), nil
@@ -489,6 +523,7 @@ func cancelTemplate(tx *txn, c *call) (answer, error) {
 
 // endCancel ends a run that was canceled, and both operations.
 func endCancel(tx *txn, id string, args object) {
+	defer tx.finish(str(args, "cancel"), nil)
 	r := tx.get(id)
 	if r == nil {
 		return
@@ -505,5 +540,4 @@ func endCancel(tx *txn, id string, args object) {
 		status["message"] = "The image build was canceled."
 	})
 	tx.cancel(x.Operation, errorf(http.StatusConflict, "OperationCanceled", "The image build was canceled."))
-	tx.finish(x.Cancel, nil)
 }

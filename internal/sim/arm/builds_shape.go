@@ -52,7 +52,10 @@ var templateShape = values("ImageTemplateProperties", []string{"source", "distri
 		"WindowsUpdate":  values("ImageTemplateWindowsUpdateCustomizer", nil, "type", "name", "searchCriteria", "filters", "updateLimit"),
 		"File":           values("ImageTemplateFileCustomizer", []string{"sourceUri", "destination"}, "type", "name", "sourceUri", "destination", "sha256Checksum"),
 	}}).
-	with("optimize", values("ImageTemplatePropertiesOptimize", nil).with("vmBoot", values("ImageTemplatePropertiesOptimizeVmBoot", nil, "state"))).
+	with("optimize", values("ImageTemplatePropertiesOptimize", nil).
+		with("vmBoot", values("ImageTemplatePropertiesOptimizeVmBoot", nil, "state")).
+		with("workload", values("ImageTemplatePropertiesOptimizeWorkload", nil, "state", "scriptUri", "sha256Checksum"))).
+	with("additionalDataDisks", values("DataDisk", []string{"sizeGB"}, "sizeGB")).
 	with("validate", values("ImageTemplatePropertiesValidate", nil, "continueDistributeOnFailure", "sourceValidationOnly").
 		with("inVMValidations", &shape{name: "ImageTemplateInVMValidator", kinds: map[string]*shape{
 			"Shell":      values("ImageTemplateShellValidator", nil, "type", "name", "inline", "scriptUri", "sha256Checksum"),
@@ -72,6 +75,12 @@ var templateShape = values("ImageTemplateProperties", []string{"source", "distri
 	with("vmProfile", values("ImageTemplateVmProfile", nil, "vmSize", "osDiskSizeGB", "userAssignedIdentities").
 		with("vnetConfig", values("VirtualNetworkConfig", nil, "subnetId", "proxyVmSize", "containerInstanceSubnetId")))
 
+// newer are the properties that came after 2024-02-01, with their API version.
+var newer = map[string]string{"additionalDataDisks": "2025-10-01", "workload": "2025-10-01", "replicationMode": "2025-10-01"}
+
+// strictSince is the API version that refuses what it does not know.
+const strictSince = "2024-02-01"
+
 // oneOf are the properties with few values.
 var oneOf = map[string][]string{
 	"onCustomizerError": {"cleanup", "abort"}, "onValidationError": {"cleanup", "abort"}, "state": {"Enabled", "Disabled"},
@@ -89,28 +98,27 @@ func badValue(at, field string, value any) error {
 		"for details on fields requirements in the Image Builder Template.", at, field, value)
 }
 
-// checkShape says what is wrong with the form of a value. Unknown properties are
-// refused when strict.
-func checkShape(v any, s *shape, at string, strict bool) error {
+// checkShape says what is wrong with the form of a value for an API version.
+func checkShape(v any, s *shape, at, version string) error {
 	switch v := v.(type) {
 	case nil:
 		return nil
 	case []any:
 		for i, item := range v {
-			if err := checkShape(item, s, fmt.Sprintf("%s[%d]", at, i), strict); err != nil {
+			if err := checkShape(item, s, fmt.Sprintf("%s[%d]", at, i), version); err != nil {
 				return err
 			}
 		}
 		return nil
 	case object:
-		return checkObject(v, s, at, strict)
+		return checkObject(v, s, at, version)
 	}
 	return badValue(at, lastField(at), v)
 }
 
 func lastField(at string) string { return at[strings.LastIndexByte(at, '.')+1:] }
 
-func checkObject(o object, s *shape, at string, strict bool) error {
+func checkObject(o object, s *shape, at, version string) error {
 	if s.kinds != nil {
 		kind := str(o, "type")
 		inner := s.kinds[kind]
@@ -121,14 +129,14 @@ func checkObject(o object, s *shape, at string, strict bool) error {
 	}
 	for name, value := range o {
 		inner, known := s.fields[name]
-		if !known && strict {
+		if (!known || newer[name] > version) && version >= strictSince {
 			return validationFailed("Could not find member '%s' on object of type '%s'. Path '%s'.", name, s.name, at)
 		}
 		if allowed := oneOf[name]; known && allowed != nil && !slices.Contains(allowed, fmt.Sprint(value)) {
 			return badValue(at, name, value)
 		}
 		if inner != nil {
-			if err := checkShape(value, inner, at+"."+name, strict); err != nil {
+			if err := checkShape(value, inner, at+"."+name, version); err != nil {
 				return err
 			}
 		}
@@ -157,7 +165,7 @@ func checkTemplate(w *write) error {
 	if properties == nil {
 		properties = object{}
 	}
-	if err := checkShape(properties, templateShape, "properties", w.APIVersion >= "2024-02-01"); err != nil {
+	if err := checkShape(properties, templateShape, "properties", w.APIVersion); err != nil {
 		return err
 	}
 	if minutes, given := integer(w.Body, "properties.buildTimeoutInMinutes"); given && minutes != 0 && (minutes < 6 || minutes > 960) {

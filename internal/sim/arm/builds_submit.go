@@ -2,6 +2,7 @@ package arm
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -46,7 +47,7 @@ func (tx *txn) providersFault(object) *buildFault {
 
 // principal is the object id of a template's identity, or "".
 func (tx *txn) principal(body object) string {
-	for id := range sub(body, "identity.userAssignedIdentities") {
+	for _, id := range slices.Sorted(maps.Keys(sub(body, "identity.userAssignedIdentities"))) {
 		if r := tx.get(id); r != nil {
 			return str(r.Body, "properties.principalId")
 		}
@@ -55,7 +56,7 @@ func (tx *txn) principal(body object) string {
 }
 
 func (tx *txn) identityFault(body object) *buildFault {
-	for id := range sub(body, "identity.userAssignedIdentities") {
+	for _, id := range slices.Sorted(maps.Keys(sub(body, "identity.userAssignedIdentities"))) {
 		if tx.get(id) == nil {
 			return &buildFault{"Other", fmt.Sprintf("The assigned managed identity cannot be used: Resource '%s' was not found. "+
 				"Please remove the existing one and re-assign a new identity. For more troubleshooting steps go to https://aka.ms/azvmimagebuilderts.", id)}
@@ -95,7 +96,7 @@ func (tx *txn) stagingFault(body object) *buildFault {
 		return nil
 	}
 	group := tx.get(id)
-	why := ""
+	var why string
 	switch {
 	case group == nil:
 		why = "does not exist"

@@ -108,8 +108,15 @@ func (w *world) ran() object {
 	return nil
 }
 
+// A blobReply is what a request for a blob was answered.
+type blobReply struct {
+	Status     string
+	StatusCode int
+	Header     http.Header
+}
+
 // blob makes a request for a blob and returns the answer and its body.
-func (w *world) blob(method, path, body string, headers ...string) (*http.Response, string) {
+func (w *world) blob(method, path, body string, headers ...string) (blobReply, string) {
 	w.Helper()
 	req, err := http.NewRequestWithContext(w.Context(), method, w.url+"/blob/"+path, strings.NewReader(body))
 	require.NoError(w, err)
@@ -121,7 +128,7 @@ func (w *world) blob(method, path, body string, headers ...string) (*http.Respon
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	require.NoError(w, err)
-	return resp, string(data)
+	return blobReply{resp.Status, resp.StatusCode, resp.Header}, string(data)
 }
 
 // log reads customization.log the way that a client finds it, or "" when there is none.
@@ -200,6 +207,7 @@ func TestBuild(t *testing.T) {
 	require.Equal(t, "Succeeded", str(status, "runState"))
 	require.Equal(t, "2026-11-02T09:02:30.0000000+00:00", str(status, "startTime"))
 	require.Equal(t, "2026-11-02T09:10:00.0000000+00:00", str(status, "endTime"))
+	require.Equal(t, "22.04.202611010", str(w.get(templateID).body, "properties.source.exactVersion"))
 	require.Equal(t, "Succeeded", str(w.get(begun.header.Get("Azure-AsyncOperation")).body, "status"))
 	w.get(begun.header.Get("Location")).want(200)
 	for line := range strings.Lines(w.log()) {
@@ -280,6 +288,9 @@ func TestForm(t *testing.T) {
 			require.Contains(t, w.do("PUT", templateID+"?api-version=2024-02-01", aTemplate(tt.change)).refused(400, "ValidationFailed"), tt.want)
 		})
 	}
+	mode := distribute(object{"replicationMode": "Full"})
+	require.Contains(t, w.do("PUT", templateID+"3?api-version=2024-02-01", aTemplate(mode)).refused(400, "ValidationFailed"), "'replicationMode'")
+	w.do("PUT", templateID+"3?api-version=2025-10-01", aTemplate(mode)).want(201)
 	w.do("PUT", templateID+"?api-version=2022-07-01", aTemplate(setting("properties.Customize", []any{}))).want(201)
 	w.do("PUT", templateID+"2", aTemplate(setting("location", nil))).refused(400, "LocationRequired")
 }
@@ -386,10 +397,19 @@ func TestFailures(t *testing.T) {
 		sub      string
 		message  string
 		log      string
-		nothing  bool // no version is made
+		not      string // is not in the log
+		nothing  bool   // no version is made
 		noLog    bool
 		provider string // that is taken away before the run
 	}{
+		"uploaded": {
+			rules: "builds: [{fails: customizer, exit_code: 3}]", state: "Failed", sub: "Customizing", message: "exit status 1", nothing: true,
+			change: func(o object) {
+				list, _ := dig(o, "properties.customize").([]any)
+				set(o, "properties.customize", append(list, object{"type": "Shell", "name": "last", "inline": []any{"sha256sum -c x", "echo 'fleetctl: customizer last ends'"}}))
+			},
+			log: "customizer harden ends\n*exit status: 3.", not: "customizer last ends",
+		},
 		"customizer": {
 			rules: "builds: [{fails: customizer, customizer: hard*, exit_code: 100, output: ['E: Unable to locate package cis']}]", state: "Failed", sub: "Customizing",
 			message: "Packer build command has failed: exit status 1.", nothing: true,
@@ -426,6 +446,9 @@ func TestFailures(t *testing.T) {
 			log := w.log()
 			contains(t, log, tt.log)
 			require.Equal(t, tt.noLog, log == "")
+			if tt.not != "" {
+				require.NotContains(t, log, tt.not)
+			}
 			require.Equal(t, tt.state == "Failed" && tt.sub != "Distributing" && !tt.noLog, strings.Contains(str(status, "message"), "/customization.log. OperationId: "), status)
 			if tt.nothing {
 				w.get(ubuntuID+"/versions/1.7.0").refused(404, "ResourceNotFound")
@@ -587,6 +610,19 @@ func TestLostRole(t *testing.T) {
 	status := w.run()
 	require.Equal(t, "Failed", str(status, "runState"))
 	require.Contains(t, str(status, "message"), "does not have authorization to perform action 'Microsoft.Compute/galleries/read'")
+}
+
+// TestGroupGoes: a run ends when its template goes with the resource group, and so
+// does a cancel.
+func TestGroupGoes(t *testing.T) {
+	w := aWorkshop(t, "").created(aTemplate())
+	begun := w.do("POST", templateID+"/run", nil).want(202)
+	w.clock.Advance(100 * time.Second)
+	canceled := w.do("POST", templateID+"/cancel", nil).want(202)
+	w.finished(w.do("DELETE", group, nil).want(202))
+	w.clock.Advance(time.Hour)
+	require.Equal(t, "Canceled", str(w.get(begun.header.Get("Azure-AsyncOperation")).body, "status"))
+	require.Equal(t, "Succeeded", str(w.get(canceled.header.Get("Azure-AsyncOperation")).body, "status"))
 }
 
 // TestPerformedBuild: somebody else builds.

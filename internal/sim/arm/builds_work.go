@@ -126,6 +126,6 @@ func (s *Server) BuildDone(id string, result BuildResult) error {
 		}
 		x.Steps = []step{{State: stateDistributing, At: tx.now.Sub(x.Began)}}
 		tx.keepRun(template.ID, x)
-		tx.schedule(tx.now, templateType, template.ID, "step", object{"run": x.ID, "step": whole(0)})
+		tx.next(template.ID, x, 0)
 	})
 }

@@ -3,7 +3,6 @@ package blob
 import (
 	"encoding/xml"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -209,15 +208,16 @@ func TestList(t *testing.T) {
 	}
 	list := func(query string) (p page, names string) {
 		require.NoError(t, xml.Unmarshal(d.do("GET", "con?restype=container&comp=list"+query, "").want(200, "").Body, &p))
+		var all strings.Builder
 		for _, b := range p.Blobs {
-			names += b.Name + ","
+			all.WriteString(b.Name + ",")
 		}
-		return p, names
+		return p, all.String()
 	}
 	p, names := list("&include=metadata")
 	require.Equal(t, "a/1,a/2,b/1,c & <d>,", names)
 	require.Equal(t, "http://sim/blob/acct/", p.Endpoint)
-	require.Equal(t, "3 BlockBlob v", fmt.Sprint(p.Blobs[0].Length)+" "+p.Blobs[0].Type+" "+p.Blobs[0].K)
+	require.Equal(t, []any{3, "BlockBlob", "v"}, []any{p.Blobs[0].Length, p.Blobs[0].Type, p.Blobs[0].K})
 	p, names = list("&maxresults=2")
 	require.Equal(t, "a/1,a/2,", names)
 	_, names = list("&maxresults=2&marker=" + url.QueryEscape(p.Next))
