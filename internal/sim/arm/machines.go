@@ -72,8 +72,8 @@ type CommandResult struct {
 // Real says whether the members of some scale sets have a machine outside.
 func (s *Server) Real() bool { return len(s.rules.Machines.Real) > 0 }
 
-// Factor is how many times as fast as real time the simulation runs now.
-func (s *Server) Factor() float64 { return s.clock.Factor() }
+// Clock is the simulation's.
+func (s *Server) Clock() *Clock { return s.clock }
 
 // Machines returns the machines that shall run now, in the order of their ids. A clock
 // that runs wakes nobody: ask every so often.

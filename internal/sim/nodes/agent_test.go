@@ -1,0 +1,196 @@
+package nodes
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
+)
+
+// agents runs a world whose machines are real agents with a configuration. Simulated time
+// passes ten times as fast.
+func agents(t *testing.T, config string) (*world, *testkit.Buffer) {
+	t.Helper()
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "fleet-agent")
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../../cmd/fleet-agent").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	log := &testkit.Buffer{}
+	w := newWorld(t, 10)
+	factory := Agents{
+		Binary: binary, Configs: &arm.Agents{Config: []byte(config), Versions: map[string][]byte{"1.7.0": []byte("odd: true\n")}},
+		Dir: dir, Logger: slog.New(slog.NewTextHandler(log, nil)),
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, Config{Control: w.server, Make: factory.Make, Logger: factory.Logger}) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-ended)
+		left, err := filepath.Glob(filepath.Join(dir, "vm-*"))
+		require.NoError(t, err)
+		require.Empty(t, left, "an agent leaves nothing behind")
+		if t.Failed() {
+			t.Log(log)
+		}
+	})
+	return w, log
+}
+
+// eventually waits until the health of the members is as it should be.
+func (w *world) eventually(health string) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for got := w.health(); got != health; got = w.health() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			require.Equal(w, health, got)
+		}
+	}
+}
+
+// drains in an instant.
+const drain = "drain: {settle: 0s, plan: [{name: nothing, sleep: 10ms}]}\n"
+
+func TestRealAgent(t *testing.T) {
+	w, _ := agents(t, drain)
+	w.put(1, "1.7.1", "8080", true)
+	w.eventually("healthy")
+	machines, err := w.server.Machines()
+	require.NoError(t, err)
+	vm := machines[0].ID
+
+	op := at(w.do("POST", vm+"/runCommand", `{"commandId":"RunShellScript","script":["set -eu","sudo fleet-agent status -o json","reboot"]}`), "operation")
+	var got map[string]any
+	require.Eventually(t, func() bool {
+		got = w.do("GET", op, "")
+		return at(got, "status") == "Succeeded"
+	}, time.Minute, 50*time.Millisecond)
+	value := got["properties"].(map[string]any)["output"].(map[string]any)["value"].([]any)
+	message := at(value[0], "message")
+	require.Contains(t, message, `"state": "serving"`)
+	require.Contains(t, message, machines[0].Name, "it knows itself from its metadata service")
+	require.Contains(t, message, "runs plain commands of fleet-agent only")
+
+	w.do("POST", vm+"/simulateEviction", "")
+	w.eventually("deallocated")
+}
+
+func TestRealAgentWithoutItsDependency(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	require.NoError(t, err)
+	closed := l.Addr().String()
+	require.NoError(t, l.Close())
+	w, _ := agents(t, drain+"checks: [{name: database, tcp: {address: '"+closed+"'}, interval: 1s}]\n")
+	w.put(1, "1.7.1", "8080", false)
+	w.eventually("unhealthy")
+}
+
+func TestRealAgentThatIsConfiguredWrong(t *testing.T) {
+	w, log := agents(t, "listen: {probe: '127.0.0.1:9000'}\n"+drain)
+	w.put(1, "1.7.0", "8080", false)
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "agent has ended") }, time.Minute, 50*time.Millisecond)
+	require.Contains(t, log.String(), "odd")
+	w.do("DELETE", aSet, "")
+	require.Eventually(t, func() bool { return len(w.members()) == 0 }, time.Minute, 50*time.Millisecond)
+
+	w.put(1, "1.7.1", "9000", false)
+	w.eventually("healthy")
+	machines, err := w.server.Machines()
+	require.NoError(t, err)
+	a := Agents{Configs: &arm.Agents{Config: []byte("{}")}}.Make(machines[0])
+	_, err = a.Probe(t.Context(), arm.HealthExtension{Protocol: "http", Port: 9000})
+	require.ErrorContains(t, err, "it listens on 8080")
+	_, err = a.Probe(t.Context(), arm.HealthExtension{Protocol: "http", Port: 8080})
+	require.Error(t, err, "it was not started")
+	require.NoError(t, a.Stop(t.Context()))
+}
+
+func TestAgentCommand(t *testing.T) {
+	for line, want := range map[string][]string{
+		"fleet-agent status -o brief\n":            {"status", "-o", "brief"},
+		"  sudo -n -- fleet-agent drain --for 30m": {"drain", "--for", "30m"},
+		"/usr/bin/fleet-agent events":              {"events"},
+	} {
+		words, skip, err := agentCommand(line)
+		require.NoError(t, err)
+		require.False(t, skip)
+		require.Equal(t, want, words)
+	}
+	for _, line := range []string{"", "# a comment", "#!/bin/sh", "set -- 'a'", "export arg1='x'"} {
+		_, skip, err := agentCommand(line)
+		require.NoError(t, err)
+		require.True(t, skip, line)
+	}
+	for _, line := range []string{"rm -rf /tmp/x", "fleet-agent status; reboot", "fleet-agent status | tee x", "sudo", "fleet-agent explain $(id)", "settle"} {
+		_, skip, err := agentCommand(line)
+		require.ErrorContains(t, err, "run_commands of the scenario", line)
+		require.False(t, skip)
+	}
+}
+
+func TestTail(t *testing.T) {
+	b := &tail{most: 4}
+	for _, p := range []string{"ab", "cd", "efghij", ""} {
+		n, err := b.Write([]byte(p))
+		require.NoError(t, err)
+		require.Len(t, p, n)
+	}
+	require.Equal(t, "ghij", b.String())
+}
+
+// script writes a program of a test.
+func script(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "machines")
+	require.NoError(t, os.WriteFile(file, []byte("#!/bin/sh\n"+text), 0o700)) //nolint:gosec // it is run
+	return file
+}
+
+func TestProgram(t *testing.T) {
+	dir := t.TempDir()
+	p := Program{Path: script(t, `cd `+dir+`
+echo "$*" >>log
+case $1 in
+start) [ "$2" != broken ] || { echo first >&2; echo no such image >&2; exit 3; } ;;
+run) cat; echo wrong >&2; exit 7 ;;
+probe) printf '200\n{"ApplicationHealthState":"Healthy"}' ;;
+stop) sleep 60 & wait ;;
+esac`)}
+	m := p.Make(arm.Machine{Name: "authz_1", Image: "/images/app/versions/1.7.1"})
+	require.NoError(t, m.Start(t.Context()))
+	out, err := m.Run(t.Context(), "echo hello\n")
+	require.NoError(t, err)
+	require.Equal(t, Output{"echo hello\n", "wrong\n"}, out)
+	a, err := m.Probe(t.Context(), arm.HealthExtension{Protocol: "http", Port: 8080, Path: "/healthz"})
+	require.NoError(t, err)
+	require.Equal(t, Answer{200, []byte(`{"ApplicationHealthState":"Healthy"}`)}, a)
+	require.NoError(t, p.Capture(t.Context(), "build:one"))
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, m.Stop(ctx), context.DeadlineExceeded, "a request has its time")
+	data, err := os.ReadFile(filepath.Join(dir, "log"))
+	require.NoError(t, err)
+	require.Equal(t, "start authz_1 /images/app/versions/1.7.1\nrun authz_1\nprobe authz_1 8080 /healthz\ncapture build:one\nstop authz_1\n", string(data))
+
+	err = p.Make(arm.Machine{Name: "broken", Build: "build:one"}).Start(t.Context())
+	require.ErrorContains(t, err, "start: exit status 3: no such image")
+	require.ErrorContains(t, Program{Path: "/none"}.Capture(t.Context(), "x"), "start /none: no such file or directory")
+	odd := Program{Path: script(t, "echo odd\n")}.Make(arm.Machine{})
+	_, err = odd.Probe(t.Context(), arm.HealthExtension{})
+	require.ErrorContains(t, err, "the first line is no status code")
+}
