@@ -71,6 +71,7 @@ var mayImport = map[string][]string{
 	"internal/sim/steer":  {"internal/sim/strict"},
 	"internal/sim/imds":   {"internal/sim/steer", "internal/sim/strict"},
 	"internal/sim/arm":    {"internal/sim/steer", "internal/sim/strict"},
+	"internal/sim/nodes":  {"internal/child", "internal/control", "internal/sim/arm", "internal/sim/imds"},
 
 	// Judges of the simulated control plane: for tests only.
 	"internal/sim/arm/armtypes": {},
@@ -81,7 +82,7 @@ var mayImport = map[string][]string{
 		"internal/systemd",
 	},
 	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/graph", "internal/manual"},
-	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds"},
+	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds", "internal/sim/nodes"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":      {},

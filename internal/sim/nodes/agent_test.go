@@ -2,12 +2,14 @@ package nodes
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,15 +19,37 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
+// built is fleet-agent, which is built once.
+var built = sync.OnceValues(func() (string, error) {
+	binary := filepath.Join(binaries, "fleet-agent")
+	out, err := exec.Command("go", "build", "-o", binary, "../../../cmd/fleet-agent").CombinedOutput() //nolint:noctx // of no test
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return binary, err
+})
+
+// binaries is a directory for what tests build.
+var binaries string
+
+func TestMain(m *testing.M) { os.Exit(inBinaries(m)) }
+
+func inBinaries(m *testing.M) int {
+	var err error
+	if binaries, err = os.MkdirTemp("", "fleet-nodes-*"); err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(binaries)
+	return m.Run()
+}
+
 // agents runs a world whose machines are real agents with a configuration. Simulated time
 // passes ten times as fast.
 func agents(t *testing.T, config string) (*world, *testkit.Buffer) {
 	t.Helper()
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "fleet-agent")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../../cmd/fleet-agent").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	log := &testkit.Buffer{}
+	binary, err := built()
+	require.NoError(t, err)
+	dir, log := t.TempDir(), &testkit.Buffer{}
 	w := newWorld(t, 10)
 	factory := Agents{
 		Binary: binary, Configs: &arm.Agents{Config: []byte(config), Versions: map[string][]byte{"1.7.0": []byte("odd: true\n")}},
