@@ -71,7 +71,7 @@ var mayImport = map[string][]string{
 	"internal/sim/steer":  {"internal/sim/strict"},
 	"internal/sim/imds":   {"internal/sim/steer", "internal/sim/strict"},
 	"internal/sim/arm":    {"internal/sim/steer", "internal/sim/strict"},
-	"internal/sim/nodes":  {"internal/child", "internal/control", "internal/sim/arm", "internal/sim/imds"},
+	"internal/sim/nodes":  {"internal/child", "internal/control", "internal/sim/arm", "internal/sim/imds", "internal/sim/strict"},
 
 	// Judges of the simulated control plane: for tests only.
 	"internal/sim/arm/armtypes": {},

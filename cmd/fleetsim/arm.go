@@ -83,9 +83,20 @@ which drains and acknowledges before it is evicted or deleted; the scenario has
 The agent's own time is real: with --clock 60 the notice of an eviction is half a
 second. With --machines PROG the members are machines that a program boots. It is
 started once for each request, as one of
-  PROG start NAME IMAGE    PROG run NAME < SCRIPT         PROG capture IMAGE
-  PROG stop NAME           PROG probe NAME PORT PATH      (status code, then the body)
-All that fleetsim has started ends with it.
+  PROG start NAME IMAGE         boot it afresh; one of that name may be left
+  PROG stop NAME                end it, with its disk; one that is not there is no error
+  PROG run NAME < SCRIPT        run it with sh as root, once the machine takes scripts
+  PROG probe NAME PORT PATH     GET http://localhost:PORT/PATH there: a line with the
+                                status code, then the body
+  PROG capture IMAGE            with --packer: end the build machine, keep its disk
+IMAGE is build:TEMPLATE of a build by --packer, or the resource id of a version. An exit
+code other than 0 is an error, of run it is the script's. All that fleetsim has started
+ends with it.
+
+With --packer FILE image templates are built by Packer, one at a time, on a machine that
+FILE names; a build ends with the machine deprovisioned, as Image Builder does it:
+  {host: 10.0.0.10, port: 22, user: packer, private_key: key}   # of a user with sudo
+Validators run on a machine that boots the image: they need --machines.
 
 run_commands in a scenario say what scripts answer to Run Command; others run on the
 machine. capacity says which births fail:

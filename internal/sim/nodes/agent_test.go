@@ -191,15 +191,15 @@ func TestProgram(t *testing.T) {
 echo "$*" >>log
 case $1 in
 start) [ "$2" != broken ] || { echo first >&2; echo no such image >&2; exit 3; } ;;
-run) cat; echo wrong >&2; exit 7 ;;
+run) sh ;;
 probe) printf '200\n{"ApplicationHealthState":"Healthy"}' ;;
 stop) sleep 60 & wait ;;
 esac`)}
 	m := p.Make(arm.Machine{Name: "authz_1", Image: "/images/app/versions/1.7.1"})
 	require.NoError(t, m.Start(t.Context()))
-	out, err := m.Run(t.Context(), "echo hello\n")
+	out, err := m.Run(t.Context(), "#!/bin/sh -u\necho hello; echo wrong >&2\nexit 7\n")
 	require.NoError(t, err)
-	require.Equal(t, Output{"echo hello\n", "wrong\n"}, out)
+	require.Equal(t, Output{"hello\n", "wrong\n"}, out)
 	a, err := m.Probe(t.Context(), arm.HealthExtension{Protocol: "http", Port: 8080, Path: "/healthz"})
 	require.NoError(t, err)
 	require.Equal(t, Answer{200, []byte(`{"ApplicationHealthState":"Healthy"}`)}, a)

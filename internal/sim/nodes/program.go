@@ -16,11 +16,13 @@ import (
 //
 //	start NAME IMAGE     boot NAME from an image, afresh: one of that name may be left
 //	stop NAME            end NAME, and discard its disk; one that is not there is no error
-//	run NAME             run the script on standard input, as root: its standard output
-//	                     and error output are the machine's, its exit code is not looked at
+//	run NAME             run the script on standard input with sh, as root, as soon as the
+//	                     machine takes it: output, error output and exit code are the
+//	                     script's
 //	probe NAME PORT PATH print the status code of GET http://localhost:PORT/PATH on the
 //	                     machine in a line, then the body
-//	capture IMAGE        keep the disk of the build machine, which is off, as an image
+//	capture IMAGE        end the build machine, which was deprovisioned, and keep its disk
+//	                     as an image
 //
 // IMAGE is what a build called its image, build:TEMPLATE, or the resource id of the
 // version. Exit code 0 is success, except of run; of others, the last line of error
@@ -52,9 +54,9 @@ func (m *programMachine) Stop(ctx context.Context) error {
 	return err
 }
 
-// Run runs a script.
+// Run runs a script, whatever its exit code.
 func (m *programMachine) Run(ctx context.Context, script string) (Output, error) {
-	out, state, err := m.exec(ctx, script, "run", m.name)
+	out, state, err := m.exec(ctx, asFile(script), "run", m.name)
 	if err == nil && state.ExitCode() < 0 {
 		err = fmt.Errorf("%s run: %s", m.Path, state)
 	}
