@@ -234,6 +234,10 @@ func TestPacker(t *testing.T) {
 	r, _, err = build(p, templateOf(t, "", ""))
 	require.NoError(t, err)
 	require.Equal(t, "Script exited with non-zero exit status: 3. Allowed exit codes are: [0]", r.Failure)
+	p.Binary = script(t, `printf 'Error: Failed to prepare build: "azure-arm"\n\n1 error(s) occurred:\n\n* no such user\n'; exit 1`)
+	r, _, err = build(p, templateOf(t, "", ""))
+	require.NoError(t, err)
+	require.Equal(t, "no such user", r.Failure)
 	p.Binary = script(t, `exit 9`)
 	r, _, err = build(p, templateOf(t, "", ""))
 	require.NoError(t, err)
@@ -287,11 +291,13 @@ func TestLoadBuildMachine(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 		return LoadBuildMachine(file)
 	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "key"), nil, 0o600))
 	m, err := load(`{"host": "10.0.0.10", "user": "packer", "private_key": "key"}`)
 	require.NoError(t, err)
 	require.Equal(t, BuildMachine{Host: "10.0.0.10", Port: 22, User: "packer", PrivateKey: filepath.Join(dir, "key")}, m)
 	for text, says := range map[string]string{
-		"host: a\nuser: b": "private_key is missing",
+		"host: a\nuser: b":                                "private_key is missing",
+		"host: a\nuser: b\nprivate_key: c":                "find the private key",
 		"host: a\nuser: b\nprivate_key: c\nport: 70000":   "it is 1 to 65535",
 		"host: a\nuser: b\nprivate_key: c\npassword: d\n": "password",
 	} {

@@ -58,6 +58,12 @@ func LoadBuildMachine(file string) (BuildMachine, error) {
 	if !filepath.IsAbs(m.PrivateKey) {
 		m.PrivateKey = filepath.Join(filepath.Dir(file), m.PrivateKey)
 	}
+	if m.PrivateKey, err = filepath.Abs(m.PrivateKey); err == nil { // Packer runs elsewhere
+		_, err = os.Stat(m.PrivateKey)
+	}
+	if err != nil {
+		return m, fmt.Errorf("%s: find the private key: %w", file, err)
+	}
 	return m, nil
 }
 
@@ -231,8 +237,8 @@ func get(ctx context.Context, address string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(resp.Body, maxDownload+1))
 }
 
-// errored is how Packer says that a build failed.
-var errored = regexp.MustCompile(`(?m)^Build '[^']*' errored[^:]*: (.*)$`)
+// errored is how Packer says that a build failed, or that it could not begin.
+var errored = regexp.MustCompile(`(?m)^(?:Build '[^']*' errored[^:]*:|\*) (.*)$`)
 
 // packer runs the steps on the build machine, and deprovisions it. A failure is what
 // Packer says of it.
