@@ -34,7 +34,7 @@ func TestNothingIsLeft(t *testing.T) {
 	for name, signal := range map[string]syscall.Signal{"TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL} {
 		t.Run(name, func(t *testing.T) {
 			tmp := t.TempDir()
-			cmd := exec.Command(filepath.Join(dir, "fleetsim"), "arm", "--scenario", scenario, "--agent", filepath.Join(dir, "fleet-agent")) //nolint:noctx // it is signalled
+			cmd := exec.Command(filepath.Join(dir, "fleetsim"), "arm", "--scenario", scenario, "--agent", filepath.Join(dir, "fleet-agent"))
 			cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 			stdout, err := cmd.StdoutPipe()
 			require.NoError(t, err)

@@ -22,7 +22,7 @@ import (
 // built is fleet-agent, which is built once.
 var built = sync.OnceValues(func() (string, error) {
 	binary := filepath.Join(binaries, "fleet-agent")
-	out, err := exec.Command("go", "build", "-o", binary, "../../../cmd/fleet-agent").CombinedOutput() //nolint:noctx // of no test
+	out, err := exec.Command("go", "build", "-o", binary, "../../../cmd/fleet-agent").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%w: %s", err, out)
 	}
@@ -91,7 +91,7 @@ func (w *world) eventually(health string) {
 const drain = "drain: {settle: 0s, plan: [{name: nothing, sleep: 10ms}]}\n"
 
 func TestRealAgent(t *testing.T) {
-	w, _ := agents(t, drain)
+	w, log := agents(t, drain)
 	w.put(1, "1.7.1", "8080", true)
 	w.eventually("healthy")
 	machines, err := w.server.Machines()
@@ -112,10 +112,23 @@ func TestRealAgent(t *testing.T) {
 
 	w.do("POST", vm+"/simulateEviction", "")
 	w.eventually("deallocated")
+	require.Contains(t, log.String(), "event acknowledged", "it goes because its agent has drained")
+}
+
+// TestRealAgentIsDeleted: the notice is five minutes, and the agent lets it go at once.
+func TestRealAgentIsDeleted(t *testing.T) {
+	w, log := agents(t, drain)
+	w.put(1, "1.7.1", "8080", false)
+	w.eventually("healthy")
+	began := w.server.Clock().Now()
+	w.do("PATCH", aSet, `{"sku":{"capacity":0}}`)
+	w.eventually("")
+	require.Less(t, w.server.Clock().Now().Sub(began), 4*time.Minute)
+	require.Contains(t, log.String(), "event acknowledged")
 }
 
 func TestRealAgentWithoutItsDependency(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	closed := l.Addr().String()
 	require.NoError(t, l.Close())
@@ -165,6 +178,26 @@ func TestAgentCommand(t *testing.T) {
 		require.ErrorContains(t, err, "run_commands of the scenario", line)
 		require.False(t, skip)
 	}
+}
+
+// FuzzAgentCommand: whatever a script has, nothing of it reaches a shell, and nothing but
+// fleet-agent is run.
+func FuzzAgentCommand(f *testing.F) {
+	for _, line := range []string{"fleet-agent status", "sudo -n fleet-agent drain", "reboot", "sudo", "fleet-agent status; id", "set -eu", "\x00"} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		words, skip, err := agentCommand(line)
+		if skip || err != nil {
+			require.Empty(t, words)
+			return
+		}
+		require.Contains(t, line, "fleet-agent")
+		require.NotContains(t, strings.Join(words, " "), ";")
+		for _, word := range words {
+			require.Contains(t, line, word)
+		}
+	})
 }
 
 func TestTail(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -44,13 +45,13 @@ type programMachine struct {
 
 // Start boots the machine.
 func (m *programMachine) Start(ctx context.Context) error {
-	_, err := m.do(ctx, "", "start", m.name, m.image)
+	_, err := m.do(ctx, "start", m.name, m.image)
 	return err
 }
 
 // Stop ends it.
 func (m *programMachine) Stop(ctx context.Context) error {
-	_, err := m.do(ctx, "", "stop", m.name)
+	_, err := m.do(ctx, "stop", m.name)
 	return err
 }
 
@@ -65,7 +66,7 @@ func (m *programMachine) Run(ctx context.Context, script string) (Output, error)
 
 // Probe asks for the machine's health.
 func (m *programMachine) Probe(ctx context.Context, settings arm.HealthExtension) (Answer, error) {
-	out, err := m.do(ctx, "", "probe", m.name, strconv.Itoa(portOf(settings)), cmp.Or(settings.Path, "/"))
+	out, err := m.do(ctx, "probe", m.name, strconv.Itoa(portOf(settings)), cmp.Or(settings.Path, "/"))
 	if err != nil {
 		return Answer{}, err
 	}
@@ -79,13 +80,13 @@ func (m *programMachine) Probe(ctx context.Context, settings arm.HealthExtension
 
 // Capture keeps the disk of the build machine as an image.
 func (p Program) Capture(ctx context.Context, image string) error {
-	_, err := p.do(ctx, "", "capture", image)
+	_, err := p.do(ctx, "capture", image)
 	return err
 }
 
 // do makes a request that succeeds, or says why it did not.
-func (p Program) do(ctx context.Context, input string, args ...string) (Output, error) {
-	out, state, err := p.exec(ctx, input, args...)
+func (p Program) do(ctx context.Context, args ...string) (Output, error) {
+	out, state, err := p.exec(ctx, "", args...)
 	switch {
 	case err != nil:
 		return out, err
@@ -106,8 +107,9 @@ func (p Program) exec(ctx context.Context, input string, args ...string) (Output
 	}
 	defer stdin.Close()
 	_ = os.Remove(stdin.Name()) // it lives as long as it is open
-	if _, err := stdin.WriteString(input); err == nil {
-		_, err = stdin.Seek(0, 0)
+	_, err = stdin.WriteString(input)
+	if err == nil {
+		_, err = stdin.Seek(0, io.SeekStart)
 	}
 	if err != nil {
 		return Output{}, nil, fmt.Errorf("write the input of %s: %w", p.Path, err)
