@@ -9,14 +9,14 @@ import (
 )
 
 // ruled is a world with a scenario whose rules are in force. The members of sets with a
-// name in real have a machine outside.
-func ruled(t *testing.T, text string, real ...string) *world {
+// name in sets have a machine outside.
+func ruled(t *testing.T, text string, sets ...string) *world {
 	t.Helper()
 	return applied(t, text, func(cfg *Config) {
 		sc, err := ParseScenario("s.yaml", []byte(text))
 		require.NoError(t, err)
 		cfg.Rules = sc.Rules()
-		cfg.Rules.Machines.Real = real
+		cfg.Rules.Machines.Real = sets
 	})
 }
 
