@@ -130,18 +130,10 @@ func (g *globals) newRunner(file *fleetfile.File, f bakeFlags) (*bake.Runner, er
 	if err != nil {
 		return nil, err
 	}
-	r := &bake.Runner{
+	return &bake.Runner{
 		Azure: client, Spec: file.Spec, Content: content, Now: g.now, Call: callID(),
 		NoBootTest: f.noBootTest, NoWait: g.noWait, Follow: f.follow,
-	}
-	if t := file.Spec.Bake.BootTest; t != nil && t.Run != "" && !f.noBootTest {
-		script, err := readRegular(t.Run, fleet.MaxSourceFile)
-		if err != nil {
-			return nil, err
-		}
-		r.BootScript = script.Data
-	}
-	return r, nil
+	}, nil
 }
 
 // callID is the random id of this call.

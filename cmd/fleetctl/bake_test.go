@@ -11,12 +11,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/azure"
+	"github.com/fleet-agent/fleet-agent/internal/bake"
+	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+	"github.com/fleet-agent/fleet-agent/internal/fleetfile"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
 	"github.com/fleet-agent/fleet-agent/internal/sim/standstill"
 )
@@ -76,8 +81,8 @@ func (b *baking) fleetctl(args ...string) (text string, code int) {
 	return fmt.Sprintf("$ fleetctl %s\n%s%s[exit %d]\n", strings.Join(args, " "), shown(stderr.String()), shown(stdout.String()), code), code
 }
 
-// golden compares a text with a file of testdata.
-func golden(t *testing.T, name, text string) {
+// goldenBake compares a text with a file of testdata.
+func goldenBake(t *testing.T, name, text string) {
 	t.Helper()
 	path := filepath.Join("testdata", "bake", name+".txt")
 	if *update {
@@ -174,7 +179,7 @@ func TestBakeEnds(t *testing.T) {
 				tc.before(t, b)
 			}
 			text, code := b.fleetctl(append([]string{"bake"}, strings.Fields(tc.args)...)...)
-			golden(t, name, text)
+			goldenBake(t, name, text)
 			require.Equal(t, tc.code, code, text)
 			if strings.Contains(tc.args, "json") {
 				var view bakeView
@@ -205,4 +210,72 @@ func (b *baking) post(t *testing.T, path string) {
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	require.Less(t, resp.StatusCode, 300)
+}
+
+// TestBakeInterrupted: an interrupt leaves the build to Azure, or cancels it; either way
+// it says how to go on, and the next call does.
+func TestBakeInterrupted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args []string
+		next string // outcome of the next call
+	}{
+		"detached": {args: []string{"bake"}, next: "ubuntu-app 1.8.0 is proven"},
+		"canceled": {args: []string{"bake", "--cancel"}, next: "ubuntu-app 1.8.1 is proven"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBaking(t, "", "1.8.{n}", "5m")
+			g, _, stderr := b.globals()
+			sleep := g.sleep
+			g.sleep = func(ctx context.Context, d time.Duration) error {
+				if strings.Contains(stderr.String(), "Customizing") && ctx.Err() == nil && !strings.Contains(stderr.String(), "fleetctl: ") {
+					require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGINT))
+					<-ctx.Done()
+				}
+				return sleep(ctx, d)
+			}
+			code := g.run(append(tc.args, "--file", b.file))
+			require.Equal(t, cli.ExitInterrupted, code, stderr.String())
+			goldenBake(t, name, "$ fleetctl "+strings.Join(tc.args, " ")+"\n"+stderr.String())
+			text, code := b.fleetctl("bake")
+			require.Zero(t, code, text)
+			require.Contains(t, text, tc.next)
+		})
+	}
+}
+
+// TestBakeScreen: what a terminal shows while it goes on, at 80 columns.
+func TestBakeScreen(t *testing.T) {
+	b := newBaking(t, "", "1.8.{n}", "5m")
+	g, _, _ := b.globals()
+	f, err := fleetfile.Load(b.file, func(name string) (string, bool) { return g.getenv(name), g.getenv(name) != "" })
+	require.NoError(t, err)
+	g.out.ErrStyle = cli.Style{Unicode: true}
+	d := g.newBakeDisplay(f.Spec, false)
+	var text strings.Builder
+	at := func(after time.Duration, kind bake.EventKind, words string) {
+		b.server.Advance(after)
+		d.take(bake.Event{Kind: kind, At: b.clock.Now(), Version: "1.8.4", Text: words})
+	}
+	show := func(after time.Duration) {
+		b.server.Advance(after)
+		fmt.Fprintf(&text, "== after %s\n%s\n", cli.Countdown(b.clock.Now().Sub(simStart())), strings.Join(d.lines(b.clock.Now()), "\n"))
+	}
+	at(0, bake.Note, "ubuntu-app-1.8.3 is left behind: Creating since 2026-03-05 13:20 UTC. It may still publish 1.8.3, which is never used")
+	at(0, bake.Stage, bake.StageCreating)
+	show(20 * time.Second)
+	at(130*time.Second, bake.Stage, "Queued")
+	at(20*time.Second, bake.Stage, "Building")
+	at(70*time.Second, bake.Stage, "Customizing")
+	at(10*time.Second, bake.Customizer, "install")
+	show(15 * time.Second)
+	at(60*time.Second, bake.Stage, "Distributing")
+	at(120*time.Second, bake.Stage, bake.StageReplicating)
+	d.take(bake.Event{Kind: bake.Regions, At: b.clock.Now(), Version: "1.8.4", Regions: []fleet.Region{{Name: "eastus", State: fleet.Replicated}, {Name: "westus3", State: fleet.Replicating, Progress: 40}}})
+	show(25 * time.Second)
+	at(60*time.Second, bake.Stage, bake.StageBootTest)
+	at(30*time.Second, bake.Boot, "the instance runs, health: Initializing")
+	show(12 * time.Second)
+	at(30*time.Second, bake.Stage, bake.StageDone)
+	show(0)
+	goldenBake(t, "screen", text.String())
 }

@@ -67,7 +67,7 @@ func newGlobals(stdout, stderr io.Writer, getenv func(string) string) *globals {
 	return &globals{
 		subscription: getenv(subscriptionVariable),
 		out:          cli.NewOutput(cli.OutputConfig{Out: stdout, Err: stderr, Getenv: getenv}),
-		getenv:       getenv, now: time.Now, zone: time.Local, answers: terminalInput(),
+		getenv:       getenv, now: time.Now, sleep: release.Sleep, zone: time.Local, answers: terminalInput(),
 	}
 }
 

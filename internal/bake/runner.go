@@ -46,8 +46,6 @@ type Runner struct {
 	NoWait bool
 	// Follow tells the lines of customization.log as they come.
 	Follow bool
-	// BootScript is what bake.boot_test.run names; empty: nothing is run.
-	BootScript []byte
 
 	call    fleet.BakeCall
 	version string

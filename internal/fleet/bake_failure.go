@@ -79,7 +79,7 @@ var (
 	runExit = regexp.MustCompile(`non-zero exit status: (\d{1,3})\b`)
 	// boilerplate is what Azure adds to every message of a run that failed.
 	boilerplate = regexp.MustCompile(`(?s) ?During the image build, a failure has occurred, please review the build log.*?aka\.ms/azvmimagebuilderts\.|(?: Image Build log location: \S+)?\.? OperationId: \S+ Use this operationId to search packer logs\.`)
-	missing = regexp.MustCompile(`'?(Microsoft\.[A-Za-z]+)'?[^']*`)
+	missing     = regexp.MustCompile(`'?(Microsoft\.[A-Za-z]+)'?[^']*`)
 )
 
 // AddLog adds what the log tells of a build that failed.
