@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/fleet-agent/fleet-agent/internal/bake"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
@@ -91,6 +92,9 @@ func (g *globals) bakePage(v *bakeView) *page {
 	table := &cli.Table{Indent: 2, Wrap: 4}
 	table.Add(dim("regions"), plain(viewRegions(v.Regions)))
 	table.Add(dim("content"), plain(v.Content))
+	if without := v.Boot.without(); without != "" {
+		table.Add(dim("without"), plain(without))
+	}
 	p.Table(table)
 	next := "fleetctl promote " + v.ImageVersion + " makes it available"
 	if v.Boot == nil {
@@ -98,6 +102,18 @@ func (g *globals) bakePage(v *bakeView) *page {
 	}
 	p.Text(2, cli.Plain, "It is excluded from latest; "+next+".", 2)
 	return p
+}
+
+// without names what the booted instance did not have of those that it was like.
+func (b *bakeBoot) without() string {
+	if b == nil || b.BootVerdict == nil {
+		return ""
+	}
+	var names []string
+	for _, o := range b.Omitted {
+		names = append(names, o.Property)
+	}
+	return strings.Join(names, ", ")
 }
 
 func viewRegions(regions []bakeRegion) string {

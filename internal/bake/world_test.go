@@ -3,6 +3,7 @@ package bake_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -110,6 +111,8 @@ type world struct {
 	// lost is called with each request that was served; true: its answer is lost on the
 	// way, and the client lives on.
 	lost func(r *http.Request) bool
+	// refuse is called with the number of each request; true: it is denied.
+	refuse func(n int, r *http.Request) bool
 	// before is called with the number of each request; true: the client dies there,
 	// and the request is not served. after is the same, once it was.
 	before, after func(n int, r *http.Request) bool
@@ -187,6 +190,12 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Unlock()
 	if dead {
 		http.Error(rw, "{}", http.StatusBadRequest) // what a dead client sends on is not served
+		return
+	}
+	if w.refuse != nil && w.refuse(n, r) {
+		rw.Header().Set("Content-Type", "application/json")
+		rw.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(rw, `{"error":{"code":"AuthorizationFailed","message":"not now"}}`)
 		return
 	}
 	if w.before != nil && w.before(n, r) {

@@ -153,7 +153,7 @@ func (l *BakeLook) nextOfRun() (BakeStep, bool) {
 		}
 		return BakeStep{}, false
 	case Failed, "PartiallySucceeded", "Canceled":
-		if l.Image != nil && !l.Image.decided() {
+		if l.Image != nil && !l.Image.decided() && l.Image.still() {
 			return BakeStep{Do: BakeReject, Why: t.ended()}, true
 		}
 		if t.RunState == "Canceled" {
@@ -235,6 +235,10 @@ func (v *Version) decided() bool {
 	failed, _ := v.Failed()
 	return booted || failed || v.Good() || !v.Excluded
 }
+
+// still says whether nothing is being done to the version, so that its tags can be
+// written.
+func (v *Version) still() bool { return v.Provisioning == Succeeded || v.Provisioning == Failed }
 
 // sealed says whether the version has what Image Builder cannot give it.
 func (v *Version) sealed(s *Spec, content string) bool {

@@ -239,16 +239,16 @@ func (n *numbered) dead(s *BakeSurvey) bool {
 
 // reject adds a version that is there and must not be used.
 func (n *numbered) reject(c *BakeChoice, why string) {
-	if n.image != nil && n.image.Excluded && !n.image.decided() {
+	if n.image != nil && !n.image.decided() && n.image.still() {
 		c.Reject = append(c.Reject, LeftBake{n.version, why})
 	}
 }
 
-// sweep adds the template, unless Azure refuses to delete it now, or another call may
-// be at it.
+// sweep adds the template, unless Azure refuses to delete it now, or what it publishes
+// is yet to be rejected: without it nobody knew.
 func (n *numbered) sweep(c *BakeChoice, s *BakeSurvey) {
 	t := n.template
-	if t == nil || t.Provisioning == "Deleting" || slices.Contains(inTransit, t.Provisioning) || slices.Contains(inTransit, t.RunState) {
+	if t == nil || n.image != nil && !n.image.still() || t.Provisioning == "Deleting" || slices.Contains(inTransit, t.Provisioning) || slices.Contains(inTransit, t.RunState) {
 		return
 	}
 	c.Sweep = append(c.Sweep, t.ID)
