@@ -64,6 +64,8 @@ roles:
         - Microsoft.Compute/images/read
         - Microsoft.Compute/images/delete
   assignments: [{identity: id-aib, role: builder}]
+storage_accounts:
+  - {name: stbuild, containers: [artifacts]}
 replication: {takes: %s}
 builds:
 %s`
