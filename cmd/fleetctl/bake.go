@@ -47,8 +47,8 @@ left behind and named, and the bake goes on under the next one.
 An interrupt leaves the build to Azure; with --cancel it cancels it. A second
 interrupt ends the command at once.
 
-Needed: the foundation that fleetctl apply makes, and for you the role Contributor
-on the resource group and on the gallery.
+Needed: the foundation that fleetctl apply makes, and for you the role
+Contributor on the resource group and on the gallery.
 
 Exit codes: 0 the version is proven, or complete where no boot test is made; 1
 error, a build that failed, or a boot test that is inconclusive; 3 the boot test
@@ -77,7 +77,7 @@ interrupted.`,
 	flags.BoolVar(&f.follow, "follow", false, "show the build's log as it comes")
 	flags.BoolVar(&f.cancel, "cancel", false, "cancel the build on an interrupt")
 	flags.BoolVar(&f.noBootTest, "no-boot-test", false, "leave the boot test to a later bake")
-	flags.BoolVar(&f.printTemplate, "print-template", false, "print the image template for deployments, and do nothing")
+	flags.BoolVar(&f.printTemplate, "print-template", false, "print the image template for deployments")
 	flags.BoolVar(&f.exitCode, "exit-code", false, "exit with 8 when --no-wait leaves it unfinished")
 	return cmd
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -77,8 +78,10 @@ func (b *baking) globals() (g *globals, stdout, stderr *bytes.Buffer) {
 func (b *baking) fleetctl(args ...string) (text string, code int) {
 	g, stdout, stderr := b.globals()
 	code = g.run(append(args, "--file", b.file))
+	id := regexp.MustCompile(`\(request\s+[0-9a-f-]{36}\)`)
 	shown := strings.NewReplacer(b.file, "fleet.yaml", filepath.Dir(b.file)+"/", "").Replace
-	return fmt.Sprintf("$ fleetctl %s\n%s%s[exit %d]\n", strings.Join(args, " "), shown(stderr.String()), shown(stdout.String()), code), code
+	text = fmt.Sprintf("$ fleetctl %s\n%s%s[exit %d]\n", strings.Join(args, " "), shown(stderr.String()), shown(stdout.String()), code)
+	return id.ReplaceAllString(text, "(request ID)"), code
 }
 
 // goldenBake compares a text with a file of testdata.

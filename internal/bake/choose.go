@@ -43,6 +43,14 @@ func (r *Runner) choose(ctx context.Context) error {
 
 // survey reads the numbers that are taken.
 func (r *Runner) survey(ctx context.Context) (*fleet.BakeSurvey, error) {
+	definition, err := r.Azure.Resource(ctx, r.Spec.DefinitionID(), "")
+	if err != nil {
+		return nil, err
+	}
+	r.set(definition.At)
+	if r.call.Started.IsZero() {
+		r.call.Started = r.now()
+	}
 	s := &fleet.BakeSurvey{Spec: r.Spec, Call: r.call}
 	templates, err := r.Azure.Resources(ctx, parent(r.Spec.TemplateID("0")), "")
 	if err != nil {
@@ -60,7 +68,7 @@ func (r *Runner) survey(ctx context.Context) (*fleet.BakeSurvey, error) {
 	for _, d := range versions {
 		s.Versions = append(s.Versions, fleet.ReadVersion(d))
 	}
-	s.Now = r.Now()
+	s.Now = r.now()
 	return s, nil
 }
 

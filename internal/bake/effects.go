@@ -49,7 +49,7 @@ func uploadError(address string, err error) error {
 func (r *Runner) seal(ctx context.Context) error {
 	var end time.Time
 	if life := r.Spec.Gallery.EndOfLife; life > 0 {
-		end = r.Now().Add(life)
+		end = r.now().Add(life)
 	}
 	return r.edit(ctx, r.version, fleet.Seal(map[string]string{fleet.TagContent: r.call.Content, fleet.TagFleet: r.Spec.Name}, end))
 }
@@ -75,7 +75,7 @@ func (r *Runner) boot(ctx context.Context) error {
 	r.verdict = &verdict
 	switch verdict.Outcome {
 	case fleet.BootPassed:
-		return r.edit(ctx, r.version, fleet.Mark(map[string]string{fleet.TagBooted: r.Now().UTC().Format(time.RFC3339)}))
+		return r.edit(ctx, r.version, fleet.Mark(map[string]string{fleet.TagBooted: r.now().UTC().Format(time.RFC3339)}))
 	case fleet.BootFailed:
 		if err := r.edit(ctx, r.version, fleet.Mark(map[string]string{fleet.TagFailed: fleet.TagText(verdict.Reason)})); err != nil {
 			return err

@@ -47,6 +47,7 @@ type Runner struct {
 	// Follow tells the lines of customization.log as they come.
 	Follow bool
 
+	ahead   time.Duration // of Azure's clock before this machine's
 	call    fleet.BakeCall
 	version string
 	made    *azure.Operation // of this call's PUT of the template; nil: none
@@ -89,7 +90,7 @@ func (r *Runner) Run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	r.call = fleet.BakeCall{
-		ID: r.Call, Started: r.Now(), Content: r.Content.Hash,
+		ID: r.Call, Content: r.Content.Hash,
 		BootTest: r.Spec.Bake.BootTest != nil && !r.NoBootTest,
 	}
 	for range maxNumbers {
@@ -184,6 +185,7 @@ func (r *Runner) look(ctx context.Context) (*fleet.BakeLook, time.Duration, erro
 		read, err := r.Azure.Resource(ctx, r.Spec.TemplateID(r.version), "")
 		switch {
 		case err == nil:
+			r.set(read.At)
 			l.Template = fleet.ReadBakeTemplate(r.Spec, read.Body)
 			after = read.After
 		case !errors.Is(err, &azure.Error{Kind: azure.NotFound}):
@@ -197,13 +199,14 @@ func (r *Runner) look(ctx context.Context) (*fleet.BakeLook, time.Duration, erro
 		read, err := r.Azure.Resource(ctx, r.VersionID(), "ReplicationStatus")
 		switch {
 		case err == nil:
+			r.set(read.At)
 			v := fleet.ReadVersion(read.Body)
 			l.Image, after = &v, read.After
 		case !errors.Is(err, &azure.Error{Kind: azure.NotFound}):
 			return nil, 0, err
 		}
 	}
-	l.Now = r.Now()
+	l.Now = r.now()
 	return l, after, nil
 }
 
@@ -255,7 +258,7 @@ func (r *Runner) remake(ctx context.Context) error {
 	if err := r.deleteTemplate(ctx, id); err != nil {
 		return err
 	}
-	for until := r.Now().Add(remakeWithin); r.Now().Before(until); {
+	for until := r.now().Add(remakeWithin); r.now().Before(until); {
 		read, err := r.Azure.Resource(ctx, id, "")
 		if isNotFound(err) {
 			return errLeft
@@ -315,6 +318,17 @@ func (r *Runner) result(l *fleet.BakeLook) *Result {
 		result.Outcome = Proven
 	}
 	return result
+}
+
+// now is the time by Azure's clock: what hangs is told by times of Azure's, and a
+// machine whose clock is wrong must not leave behind what is well.
+func (r *Runner) now() time.Time { return r.Now().Add(r.ahead) }
+
+// set sets Azure's clock.
+func (r *Runner) set(at time.Time) {
+	if !at.IsZero() {
+		r.ahead = at.Sub(r.Now())
+	}
 }
 
 // tell tells of progress.
