@@ -102,7 +102,7 @@ func (g *globals) bake(ctx context.Context, f bakeFlags) error {
 	r.Tell, r.Wait = display.take, display.wait
 	result, err := r.Run(ctx)
 	display.end()
-	switch failure, failed := errors.AsType[*fleet.BakeFailure](err); {
+	switch failure, failed := errors.AsType[*fleet.BakeError](err); {
 	case failed:
 		return g.bakeFailed(r, failure)
 	case err != nil:

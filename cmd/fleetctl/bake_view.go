@@ -22,7 +22,7 @@ type bakeView struct {
 	Content      string             `json:"content"`
 	Regions      []bakeRegion       `json:"regions"`
 	Boot         *bakeBoot          `json:"boot,omitempty"` // nil: no boot test was made by any call
-	Failure      *fleet.BakeFailure `json:"failure,omitempty"`
+	Failure      *fleet.BakeError `json:"failure,omitempty"`
 }
 
 type bakeRegion struct {
@@ -117,14 +117,11 @@ func (b *bakeBoot) without() string {
 }
 
 func viewRegions(regions []bakeRegion) string {
-	text := ""
-	for i, r := range regions {
-		if i > 0 {
-			text += ", "
-		}
-		text += fmt.Sprintf("%s %s (%s)", r.Name, r.State, cli.Plural(r.Replicas, "replica"))
+	var parts []string
+	for _, r := range regions {
+		parts = append(parts, fmt.Sprintf("%s %s (%s)", r.Name, r.State, cli.Plural(r.Replicas, "replica")))
 	}
-	return text
+	return strings.Join(parts, ", ")
 }
 
 // bootText says what the boot test has shown.
@@ -140,7 +137,7 @@ func bootText(b *bakeBoot) string {
 
 // bakeFailed prints a failure as one screen on standard error, and returns the code to
 // exit with.
-func (g *globals) bakeFailed(r *bake.Runner, f *fleet.BakeFailure) error {
+func (g *globals) bakeFailed(r *bake.Runner, f *fleet.BakeError) error {
 	if g.json() {
 		v := g.bakeView(r)
 		v.Outcome, v.Failure = bakeFailedOutcome, f
@@ -163,16 +160,12 @@ func (g *globals) bakeFailed(r *bake.Runner, f *fleet.BakeFailure) error {
 	return cli.Exit(cli.ExitError)
 }
 
-const (
-	// saidLines are shown of Azure's words.
-	saidLines = 10
-	// adviceLines are shown of one thing to do.
-	adviceLines = 4
-)
+// saidLines are shown of Azure's words.
+const saidLines = 10
 
 // bakeFailure adds a failure: what failed, what was said, the last lines of the
 // customizer, where the log is, and what to do.
-func (p *page) bakeFailure(spec *fleet.Spec, f *fleet.BakeFailure) {
+func (p *page) bakeFailure(spec *fleet.Spec, f *fleet.BakeError) {
 	mark, color := markBad, cli.BoldRed
 	if f.Kind == fleet.FailInconclusive {
 		mark, color = markUnknown, cli.BoldAmber

@@ -136,5 +136,5 @@ func (r *Runner) refused(version string, err error) error {
 	if !ok || e.Kind != azure.Failed && e.Kind != azure.Conflict {
 		return err
 	}
-	return &fleet.BakeFailure{Kind: fleet.FailTemplate, Version: version, Title: "Image Builder does not take the template", Said: e.Text}
+	return &fleet.BakeError{Kind: fleet.FailTemplate, Version: version, Title: "Image Builder does not take the template", Said: e.Text}
 }

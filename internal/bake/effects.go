@@ -90,7 +90,7 @@ func (r *Runner) boot(ctx context.Context) error {
 }
 
 func (r *Runner) bootFailure(kind fleet.BakeFailureKind, title string) error {
-	f := &fleet.BakeFailure{Kind: kind, Version: r.version, Title: title, Said: r.verdict.Reason, Hint: r.verdict.Hint}
+	f := &fleet.BakeError{Kind: kind, Version: r.version, Title: title, Said: r.verdict.Reason, Hint: r.verdict.Hint}
 	if r.verdict.Words != "" {
 		f.Lines = strings.Split(strings.TrimRight(r.verdict.Words, "\n"), "\n")
 	}
@@ -108,7 +108,7 @@ func (r *Runner) tidy(ctx context.Context) error {
 
 // failed completes a failure with what else can be read of it, and deletes a template
 // that was refused: it would stand in the way of its number.
-func (r *Runner) failed(ctx context.Context, l *fleet.BakeLook, f *fleet.BakeFailure) error {
+func (r *Runner) failed(ctx context.Context, l *fleet.BakeLook, f *fleet.BakeError) error {
 	if f.Said == "" && r.made != nil {
 		f.Said = r.operationError(ctx)
 	}

@@ -47,7 +47,7 @@ func TestLeftBehind(t *testing.T) {
 func TestFailedBuildIsSwept(t *testing.T) {
 	w := newWorld(t, setup{builds: "  - {fails: customizer, customizer: install, exit_code: 4, count: 1}\n"})
 	_, err := w.newCall("a", "1.8.{n}", "one").Run(t.Context())
-	failure, ok := errors.AsType[*fleet.BakeFailure](err)
+	failure, ok := errors.AsType[*fleet.BakeError](err)
 	require.True(t, ok, err)
 	require.Equal(t, fleet.FailBuild, failure.Kind)
 	require.Equal(t, "the customizer install failed: its script exited with 4", failure.Headline())
@@ -67,7 +67,7 @@ func TestFailedBuildIsSwept(t *testing.T) {
 func TestFailedWhilePublishing(t *testing.T) {
 	w := newWorld(t, setup{replication: "2h"})
 	_, err := w.newCall("a", "1.8.{n}", "one").Run(t.Context())
-	failure, ok := errors.AsType[*fleet.BakeFailure](err)
+	failure, ok := errors.AsType[*fleet.BakeError](err)
 	require.True(t, ok, err)
 	require.Equal(t, fleet.FailBuild, failure.Kind)
 	require.Empty(t, w.tags("1.8.0")[fleet.TagFailed])
@@ -119,7 +119,7 @@ func TestInconclusive(t *testing.T) {
 		Code: "AllocationFailed", Message: "Allocation failed. We do not have sufficient capacity for the requested VM size in this region.",
 	}))
 	_, err := w.newCall("a", "1.8.{n}", "one").Run(t.Context())
-	failure, ok := errors.AsType[*fleet.BakeFailure](err)
+	failure, ok := errors.AsType[*fleet.BakeError](err)
 	require.True(t, ok, err)
 	require.Equal(t, fleet.FailInconclusive, failure.Kind)
 	require.Empty(t, w.tags("1.8.0")[fleet.TagFailed])

@@ -113,7 +113,7 @@ func (r *Runner) findLog(ctx context.Context, t *fleet.BakeTemplate) error {
 
 // explainBuild adds to a failed build which customizer failed, its last lines and where
 // the log is. Without the log Azure's message has to do.
-func (r *Runner) explainBuild(ctx context.Context, t *fleet.BakeTemplate, f *fleet.BakeFailure) {
+func (r *Runner) explainBuild(ctx context.Context, t *fleet.BakeTemplate, f *fleet.BakeError) {
 	if r.log == nil {
 		r.log = &logReader{}
 	}

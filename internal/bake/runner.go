@@ -82,7 +82,7 @@ type Result struct {
 var errLeft = errors.New("left behind")
 
 // Run bakes, and returns when the version is proven, or complete where no boot test is
-// made. The error is a *fleet.BakeFailure when the bake came to an end without a
+// made. The error is a *fleet.BakeError when the bake came to an end without a
 // version that may be used; that of the context when it was interrupted, and then the
 // build goes on in Azure.
 func (r *Runner) Run(ctx context.Context) (*Result, error) {
@@ -235,6 +235,7 @@ func (r *Runner) perform(ctx context.Context, l *fleet.BakeLook, step fleet.Bake
 	case fleet.BakeClean:
 		r.cleaned = true
 		return r.deleteTemplate(ctx, l.Template.ID)
+	default: // the others are no deeds
 	}
 	return fmt.Errorf("the bake of %s has no way to %q", r.version, step.Do)
 }
@@ -376,5 +377,6 @@ func (r *Runner) tellStep(ctx context.Context, l *fleet.BakeLook, step fleet.Bak
 		}
 	case fleet.BakeBoot:
 		r.at(StageBootTest)
+	default: // nothing to tell
 	}
 }

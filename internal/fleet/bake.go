@@ -60,7 +60,7 @@ type BakeStep struct {
 	// Why is the reason of BakeLeave and BakeReject.
 	Why string
 	// Failure is that of BakeFail.
-	Failure *BakeFailure
+	Failure *BakeError
 }
 
 // A BakeLook is what was seen of a bake that has its number.
@@ -221,7 +221,7 @@ func (v *Version) replicating() string {
 }
 
 func (l *BakeLook) fail(kind BakeFailureKind, title, said string) BakeStep {
-	f := &BakeFailure{Kind: kind, Version: l.Version, Title: title, Said: said}
+	f := &BakeError{Kind: kind, Version: l.Version, Title: title, Said: said}
 	if l.Template != nil {
 		f.Template, f.Staging = l.Template.ID.Name(), l.Template.Staging()
 	}

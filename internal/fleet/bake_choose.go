@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,7 +54,7 @@ type numbered struct {
 // moment, and this one wants a number of its own. A bake is finished when its version
 // is judged and its template gone, or its build failed for good. Otherwise the next
 // number is free: numbers of templates and of versions both count, so that none is
-// used twice. The error is a *BakeFailure.
+// used twice. The error is a *BakeError.
 func ChooseBake(s *BakeSurvey) (*BakeChoice, error) {
 	c := &BakeChoice{}
 	left := s.leftBehind()
@@ -73,14 +74,14 @@ func ChooseBake(s *BakeSurvey) (*BakeChoice, error) {
 			c.Left = append(c.Left, LeftBake{n.version, hangs})
 		case gone:
 			n.reject(c, "left behind by "+by)
-			n.sweep(c, s)
+			n.sweep(c)
 		case n.template.endedBadly():
 			n.reject(c, n.template.ended())
-			n.sweep(c, s)
+			n.sweep(c)
 		case n.template != nil && n.template.Tags[TagCall] == s.Call.ID && n.template.Provisioning != "Deleting":
 			c.Version = n.version // it was made although the answer was lost
 		case n.finished(s), n.dead(s):
-			n.sweep(c, s)
+			n.sweep(c)
 		case n.content() == s.Call.Content:
 			open = append(open, n)
 		}
@@ -135,7 +136,7 @@ func (s *BakeSurvey) leftBehind() map[string]string {
 		if tags[TagFleet] != s.Spec.Name {
 			return
 		}
-		for _, version := range strings.Fields(tags[TagLeft]) {
+		for version := range strings.FieldsSeq(tags[TagLeft]) {
 			left[version] = by
 		}
 	}
@@ -189,9 +190,7 @@ func addTags(v any, key string, more Document) {
 		tags = Document{}
 		object[key] = tags
 	}
-	for name, value := range more {
-		tags[name] = value
-	}
+	maps.Copy(tags, more)
 }
 
 // of says whether a bake of the fleet has the number.
@@ -246,7 +245,7 @@ func (n *numbered) reject(c *BakeChoice, why string) {
 
 // sweep adds the template, unless Azure refuses to delete it now, or what it publishes
 // is yet to be rejected: without it nobody knew.
-func (n *numbered) sweep(c *BakeChoice, s *BakeSurvey) {
+func (n *numbered) sweep(c *BakeChoice) {
 	t := n.template
 	if t == nil || n.image != nil && !n.image.still() || t.Provisioning == "Deleting" || slices.Contains(inTransit, t.Provisioning) || slices.Contains(inTransit, t.RunState) {
 		return
@@ -281,8 +280,8 @@ func (s *BakeSurvey) free(all []*numbered) (string, error) {
 }
 
 // taken says who has the number.
-func (n *numbered) taken() *BakeFailure {
-	f := &BakeFailure{Kind: FailTaken, Version: n.version, Title: "the version " + n.version + " is taken"}
+func (n *numbered) taken() *BakeError {
+	f := &BakeError{Kind: FailTaken, Version: n.version, Title: "the version " + n.version + " is taken"}
 	if n.image != nil {
 		f.Said = "by the image version of that number, published at " + clockText(n.image.Published)
 		return f

@@ -3,6 +3,7 @@ package fleet
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -42,7 +43,7 @@ type BuildLog struct {
 // left out.
 func (l *BuildLog) Add(more []byte) []string {
 	var lines []string
-	data := append(l.rest, more...)
+	data := slices.Concat(l.rest, more)
 	for {
 		line, rest, ended := bytes.Cut(data, []byte("\n"))
 		if !ended {
@@ -56,7 +57,7 @@ func (l *BuildLog) Add(more []byte) []string {
 	if len(data) > maxLogLine {
 		data = data[:maxLogLine]
 	}
-	l.rest = bytes.Clone(data)
+	l.rest = data
 	return lines
 }
 

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -34,9 +35,7 @@ func made(version, content string, change func(*BakeTemplate)) BakeTemplate {
 // published is a version of the fleet's as Image Builder leaves it.
 func published(version, content string, more map[string]string) Version {
 	tags := map[string]string{TagFleet: "pay", TagContent: content}
-	for name, value := range more {
-		tags[name] = value
-	}
+	maps.Copy(tags, more)
 	return Version{Name: version, Provisioning: Succeeded, Excluded: true, Tags: tags}
 }
 
@@ -122,7 +121,7 @@ func TestChooseBake(t *testing.T) {
 			})
 			if tc.err != "" {
 				require.EqualError(t, err, tc.err)
-				_, ok := errors.AsType[*BakeFailure](err)
+				_, ok := errors.AsType[*BakeError](err)
 				require.True(t, ok)
 				return
 			}
@@ -298,7 +297,7 @@ func TestBuildLog(t *testing.T) {
 		require.Equal(t, []string{"dpkg: error: it's broken"}, l.Tail())
 		require.Equal(t, "fine", lines[2])
 
-		f := &BakeFailure{Kind: FailBuild, Title: "the build failed"}
+		f := &BakeError{Kind: FailBuild, Title: "the build failed"}
 		f.AddLog(bakedSpec("1.8.{n}"), &l)
 		require.Equal(t, "the validator boots failed: its script exited with 3", f.Headline())
 	}

@@ -24,8 +24,8 @@ const (
 	FailInconclusive BakeFailureKind = "boot test inconclusive"
 )
 
-// A BakeFailure is why a bake has ended without a version that may be used.
-type BakeFailure struct {
+// A BakeError is why a bake has ended without a version that may be used.
+type BakeError struct {
 	Kind     BakeFailureKind `json:"kind"`
 	Version  string          `json:"version,omitempty"`
 	Template string          `json:"template,omitempty"` // the image template, while it is there
@@ -45,7 +45,7 @@ type BakeFailure struct {
 }
 
 // Error implements error.
-func (f *BakeFailure) Error() string {
+func (f *BakeError) Error() string {
 	text := f.Title
 	if f.Said != "" {
 		text += ": " + f.Said
@@ -54,10 +54,10 @@ func (f *BakeFailure) Error() string {
 }
 
 // OfImage says whether the failure is one of the image, not of what makes it.
-func (f *BakeFailure) OfImage() bool { return f.Kind == FailBoot }
+func (f *BakeError) OfImage() bool { return f.Kind == FailBoot }
 
 // Headline says in one line what failed.
-func (f *BakeFailure) Headline() string {
+func (f *BakeError) Headline() string {
 	if f.Customizer == "" {
 		return f.Title
 	}
@@ -72,7 +72,7 @@ func (f *BakeFailure) Headline() string {
 }
 
 // OfScript says whether it is known which script failed: then Azure's words add nothing.
-func (f *BakeFailure) OfScript() bool { return f.Customizer != "" && f.Exit != "" }
+func (f *BakeError) OfScript() bool { return f.Customizer != "" && f.Exit != "" }
 
 var (
 	logURL  = regexp.MustCompile(`https://[^\s"'<>]+?/customization\.log`)
@@ -83,7 +83,7 @@ var (
 )
 
 // AddLog adds what the log tells of a build that failed.
-func (f *BakeFailure) AddLog(s *Spec, l *BuildLog) {
+func (f *BakeError) AddLog(s *Spec, l *BuildLog) {
 	f.Customizer, f.Lines = l.Running, l.Tail()
 	f.Validator = slices.ContainsFunc(s.Bake.Validate, func(v ScriptSpec) bool { return v.Name == l.Running })
 	if l.Exit != "" {
@@ -134,7 +134,7 @@ var advices = []advice{
 }
 
 // Advice says what to do about the failure, in order.
-func (f *BakeFailure) Advice(s *Spec) []string {
+func (f *BakeError) Advice(s *Spec) []string {
 	var all []string
 	if f.Hint != "" {
 		all = append(all, f.Hint)
@@ -156,7 +156,7 @@ var remedies = map[BakeFailureKind]string{
 	FailNothing:      "fleetctl bake bakes under the next number",
 }
 
-func (f *BakeFailure) remedy(s *Spec) string {
+func (f *BakeError) remedy(s *Spec) string {
 	if do := remedies[f.Kind]; do != "" {
 		return do
 	}
