@@ -193,9 +193,12 @@ func (g *globals) bakeLeft(ctx context.Context, r *bake.Runner, f bakeFlags, err
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelWithin)
 	defer cancel()
 	r.Wait = g.sleep
-	if cancelErr := r.Cancel(ctx); cancelErr != nil {
+	switch cancelErr := r.Cancel(ctx); {
+	case errors.Is(cancelErr, &azure.Error{Kind: azure.Conflict}):
+		g.out.Say("fleetctl: no build of %s runs that could be canceled; fleetctl bake goes on with it", name)
+	case cancelErr != nil:
 		g.out.Say("fleetctl: the build of %s was not seen to end: %v", name, cancelErr)
-	} else {
+	default:
 		g.out.Say("fleetctl: the build of %s is canceled; the next bake takes another number", name)
 	}
 	return err

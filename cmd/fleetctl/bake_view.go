@@ -16,12 +16,12 @@ type bakeView struct {
 	Image   string `json:"image"`   // of the definition
 	// ImageVersion is the number, empty before there is one; ID is the id that a scale
 	// set is pinned to.
-	ImageVersion string             `json:"image_version"`
-	ID           fleet.ResourceID   `json:"id,omitempty"`
-	Template     string             `json:"template,omitempty"`
-	Content      string             `json:"content"`
-	Regions      []bakeRegion       `json:"regions"`
-	Boot         *bakeBoot          `json:"boot,omitempty"` // nil: no boot test was made by any call
+	ImageVersion string           `json:"image_version"`
+	ID           fleet.ResourceID `json:"id,omitempty"`
+	Template     string           `json:"template,omitempty"`
+	Content      string           `json:"content"`
+	Regions      []bakeRegion     `json:"regions"`
+	Boot         *bakeBoot        `json:"boot,omitempty"` // nil: no boot test was made by any call
 	Failure      *fleet.BakeError `json:"failure,omitempty"`
 }
 
