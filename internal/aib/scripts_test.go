@@ -54,6 +54,7 @@ func shellcheck(t *testing.T, args ...string) {
 // to a log.
 type machine struct {
 	root, bin, log string
+	bash           bool // scripts are started as fleetctl does, and not as Packer
 }
 
 // newMachine returns an empty machine on which the scripts are root. Its chroot
@@ -176,11 +177,15 @@ type result struct {
 	stdout, stderr string
 }
 
-// run starts a script by the shell that Packer starts inline commands with.
+// run starts a script by the shell that Packer starts inline commands with, or by
+// bash.
 func (m *machine) run(t *testing.T, script string, args ...string) result {
 	t.Helper()
-	shell := testkit.Tool(t, "dash", "dash")
-	cmd := exec.CommandContext(t.Context(), shell, append([]string{"-e", filepath.Join(repo(t), "aib/customizers", script)}, args...)...)
+	path := filepath.Join(repo(t), "aib/customizers", script)
+	cmd := exec.CommandContext(t.Context(), testkit.Tool(t, "dash", "dash"), append([]string{"-e", path}, args...)...)
+	if m.bash {
+		cmd = exec.CommandContext(t.Context(), "bash", append([]string{"-euo", "pipefail", path}, args...)...)
+	}
 	cmd.Env = append(os.Environ(), "PATH="+m.bin+":/usr/sbin:/usr/bin:/sbin:/bin")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -232,7 +237,7 @@ func TestScriptsStandAlone(t *testing.T) {
 			common = part
 		}
 		require.Equal(t, common, part, name)
-		for _, forbidden := range []string{"pipefail", "curl ", "wget "} {
+		for _, forbidden := range []string{"-o pipefail", "curl ", "wget "} {
 			require.NotContains(t, text, forbidden, name)
 		}
 	}

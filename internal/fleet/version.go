@@ -20,8 +20,8 @@ const (
 )
 
 // Tags that say what is known of a resource. All of them are on an image version but
-// TagExpires, which is on the scale set of a boot test. The first two are on the image
-// template of a version too. The value of TagFailed is the reason, or empty; times are
+// TagExpires, which is on the scale set of a boot test, and TagCall. The first two are on
+// the image template of a version too. The value of TagFailed is the reason, or empty; times are
 // in RFC 3339.
 const (
 	TagContent = "fleetctl-content" // the hash of what the image is made of
@@ -30,6 +30,7 @@ const (
 	TagFailed  = "fleetctl-failed"
 	TagGood    = "fleetctl-good"
 	TagExpires = "fleetctl-expires" // from when on the set may be swept
+	TagCall    = "fleetctl-call"    // of a template: the call that put it
 )
 
 // CompareVersions orders the names of image versions as Azure does: by major, minor
