@@ -193,16 +193,19 @@ func TestApplyFromNothing(t *testing.T) {
 	require.Empty(t, out.Left.Notes)
 	sim.requireOnce(spec())
 
-	// A tag and the role drift, and are put right with the smallest body.
+	// Tags and the role drift, and are put right with the smallest body.
 	require.Equal(t, 200, sim.ask(http.MethodPatch, group, "2021-04-01", fleet.Document{"tags": fleet.Document{"owner": "x", "cost": "7"}}))
 	require.Equal(t, 200, sim.ask(http.MethodPatch, gallery, "2025-12-03", fleet.Document{"tags": fleet.Document{"owner": "x"}}))
+	for _, i := range []int{1, 3} { // the identity and the definition
+		sim.patch(string(out.Written[i].ID), fleet.Document{"tags": fleet.Document{"owner": "x"}})
+	}
 	role := out.Written[4].ID
 	body := maps.Clone(out.Written[4].Write.Body["properties"].(fleet.Document))
 	body["permissions"] = []any{fleet.Document{"actions": []any{"*"}}}
 	sim.put(string(role), "2022-04-01", fleet.Document{"properties": body})
 	drifted, err := sim.apply(t.Context(), spec())
 	require.NoError(t, err)
-	require.Equal(t, 3, drifted.Count(fleet.ActionUpdate))
+	require.Equal(t, 5, drifted.Count(fleet.ActionUpdate))
 	require.Zero(t, drifted.Count(fleet.ActionCreate))
 	read, err := sim.client().Resource(t.Context(), group, "")
 	require.NoError(t, err)

@@ -187,7 +187,10 @@ func (l *Live) mayWrite(scope ResourceID, resourceType string) bool {
 	return !known || allows(permissions, resourceType+"/write")
 }
 
-// under says whether a scope is the other or below it.
-func (id ResourceID) under(scope ResourceID) bool {
-	return strings.HasPrefix(Key(id)+"/", Key(scope)+"/")
+// covers says whether what is granted at a scope holds at another. A management group
+// is above every subscription in which a list of assignments names it.
+func (id ResourceID) covers(scope ResourceID) bool {
+	return typeManagementGroup == strings.ToLower(id.Type()) || strings.HasPrefix(Key(scope)+"/", Key(id)+"/")
 }
+
+const typeManagementGroup = "microsoft.management/managementgroups"

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"crypto/sha1"
 	"encoding/hex"
 	"encoding/json"
@@ -269,10 +270,10 @@ func (f *foundation) covered(scope ResourceID, except string, actions, data []st
 	var names []string
 	var permissions [][]Permission
 	for _, g := range f.live.Grants {
-		if principal == "" || !strings.EqualFold(g.Principal, principal) || g.Conditional || !scope.under(g.Scope) || strings.EqualFold(g.Role, except) {
+		if principal == "" || !strings.EqualFold(g.Principal, principal) || g.Conditional || !g.Scope.covers(scope) || strings.EqualFold(g.Role, except) {
 			continue
 		}
-		names, permissions = append(names, g.RoleName+" on "+g.Scope.Name()), append(permissions, g.Permissions)
+		names, permissions = append(names, g.RoleName+" on "+cmp.Or(g.Scope.Name(), "/")), append(permissions, g.Permissions)
 	}
 	used := make(map[string]bool)
 	for _, need := range []struct {

@@ -204,12 +204,16 @@ func TestCovered(t *testing.T) {
 	}{
 		"none":         {},
 		"two together": {[]Grant{grant("/subscriptions/S", reader), grant(foundationGroup, writer)}, "not needed: id-aib has R on S, R on rg-pay-prod"},
-		"a part":       {[]Grant{grant("/subscriptions/S", reader)}, ""},
-		"below":        {[]Grant{grant(foundationGroup+"/providers/Microsoft.Compute/galleries/galProd", []Permission{{Actions: []string{"*"}}})}, ""},
-		"like-named":   {[]Grant{grant("/subscriptions/S/resourceGroups/rg-pay", []Permission{{Actions: []string{"*"}}})}, ""},
-		"taken out":    {[]Grant{grant("/subscriptions/S", []Permission{{Actions: []string{"*"}, NotActions: []string{"Microsoft.Compute/*"}}})}, ""},
-		"condition":    {[]Grant{conditional}, ""},
-		"of another":   {[]Grant{foreign}, ""},
+		"above all":    {[]Grant{grant("", []Permission{{Actions: []string{"*"}}})}, "not needed: id-aib has R on /"},
+		"management group": {
+			[]Grant{grant("/providers/Microsoft.Management/managementGroups/mg-corp", []Permission{{Actions: []string{"*"}}})}, "not needed: id-aib has R on mg-corp",
+		},
+		"a part":     {[]Grant{grant("/subscriptions/S", reader)}, ""},
+		"below":      {[]Grant{grant(foundationGroup+"/providers/Microsoft.Compute/galleries/galProd", []Permission{{Actions: []string{"*"}}})}, ""},
+		"like-named": {[]Grant{grant("/subscriptions/S/resourceGroups/rg-pay", []Permission{{Actions: []string{"*"}}})}, ""},
+		"taken out":  {[]Grant{grant("/subscriptions/S", []Permission{{Actions: []string{"*"}, NotActions: []string{"Microsoft.Compute/*"}}})}, ""},
+		"condition":  {[]Grant{conditional}, ""},
+		"of another": {[]Grant{foreign}, ""},
 	} {
 		live := thereIs(s)
 		live.Grants = tt.grants
