@@ -31,8 +31,8 @@ import (
 type releaseWorld struct {
 	server  *arm.Server
 	url     string
-	answers io.Reader // of somebody at a terminal
-	before  func(r *http.Request)
+	answers io.Reader             // of somebody at a terminal
+	before  func(r *http.Request) // each request; one call at a time
 }
 
 // loadTypes loads the types that Azure publishes once.
@@ -53,13 +53,16 @@ func newReleaseWorld(t *testing.T) *releaseWorld {
 	types, err := loadTypes(testkit.Published(t, "types"))
 	require.NoError(t, err)
 	w := &releaseWorld{}
-	w.server, err = arm.New(arm.Config{Clock: arm.NewClock(simStart(), 1000)})
+	w.server, err = arm.New(arm.Config{Clock: arm.NewClock(simStart(), 1000), Unthrottled: true})
 	require.NoError(t, err)
 	require.NoError(t, w.server.Apply(scenario))
 	judge := judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types})
+	var one sync.Mutex
 	web := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if w.before != nil {
+			one.Lock()
 			w.before(r)
+			one.Unlock()
 		}
 		judge.ServeHTTP(rw, r)
 	}))

@@ -249,11 +249,15 @@ func TestEditWithSecondWriter(t *testing.T) {
 				if i != n {
 					return
 				}
-				w.pace(100) // until our request is answered
+				w.pace(10) // until our request is answered, or the next: theirs takes 5 s
 				code = w.other(t, targets(w.peek(t), "westus3"), false)
 			}
 			if after {
-				w.after = func(i int, r *http.Request) { hook(i, r); w.pace(1000) }
+				w.after = func(i int, r *http.Request) {
+					if hook(i, r); i > n {
+						w.pace(1000)
+					}
+				}
 			} else {
 				w.before, w.after = hook, func(int, *http.Request) { w.pace(1000) }
 			}
@@ -389,7 +393,6 @@ func TestEditAfterKill(t *testing.T) {
 				w.before = at
 			}
 			_, err := w.editor.Edit(ctx, version, fleet.Demotion(nil), false)
-			w.before, w.after = nil, nil
 			if err != nil {
 				require.ErrorIs(t, err, context.Canceled)
 				kills++
@@ -506,6 +509,7 @@ func TestEditTwice(t *testing.T) {
 	for _, editors := range [][2]*release.Editor{{w.editor, second}, {w.editor, w.editor}} {
 		_, err := w.editor.Edit(t.Context(), version, fleet.Promotion(nil, true), false)
 		require.NoError(t, err)
+		w.pace(20) // so that a write takes longer than a round trip
 		errs := make(chan error, 2)
 		for i, region := range []string{"eastus", "westus3"} {
 			go func() {
@@ -515,6 +519,7 @@ func TestEditTwice(t *testing.T) {
 		}
 		require.NoError(t, <-errs)
 		require.NoError(t, <-errs)
+		w.pace(1000)
 		require.Equal(t, "whole false, eastus true, westus3 true", flags(w.read(t)))
 	}
 }
