@@ -171,10 +171,7 @@ func writeContent(dir, sum string, data []byte) error {
 	}
 	defer os.Remove(f.Name()) // gone when all went well
 	_, err = f.Write(data)
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		err = os.Rename(f.Name(), filepath.Join(dir, sum))
 	}
 	if err != nil {

@@ -387,6 +387,59 @@ func TestBlobSources(t *testing.T) {
 	require.Equal(t, "Succeeded", str(w.ran(), "runState"))
 }
 
+// TestLargeFile: a File customizer takes no more than 20 MB; an address with a
+// signature needs no role.
+func TestLargeFile(t *testing.T) {
+	const address = "https://stbuild.blob.core.windows.net/bake/agent.deb?sv=2024-11-04&sig=secret"
+	w := aWorkshop(t, "")
+	agent := aTemplate(setting("properties.customize", []any{object{"type": "File", "name": "agent", "sourceUri": address, "destination": "/tmp/x"}}))
+	w.blob("PUT", "stbuild/bake/agent.deb", strings.Repeat("x", maxFile+1), "x-ms-blob-type", "BlockBlob")
+	w.do("PUT", templateID, agent).want(201)
+	w.clock.Advance(time.Minute)
+	require.Contains(t, str(w.get(templateID).body, "properties.provisioningError.message"), "has 20971521 bytes; at most 20971520 are supported")
+	w.finished(w.do("DELETE", templateID, nil).want(202))
+	w.blob("PUT", "stbuild/bake/agent.deb", strings.Repeat("x", maxFile), "x-ms-blob-type", "BlockBlob")
+	w.created(agent)
+}
+
+// TestOtherDistributors: a managed image and a disk beside a version.
+func TestOtherDistributors(t *testing.T) {
+	const image = group + "/providers/Microsoft.Compute/images/ubuntu"
+	w := aWorkshop(t, "").created(aTemplate(func(o object) {
+		set(o, "properties.distribute", []any{
+			items(o, "properties.distribute")[0],
+			object{"type": "ManagedImage", "runOutputName": "managed", "imageId": image, "location": "eastus", "artifactTags": object{"a": "b"}},
+			object{"type": "VHD", "runOutputName": "vhd"},
+		})
+	}))
+	require.Equal(t, "Succeeded", str(w.ran(), "runState"))
+	require.Equal(t, "b", str(w.get(image).want(200).body, "tags.a"))
+	require.Equal(t, image, str(w.get(templateID+"/runOutputs/managed").body, "properties.artifactId"))
+	require.Regexp(t, `^https://[0-9a-f]{24}\.blob\.core\.windows\.net/vhds/`, str(w.get(templateID+"/runOutputs/vhd").body, "properties.artifactUri"))
+	require.Len(t, w.all(templateID+"/runOutputs"), 3)
+}
+
+// TestNetworkAndSource: what else the identity has to be permitted.
+func TestNetworkAndSource(t *testing.T) {
+	const network = group + "/providers/Microsoft.Network/virtualNetworks/vnet"
+	change := func(o object) {
+		set(o, "properties.vmProfile", object{"vnetConfig": object{"subnetId": network + "/subnets/build"}})
+		set(o, "properties.source", object{"type": "SharedImageVersion", "imageVersionId": ubuntuID + "/versions/latest"})
+	}
+	w := aWorkshop(t, "")
+	w.do("PUT", network, `{"location":"eastus","properties":{"subnets":[{"name":"build"}]}}`).want(201)
+	w.do("PUT", templateID, aTemplate(change)).want(201)
+	w.clock.Advance(time.Minute)
+	require.Contains(t, str(w.get(templateID).body, "properties.provisioningError.message"), "perform action 'Microsoft.Network/virtualNetworks/read' over scope '"+network+"'")
+	w.finished(w.do("DELETE", templateID, nil).want(202))
+	w.do("PUT", network+"/providers/Microsoft.Authorization/roleAssignments/00000000-0000-0000-0000-000000000001", object{"properties": object{
+		"roleDefinitionId": "/providers/Microsoft.Authorization/roleDefinitions/4d97b98b-1d4f-4787-a291-c67834d212e7", "principalId": str(w.get(identityID).body, "properties.principalId"),
+	}}).want(201)
+	w.created(aTemplate(change))
+	require.Equal(t, "Succeeded", str(w.ran(), "runState"))
+	require.Equal(t, "1.6.0", str(w.get(templateID).body, "properties.source.exactVersion"))
+}
+
 // TestFailures: what a scenario can make of a run.
 func TestFailures(t *testing.T) {
 	checks := setting("properties.validate", object{"inVMValidations": []any{object{"type": "Shell", "name": "check", "inline": []any{"echo checking"}}}})
@@ -480,6 +533,17 @@ func TestSlowDistribution(t *testing.T) {
 	require.Contains(t, str(status, "message"), "Error waiting on Azure Compute Gallery future")
 	w.clock.Advance(2 * time.Hour)
 	require.Equal(t, "Succeeded", str(w.get(ubuntuID+"/versions/1.7.0").body, "properties.provisioningState"))
+}
+
+// TestUnregistered: without Image Builder's own provider nothing is taken at all.
+func TestUnregistered(t *testing.T) {
+	w := aWorkshop(t, "providers: {Microsoft.VirtualMachineImages: NotRegistered}")
+	require.Equal(t, "The subscription is not registered to use namespace 'Microsoft.VirtualMachineImages'. See https://aka.ms/rps-not-found for how to register subscriptions.",
+		w.do("PUT", templateID, aTemplate()).refused(409, "MissingSubscriptionRegistration"))
+	w.do("POST", "/subscriptions/"+DefaultSubscription+"/providers/Microsoft.VirtualMachineImages/register", nil).want(200)
+	w.do("PUT", templateID, aTemplate()).refused(409, "MissingSubscriptionRegistration")
+	w.clock.Advance(2 * time.Minute)
+	w.created(aTemplate())
 }
 
 // TestCount: a rule counts.
