@@ -87,7 +87,8 @@ started once for each request, as one of
   PROG stop NAME                end it, with its disk; one that is not there is no error
   PROG run NAME < SCRIPT        run it with sh as root, once the machine takes scripts
   PROG probe NAME PORT PATH     GET http://localhost:PORT/PATH there: a line with the
-                                status code, then the body
+                                status code, then the body; https or tcp, where the
+                                extension asks so, is one more argument
   PROG capture IMAGE            with --packer: end the build machine, keep its disk
 IMAGE is build:TEMPLATE of a build by --packer, or the resource id of a version. An exit
 code other than 0 is an error, of run it is the script's. All that fleetsim has started

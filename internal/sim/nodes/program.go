@@ -21,7 +21,9 @@ import (
 //	                     machine takes it: output, error output and exit code are the
 //	                     script's
 //	probe NAME PORT PATH print the status code of GET http://localhost:PORT/PATH on the
-//	                     machine in a line, then the body
+//	                     machine in a line, then the body; of the protocols https and tcp
+//	                     the word follows as one more argument, and tcp wants status 200
+//	                     when there is a connection
 //	capture IMAGE        end the build machine, which was deprovisioned, and keep its disk
 //	                     as an image
 //
@@ -66,7 +68,11 @@ func (m *programMachine) Run(ctx context.Context, script string) (Output, error)
 
 // Probe asks for the machine's health.
 func (m *programMachine) Probe(ctx context.Context, settings arm.HealthExtension) (Answer, error) {
-	out, err := m.do(ctx, "probe", m.name, strconv.Itoa(portOf(settings)), cmp.Or(settings.Path, "/"))
+	args := []string{"probe", m.name, strconv.Itoa(portOf(settings)), cmp.Or(settings.Path, "/")}
+	if settings.Protocol != "http" {
+		args = append(args, settings.Protocol)
+	}
+	out, err := m.do(ctx, args...)
 	if err != nil {
 		return Answer{}, err
 	}
