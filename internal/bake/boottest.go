@@ -57,11 +57,11 @@ func (b *BootTest) Run(ctx context.Context, version string) (v fleet.BootVerdict
 		return v, err
 	}
 	id := b.Spec.SetID(fleet.BootSetName(b.Spec.Gallery.Image.Name, version))
-	body, omitted, err := fleet.BootSet(like, fleet.BootSetOrder{
+	body, omitted, unlike := fleet.BootSet(like, fleet.BootSetOrder{
 		Version: versionID, Fleet: b.Spec.Name, Expires: b.Now().Add(bootSetLife), SSHKey: lostKey,
 	})
-	if err != nil {
-		return fleet.InconclusiveBoot(fleet.Failure{Message: b.Spec.Bake.BootTest.Like + " cannot be what the test is like: " + err.Error()}), nil
+	if unlike != nil {
+		return fleet.InconclusiveBoot(fleet.Failure{Message: b.Spec.Bake.BootTest.Like + " cannot be what the test is like: " + unlike.Error()}), nil //nolint:nilerr // it is the verdict
 	}
 	for _, line := range fleet.OmissionLines(omitted) {
 		b.tell("without " + line)

@@ -106,11 +106,21 @@ var leftOut = []struct{ path, why string }{
 
 	{inProfile + "osProfile.adminPassword", whySecret},
 
-	{"id", ""}, {"name", ""}, {"type", ""}, {"etag", ""}, {"systemData", ""}, {"apiVersion", ""},
-	{"properties.provisioningState", ""}, {"properties.uniqueId", ""}, {"properties.timeCreated", ""},
+	{"id", ""},
+	{"name", ""},
+	{"type", ""},
+	{"etag", ""},
+	{"systemData", ""},
+	{"apiVersion", ""},
+	{"properties.provisioningState", ""},
+	{"properties.uniqueId", ""},
+	{"properties.timeCreated", ""},
 	{inProfile + "timeCreated", ""},
-	{"identity.principalId", ""}, {"identity.tenantId", ""},
-	{inExtension + "id", ""}, {inExtension + "type", ""}, {inExtension + "properties.provisioningState", ""},
+	{"identity.principalId", ""},
+	{"identity.tenantId", ""},
+	{inExtension + "id", ""},
+	{inExtension + "type", ""},
+	{inExtension + "properties.provisioningState", ""},
 }
 
 // The errors of a set that no boot test can be like.

@@ -41,8 +41,21 @@ type Failure struct {
 	Code, Message string
 }
 
+// String is the code with what the words begin with: Azure goes on with advice and links.
 func (f Failure) String() string {
-	return strings.TrimSuffix(cmp.Or(strings.TrimSuffix(f.Code+": "+f.Message, ": "), "no reason was given"), ".")
+	const enough, most = 60, 240
+	text := ""
+	for sentence := range strings.SplitSeq(strings.Join(strings.Fields(f.Message), " "), ". ") {
+		if text += sentence; len(text) >= enough {
+			break
+		}
+		text += ". "
+	}
+	if runes := []rune(text); len(runes) > most {
+		text = string(runes[:most]) + "…"
+	}
+	text = strings.TrimRight(text, ". ")
+	return cmp.Or(strings.Trim(f.Code+": "+text, ": "), "no reason was given")
 }
 
 // A BootMember is the one instance of a boot test.
@@ -82,12 +95,15 @@ const (
 
 // JudgeBoot says what has come of a boot test.
 //
-//	the write failed, or the instance could not be provisioned   by what it was about (CauseOf)
 //	provisioned, its exact version the one, Healthy              passed, or failed when that took too long
+//	the write failed, or the instance could not be provisioned   by what it was about (CauseOf)
 //	it runs, and was not Healthy in time                         failed
 //	none was allocated, another version, not running, gone       inconclusive
 func JudgeBoot(o *BootObservation) BootVerdict {
 	m := o.Member
+	if m != nil && m.Failure == nil && m.Provisioning == Succeeded && m.ExactVersion == o.Version && m.Health == Healthy && !m.HealthAt.IsZero() {
+		return healthyBoot(m, o) // a proof, whatever else went wrong
+	}
 	failure := o.Failure
 	if m != nil && m.Failure != nil && (failure == nil || m.Failure.Code != "") {
 		failure = m.Failure // it is nearer to what happened
@@ -103,14 +119,7 @@ func JudgeBoot(o *BootObservation) BootVerdict {
 		return BootVerdict{Outcome: BootWaiting, Reason: "waiting for an instance"}
 	case m.ExactVersion != "" && m.ExactVersion != o.Version:
 		return inconclusive(m, fmt.Sprintf("the instance was made from %s, and %s was asked for", m.ExactVersion, o.Version), "this says nothing of the image; try again")
-	}
-	provisioned := m.Provisioning == Succeeded && m.ExactVersion != ""
-	healthy := m.Health == Healthy && !m.HealthAt.IsZero()
-	over := o.Now.Sub(o.Seen) > o.BootWithin+bootPatience
-	switch {
-	case provisioned && healthy:
-		return healthyBoot(m, o)
-	case over:
+	case o.Now.Sub(o.Seen) > o.BootWithin+bootPatience:
 		return lateBoot(m, o)
 	}
 	return waitingBoot(m)
@@ -270,7 +279,7 @@ func cutPrefixFold(s, prefix string) (string, bool) {
 // timeAt is the instant below the keys, or the zero time.
 func timeAt(v any, keys ...string) time.Time {
 	t, _ := time.Parse(time.RFC3339Nano, textAt(v, keys...)) // what is no time is none
-	return t
+	return t.UTC()
 }
 
 // JudgeReplication says whether a boot test in a region can find the version, by what

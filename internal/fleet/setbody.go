@@ -223,18 +223,19 @@ func overlay(body Document, raw map[string]any) Document {
 // isoDuration writes a duration of whole seconds as ARM does: PT30M, PT1M30S.
 func isoDuration(d time.Duration) string {
 	seconds := int64(d / time.Second)
-	text := "PT"
+	if seconds == 0 {
+		return "PT0S"
+	}
+	var text strings.Builder
+	text.WriteString("PT")
 	for _, unit := range []struct {
 		length int64
 		letter string
 	}{{3600, "H"}, {60, "M"}, {1, "S"}} {
 		if n := seconds / unit.length; n > 0 {
-			text += strconv.FormatInt(n, 10) + unit.letter
+			text.WriteString(strconv.FormatInt(n, 10) + unit.letter)
 			seconds %= unit.length
 		}
 	}
-	if text == "PT" {
-		return "PT0S"
-	}
-	return text
+	return text.String()
 }
