@@ -2,14 +2,6 @@ package fleet
 
 import "time"
 
-// Tags of an image template, beside those that it shares with its version. TagLeft is
-// on the version too.
-const (
-	TagCall     = "fleetctl-call"     // the random id of the call that reserved the number
-	TagReserved = "fleetctl-reserved" // when it did
-	TagLeft     = "fleetctl-left"     // versions that this bake left behind, with spaces between
-)
-
 // A BakeTemplate is the image template that stands for the number of a version.
 type BakeTemplate struct {
 	Template
