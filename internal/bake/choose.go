@@ -31,7 +31,10 @@ func (r *Runner) choose(ctx context.Context) error {
 			return err
 		}
 	}
-	r.version, r.cleaned = c.Version, false
+	r.version, r.cleaned, r.stage = c.Version, false, ""
+	if c.Reserve {
+		r.at(StageCreating)
+	}
 	for _, id := range c.Sweep {
 		r.note("%s stands for nothing any more, and is deleted", id.Name())
 		if err := r.deleteTemplate(ctx, id); err != nil {
@@ -105,7 +108,6 @@ func (r *Runner) tellLeft(version, why string) {
 // reserve makes the template. That somebody else has it already is a lost race; the
 // next survey tells whether it was this call itself, whose answer was lost.
 func (r *Runner) reserve(ctx context.Context, s *fleet.BakeSurvey, c *fleet.BakeChoice) error {
-	r.at(StageCreating)
 	made, err := r.Azure.Send(ctx, c.Reservation(s, r.Content))
 	if err == nil {
 		r.made = made
