@@ -12,6 +12,7 @@ import (
 // choose finds the number of the bake: that of an unfinished one, or the next that is
 // free, which it reserves. The error is errLeft when somebody else was faster.
 func (r *Runner) choose(ctx context.Context) error {
+	r.stage, r.made, r.log, r.cleaned = "", nil, nil, false
 	s, err := r.survey(ctx)
 	if err != nil {
 		return err
@@ -31,7 +32,7 @@ func (r *Runner) choose(ctx context.Context) error {
 			return err
 		}
 	}
-	r.version, r.cleaned, r.stage = c.Version, false, ""
+	r.version = c.Version
 	if c.Reserve {
 		r.at(StageCreating)
 	}
@@ -113,7 +114,6 @@ func (r *Runner) reserve(ctx context.Context, s *fleet.BakeSurvey, c *fleet.Bake
 		r.made = made
 		return nil
 	}
-	r.made = nil
 	if !errors.Is(err, &azure.Error{Kind: azure.Conflict}) {
 		return r.refused(c.Version, err)
 	}

@@ -14,6 +14,8 @@ const (
 	// what is more comes with the next look.
 	logChunk  = 1 << 20
 	logChunks = 16
+	// maxReads bounds how often a log is read on to its end: 128 MB.
+	maxReads = 8
 	// maxShown bounds a line of the log as it is told.
 	maxShown = 400
 	// logContainer is where Image Builder keeps its logs.
@@ -121,9 +123,15 @@ func (r *Runner) explainBuild(ctx context.Context, t *fleet.BakeTemplate, f *fle
 	if f.Log != "" && f.Log != r.log.address {
 		r.log = &logReader{address: f.Log}
 	}
-	if _, err := r.readLog(ctx, t); err != nil {
-		f.LogProblem = err.Error()
-		return
+	for range maxReads {
+		before := r.log.at
+		if _, err := r.readLog(ctx, t); err != nil {
+			f.LogProblem = err.Error()
+			return
+		}
+		if r.log.at == before {
+			break
+		}
 	}
 	if f.Log == "" {
 		f.Log = r.log.address
