@@ -374,11 +374,11 @@ func (b *BootTest) inside(ctx context.Context, v fleet.BootVerdict, m *fleet.Boo
 func (b *BootTest) status(ctx context.Context, vm fleet.ResourceID) string {
 	ctx, cancel := context.WithTimeout(ctx, statusWithin)
 	defer cancel()
-	stdout, stderr, err := b.Azure.RunCommand(ctx, vm, []string{"fleet-agent status -o brief"})
+	stdout, stderr, err := b.Azure.RunCommand(ctx, vm, []string{"fleet-agent status"})
 	if err != nil {
 		return "diagnosis not possible: " + err.Error()
 	}
-	return cmp.Or(lastLines(stdout), lastLines(stderr), "diagnosis not possible: the agent said nothing")
+	return cmp.Or(firstLines(stdout), firstLines(stderr), "diagnosis not possible: the agent said nothing")
 }
 
 // runScript runs the script on the instance. Only its own exit code fails the version.
@@ -426,7 +426,16 @@ const (
 // lastLines are the last lines of what an instance says, safe to show.
 func lastLines(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	lines = lines[max(len(lines)-maxWords, 0):]
+	return safeLines(lines[max(len(lines)-maxWords, 0):])
+}
+
+// firstLines are the first ones: the agent says first what is wrong.
+func firstLines(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return safeLines(lines[:min(len(lines), maxWords)])
+}
+
+func safeLines(lines []string) string {
 	for i, line := range lines {
 		lines[i] = safetext.Line(line, maxWordLine)
 	}

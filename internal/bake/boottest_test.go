@@ -83,6 +83,9 @@ func newBootWorld(t *testing.T, health, more string) *bootWorld {
 	scenario, err := arm.ParseScenario("boot.yaml", []byte(text+more))
 	require.NoError(t, err)
 	rules := scenario.Rules()
+	if strings.Contains(more, "machines:") {
+		rules.Machines.Real = scenario.RealSets()
+	}
 	w := &bootWorld{left: -1}
 	w.server, err = arm.New(arm.Config{Clock: arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 1000), Unthrottled: true, Rules: rules})
 	require.NoError(t, err)
