@@ -17,15 +17,17 @@ func ReadBakeTemplate(s *Spec, d Document) *BakeTemplate {
 	if !ok || versionNumbers(version) == nil {
 		return nil
 	}
+	return &BakeTemplate{Version: version, Tags: tagsAt(d), Template: TemplateOf(d)}
+}
+
+// TemplateOf makes an image template of one that Azure gave.
+func TemplateOf(d Document) Template {
 	run := dig(d, "properties", "lastRunStatus")
 	properties, _ := dig(d, "properties").(map[string]any)
-	return &BakeTemplate{
-		Version: version, Tags: tagsAt(d),
-		Template: Template{
-			ID: id, Location: NormalLocation(textAt(d, "location")), Provisioning: textAt(properties, "provisioningState"),
-			RunState: textAt(run, "runState"), RunSubState: textAt(run, "runSubState"), RunMessage: textAt(run, "message"),
-			RunStart: timeAt(run, "startTime"), RunEnd: timeAt(run, "endTime"), Properties: properties,
-		},
+	return Template{
+		ID: ResourceID(textAt(d, "id")), Location: NormalLocation(textAt(d, "location")), Provisioning: textAt(properties, "provisioningState"),
+		RunState: textAt(run, "runState"), RunSubState: textAt(run, "runSubState"), RunMessage: textAt(run, "message"),
+		RunStart: timeAt(run, "startTime"), RunEnd: timeAt(run, "endTime"), Properties: properties,
 	}
 }
 

@@ -270,6 +270,25 @@ func TestNextBake(t *testing.T) {
 	}
 }
 
+// TestTemplateOf: what Azure says of a template, whatever the letters of its keys.
+func TestTemplateOf(t *testing.T) {
+	run := map[string]any{"runState": "Failed", "runSubState": "Building", "message": "m", "startTime": "2026-03-05T14:00:00Z", "endTime": "2026-03-05T14:09:00.5Z"}
+	properties := map[string]any{"provisioningState": "Succeeded", "lastRunStatus": run, "exactStagingResourceGroup": "/g"}
+	d := Document{"id": "/t/APP-1.8.3", "location": "East US", "tags": map[string]any{"a": "b", "c": 1.0}, "properties": properties}
+	want := Template{
+		ID: "/t/APP-1.8.3", Location: "eastus", Provisioning: Succeeded, RunState: Failed, RunSubState: "Building", RunMessage: "m",
+		RunStart: bakeNow, RunEnd: bakeNow.Add(9*time.Minute + 500*time.Millisecond), Properties: properties,
+	}
+	require.Equal(t, want, TemplateOf(d))
+	got := ReadBakeTemplate(bakedSpec("1.8.{n}"), d)
+	require.Equal(t, &BakeTemplate{Template: want, Version: "1.8.3", Tags: map[string]string{"a": "b"}}, got)
+	require.Equal(t, ResourceID("/g"), got.Staging())
+	require.Equal(t, Template{}, TemplateOf(nil))
+	for _, other := range []string{"/t/other-1.8.3", "/t/app-1.8", "/t/app-", "/t/app", ""} {
+		require.Nil(t, ReadBakeTemplate(bakedSpec("1.8.{n}"), Document{"id": other}), other)
+	}
+}
+
 const someLog = `[43d66b64] PACKER ERR 2026/03/05 14:04:00 [INFO] (telemetry) Starting provisioner shell
 [43d66b64] PACKER OUT ==> azure-arm: Provisioning with shell script: /tmp/packer-shell1
 [43d66b64] PACKER OUT     azure-arm: fleetctl: customizer agent begins
