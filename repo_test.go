@@ -64,6 +64,7 @@ var mayImport = map[string][]string{
 
 	"internal/apply":           {"internal/azure", "internal/fleet"},
 	"internal/azure":           {"internal/fleet", "internal/safetext"},
+	"internal/bake":            {"internal/azure", "internal/fleet", "internal/release", "internal/safetext"},
 	"internal/fleet":           {},
 	"internal/fleet/fleettest": {"internal/fleet"},
 	"internal/fleetfile":       {"internal/fleet", "internal/graph", "internal/strict"},
@@ -78,13 +79,14 @@ var mayImport = map[string][]string{
 
 	// Judges of the simulated control plane: for tests only.
 	"internal/sim/arm/armtypes": {},
+	"internal/sim/standstill":   {"internal/sim/arm"},
 	"internal/sim/judgeproxy":   {"internal/sim/arm/armtypes"},
 
 	"cmd/fleet-agent": {
 		"internal/adopt", "internal/agent", "internal/cli", "internal/command", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
-	"cmd/fleetctl": {"internal/apply", "internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/graph", "internal/manual", "internal/release"},
+	"cmd/fleetctl": {"internal/apply", "internal/azure", "internal/bake", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/graph", "internal/manual", "internal/release"},
 	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds", "internal/sim/nodes"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.

@@ -178,8 +178,8 @@ func (p *page) releaseRegions(view *fleet.ReleaseView) {
 	table := &cli.Table{Indent: 2}
 	table.Add(headings("REGION", view.Name, "LATEST", "TRACKED BY")...)
 	for _, r := range view.Regions {
-		table.Add(painted(cli.Bold, p.cut(r.Name, 20)), plain(p.change(exclusionText(r.Was), exclusionText(r.Excluded))),
-			plain(p.change(latestWord(r.Before), latestWord(r.After))), plain(cmp.Or(p.setNames(r.Tracking), "nobody")))
+		table.Add(painted(cli.Bold, p.cut(r.Name, 20)), plain(p.became(exclusionText(r.Was), exclusionText(r.Excluded))),
+			plain(p.became(latestWord(r.Before), latestWord(r.After))), plain(cmp.Or(p.setNames(r.Tracking), "nobody")))
 	}
 	p.Table(table)
 }
@@ -198,8 +198,8 @@ func latestWord(l fleet.RegionLatest) string {
 	return cmp.Or(l.Version, "none")
 }
 
-// change is what was and what is, or one of them when they are the same.
-func (p *page) change(was, is string) string {
+// became is what was and what is, or one of them when they are the same.
+func (p *page) became(was, is string) string {
 	if was == is {
 		return is
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/command"
+	"github.com/fleet-agent/fleet-agent/internal/release"
 )
 
 // The codes that fleetctl exits with, besides those of internal/cli.
@@ -57,14 +59,15 @@ type globals struct {
 	out     *cli.Output
 	getenv  func(string) string
 	now     func() time.Time
-	zone    *time.Location // of the times in text
+	sleep   func(context.Context, time.Duration) error // the error is that of the context
+	zone    *time.Location                             // of the times in text
 }
 
 func newGlobals(stdout, stderr io.Writer, getenv func(string) string) *globals {
 	return &globals{
 		subscription: getenv(subscriptionVariable),
 		out:          cli.NewOutput(cli.OutputConfig{Out: stdout, Err: stderr, Getenv: getenv}),
-		getenv:       getenv, now: time.Now, zone: time.Local, answers: terminalInput(),
+		getenv:       getenv, now: time.Now, sleep: release.Sleep, zone: time.Local, answers: terminalInput(),
 	}
 }
 
@@ -124,7 +127,7 @@ Environment:
 	}
 	add(groupSee, newStatusCommand(g), newImagesCommand(g), newVerifyCommand(g), newPreflightCommand(g))
 	add(groupFile, newInitCommand(g), newPlanCommand(g), newApplyCommand(g), newSchemaCommand(g))
-	add(groupBake, newPromoteCommand(g), newDemoteCommand(g))
+	add(groupBake, newBakeCommand(g), newPromoteCommand(g), newDemoteCommand(g))
 	add(groupTool, newVersionCommand(g), newCompletionCommand())
 	root.SetHelpCommandGroupID(groupTool)
 	root.SetUsageFunc(command.WriteUsage)
