@@ -8,6 +8,7 @@ import { ComputeManagementClient } from "@azure/arm-compute";
 import { ImageBuilderClient } from "@azure/arm-imagebuilder";
 import { MonitorClient } from "@azure/arm-monitor";
 import { ClientSecretCredential } from "@azure/identity";
+import { BlobServiceClient } from "@azure/storage-blob";
 
 const subscription = "11111111-1111-1111-1111-111111111111";
 const tenant = "22222222-2222-2222-2222-222222222222";
@@ -106,7 +107,7 @@ const template = {
   location: "eastus",
   identity: { type: "UserAssigned", userAssignedIdentities: { [id("Microsoft.ManagedIdentity/userAssignedIdentities/id-aib")]: {} } },
   source: { type: "PlatformImage", publisher: "Canonical", offer: "0001-com-ubuntu-server-jammy", sku: "22_04-lts-gen2", version: "latest" },
-  customize: [{ type: "Shell", name: "install", inline: ["true"] }],
+  customize: [{ type: "Shell", name: "install", inline: ["echo installed"] }],
   distribute: [{
     type: "SharedImage", runOutputName: "ubuntu-app", galleryImageId: id("Microsoft.Compute/galleries/galProd/images/ubuntu-app"), excludeFromLatest: true,
     targetRegions: [{ name: "eastus", replicaCount: 3 }],
@@ -288,18 +289,86 @@ describe(`pages of ${pageSize}`, () => {
     await refused(monitor.autoscaleSettings.get(group, "as-batch"), 404);
   });
 
+  // permit makes the identity of Image Builder and assigns the role Contributor to it.
+  async function permit() {
+    const identity = await raw("PUT", `${id("Microsoft.ManagedIdentity/userAssignedIdentities/id-aib")}?api-version=2024-11-30`, { location: "eastus" });
+    const { properties: { principalId } } = await judge(identity.json());
+    const assignment = await raw("PUT",
+      `${id("Microsoft.Authorization/roleAssignments/44444444-4444-4444-4444-444444444444")}?api-version=2022-04-01`,
+      { properties: { principalId, roleDefinitionId: `/subscriptions/${subscription}/providers/Microsoft.Authorization/roleDefinitions/b24988ac-6180-42a0-ab88-20f7382dd24c` } });
+    assert.equal(assignment.status, 201, await assignment.text());
+  }
+
   test("image templates", async () => {
-    const made = await judge(builder.virtualMachineImageTemplates.createOrUpdate(group, "ubuntu-app-1.8.0", template, poll));
+    const templates = builder.virtualMachineImageTemplates;
+    await assert.rejects(Promise.resolve(templates.createOrUpdate(group, "ubuntu-app-1.8.0", template, poll)), /managed identity cannot be used/);
+    assert.equal((await judge(templates.get(group, "ubuntu-app-1.8.0"))).provisioningError.provisioningErrorCode, "Other");
+    await judge(templates.delete(group, "ubuntu-app-1.8.0", poll));
+    await permit();
+    const made = await judge(templates.createOrUpdate(group, "ubuntu-app-1.8.0", template, poll));
     assert.equal(made.provisioningState, "Succeeded");
     assert.equal(made.distribute[0].type, "SharedImage");
-    assert.equal(made.customize[0].inline[0], "true");
-    await refused(Promise.resolve(builder.virtualMachineImageTemplates.createOrUpdate(group, "ubuntu-app-1.8.0", template, poll)), 409);
-    assert.equal((await judge(builder.virtualMachineImageTemplates.get(group, "ubuntu-app-1.8.0"))).vmProfile.osDiskSizeGB, 30);
-    assert.equal((await all(builder.virtualMachineImageTemplates.listByResourceGroup(group))).items.length, 1);
-    assert.equal((await all(builder.virtualMachineImageTemplates.list())).items.length, 1);
-    assert.equal((await all(builder.virtualMachineImageTemplates.listRunOutputs(group, "ubuntu-app-1.8.0"))).items.length, 0);
-    await judge(builder.virtualMachineImageTemplates.delete(group, "ubuntu-app-1.8.0", poll));
-    await refused(builder.virtualMachineImageTemplates.get(group, "ubuntu-app-1.8.0"), 404);
+    assert.equal(made.customize[0].inline[0], "echo installed");
+    await refused(Promise.resolve(templates.createOrUpdate(group, "ubuntu-app-1.8.0", template, poll)), 409);
+    assert.equal((await judge(templates.get(group, "ubuntu-app-1.8.0"))).vmProfile.osDiskSizeGB, 30);
+    assert.equal((await all(templates.listByResourceGroup(group))).items.length, 1);
+    assert.equal((await all(templates.list())).items.length, 1);
+    assert.equal((await all(templates.listRunOutputs(group, "ubuntu-app-1.8.0"))).items.length, 0);
+  });
+
+  test("an image is built", async () => {
+    const templates = builder.virtualMachineImageTemplates;
+    await judge(templates.run(group, "ubuntu-app-1.8.0", poll));
+    const built = await judge(templates.get(group, "ubuntu-app-1.8.0"));
+    assert.equal(built.lastRunStatus.runState, "Succeeded");
+    assert.ok(built.lastRunStatus.endTime > built.lastRunStatus.startTime);
+    const outputs = await all(templates.listRunOutputs(group, "ubuntu-app-1.8.0"));
+    assert.deepEqual(outputs.items.map((o) => o.name), ["ubuntu-app"]);
+    const made = await judge(compute.galleryImageVersions.get(group, "galProd", "ubuntu-app", outputs.items[0].artifactId.split("/").pop()));
+    assert.equal(made.publishingProfile.excludeFromLatest, true);
+    assert.equal(made.publishingProfile.targetRegions[0].regionalReplicaCount, 3);
+
+    const accounts = await raw("GET", `${built.exactStagingResourceGroup}/providers/Microsoft.Storage/storageAccounts?api-version=2024-01-01`);
+    const [account] = (await judge(accounts.json())).value;
+    const blobs = new BlobServiceClient(`${endpoint}/blob/${account.name}`, credential, { retryOptions: { maxTries: 1 } });
+    const names = [];
+    for await (const blob of blobs.getContainerClient("packerlogs").listBlobsFlat()) names.push(blob.name);
+    assert.equal(names.length, 1);
+    assert.match(names[0], /^[0-9a-f-]{36}\/customization\.log$/);
+    const log = (await judge(blobs.getContainerClient("packerlogs").getBlobClient(names[0]).downloadToBuffer())).toString();
+    assert.match(log, /PACKER OUT     azure-arm: installed\n/);
+    await judge(templates.delete(group, "ubuntu-app-1.8.0", poll));
+    await refused(templates.get(group, "ubuntu-app-1.8.0"), 404);
+  });
+
+  test("blobs", async () => {
+    const account = await raw("PUT", `${id("Microsoft.Storage/storageAccounts/stpay")}?api-version=2024-01-01`, { location: "eastus", kind: "StorageV2", sku: { name: "Standard_LRS" } });
+    assert.equal((await judge(account.json())).properties.primaryEndpoints.blob, "https://stpay.blob.core.windows.net/");
+    const container = new BlobServiceClient(`${endpoint}/blob/stpay`, credential, { retryOptions: { maxTries: 1 } }).getContainerClient("bake");
+    await judge(container.create());
+    await refused(container.create(), 409, "ContainerAlreadyExists");
+    const blob = container.getBlockBlobClient("abc/agent.deb");
+    await judge(blob.upload("0123456789", 10, { conditions: { ifNoneMatch: "*" }, metadata: { owner: "payments" }, blobHTTPHeaders: { blobContentType: "text/plain" } }));
+    await refused(blob.upload("x", 1, { conditions: { ifNoneMatch: "*" } }), 409, "BlobAlreadyExists");
+    assert.equal((await judge(blob.downloadToBuffer(2, 3))).toString(), "234");
+    const properties = await judge(blob.getProperties());
+    assert.deepEqual([properties.contentLength, properties.contentType, properties.metadata.owner], [10, "text/plain", "payments"]);
+
+    const journal = container.getAppendBlobClient("journal");
+    await judge(journal.create());
+    await judge(journal.appendBlock("one\n", 4, { conditions: { appendPosition: 0 } }));
+    await refused(journal.appendBlock("two\n", 4, { conditions: { appendPosition: 0 } }), 412, "AppendPositionConditionNotMet");
+    const lease = journal.getBlobLeaseClient();
+    await judge(lease.acquireLease(60));
+    await refused(journal.appendBlock("two\n", 4), 412, "LeaseIdMissing");
+    await judge(journal.appendBlock("two\n", 4, { conditions: { leaseId: lease.leaseId } }));
+    await judge(lease.releaseLease());
+    assert.equal((await judge(journal.downloadToBuffer())).toString(), "one\ntwo\n");
+    const pages = [];
+    for await (const page of container.listBlobsFlat().byPage({ maxPageSize: 1 })) pages.push(page.segment.blobItems.map((b) => b.name));
+    assert.deepEqual(pages, [["abc/agent.deb"], ["journal"]]);
+    await judge(blob.delete());
+    await refused(blob.download(), 404, "BlobNotFound");
   });
 
   test("too many requests", async () => {
@@ -319,7 +388,7 @@ describe(`pages of ${pageSize}`, () => {
 
 after(() => {
   console.log(`judged ${counts.judged} answers of Microsoft's clients, ${counts.requests} requests, ${counts.polls} of them polls: ${JSON.stringify(byStatus)}`);
-  assert.ok(counts.judged >= 60, "fewer answers than there are");
+  assert.ok(counts.judged >= 90, "fewer answers than there are");
   assert.ok(counts.polls >= 10, "operations are polled, not taken for done");
   for (const status of [200, 201, 202, 404, 409, 412, 429]) assert.ok(byStatus[status] > 0, `no answer was ${status}`);
 });

@@ -149,4 +149,3 @@ func (tx *txn) unallocated(id string, args object) {
 		r.Hidden["failure"] = args
 	})
 }
-

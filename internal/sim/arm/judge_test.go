@@ -448,6 +448,7 @@ var others = excuses{
 	{`(DeleteInstances|UpdateInstances)_MinimumSet_Gen.json: InvalidParameter`, "generated: names of letters for words"},
 	{`imulateEviction.json: OperationNotAllowed`, "the machine is no Spot instance"},
 	{`PATCH .*GalleryImage_UpdateFeatures.json: PropertyChangeNotAllowed`, "the definition that another example puts is of generation V1"},
+	{`RunImageTemplate.json: Conflict`, "the template of the example names an identity and an image that are not there"},
 	{`SetOrchestrationServiceState_.*: OperationNotAllowed`, "the example has no automatic repairs"},
 }
 

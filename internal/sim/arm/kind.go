@@ -119,6 +119,7 @@ type answer struct {
 	Operation *operation
 
 	HTML string // in place of Body
+	Raw  []byte // in place of Body, with a Content-Type in Header
 	half bool   // only the first half of the body is sent
 }
 

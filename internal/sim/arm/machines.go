@@ -56,7 +56,8 @@ type MachineEvent struct {
 	Notice time.Duration // what is left of it; simulated
 }
 
-// A MachineCommand is a script that a Run Command runs on a machine.
+// A MachineCommand is a script that a Run Command runs on a machine. After a restart of
+// the simulation it is to be run once more.
 type MachineCommand struct {
 	ID     string // of the operation
 	Script string

@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -9,14 +10,14 @@ import (
 )
 
 // ruled is a world with a scenario whose rules are in force. The members of sets with a
-// name in real have a machine outside.
-func ruled(t *testing.T, text string, real ...string) *world {
+// name in sets have a machine outside.
+func ruled(t *testing.T, text string, sets ...string) *world {
 	t.Helper()
 	return applied(t, text, func(cfg *Config) {
 		sc, err := ParseScenario("s.yaml", []byte(text))
 		require.NoError(t, err)
 		cfg.Rules = sc.Rules()
-		cfg.Rules.Machines.Real = real
+		cfg.Rules.Machines.Real = sets
 	})
 }
 
@@ -88,6 +89,40 @@ func TestReportHealth(t *testing.T) {
 	require.Equal(t, map[string]int{"running HealthState/unknown": 1}, states(w.members()))
 	require.ErrorContains(t, w.server.ReportHealth(m.ID, m.Boot, "Draining"), "no state of health")
 	require.NoError(t, w.server.ReportHealth("/none", 1, "Healthy"))
+}
+
+// TestMachinesSurvive: after a restart the same machines shall run, with what they were
+// told.
+func TestMachinesSurvive(t *testing.T) {
+	dir := t.TempDir()
+	start := func() *Server {
+		s, err := New(Config{
+			Clock: NewClock(epoch, 0), Unthrottled: true, State: dir, Rules: Rules{Machines: MachineRules{Real: []string{"*"}}},
+		})
+		require.NoError(t, err)
+		return s
+	}
+	s := start()
+	ts := httptest.NewServer(s)
+	w := &world{T: t, server: s, clock: s.clock, url: ts.URL}
+	sc, err := ParseScenario("s.yaml", []byte(images))
+	require.NoError(t, err)
+	require.NoError(t, s.Apply(sc))
+	w.put(model(t, 1, at(notice, object{"enable": true, "notBeforeTimeout": "PT5M"})))
+	vm := w.machines()[0].ID
+	w.do("DELETE", vm, nil).want(202)
+	w.do("POST", vm+"/runCommand", `{"commandId":"RunShellScript","script":["true"]}`).want(202)
+	before := w.machines()
+	require.NotNil(t, before[0].Event)
+	require.NotNil(t, before[0].Command)
+	ts.Close()
+	require.NoError(t, s.Close())
+
+	again := start()
+	all, err := again.Machines()
+	require.NoError(t, err)
+	require.Equal(t, before, all)
+	require.NoError(t, again.Close())
 }
 
 func TestAckOfAnEviction(t *testing.T) {
@@ -188,6 +223,20 @@ func TestRunCommand(t *testing.T) {
 	w.finished(w.do("POST", aSet+"/virtualMachines/"+str(w.members()[0], "name")+"/runCommand", body("true")).want(202))
 	w.finished(w.do("POST", vm+"/deallocate", nil).want(202))
 	require.Equal(t, "The operation requires the VM to be running (or set to run).", w.do("POST", vm+"/runCommand", body("true")).refused(409, "OperationNotAllowed"))
+}
+
+// FuzzCommandScript: what a client sends is a script, or an error of Azure's form.
+func FuzzCommandScript(f *testing.F) {
+	f.Add("#!/bin/sh\ntrue", "arg1", "it's")
+	f.Add("true", "no name", "")
+	f.Add("#!", "a", "$(id)\n")
+	f.Fuzz(func(t *testing.T, line, name, value string) {
+		got, err := commandScript(object{"commandId": "runshellscript", "script": []any{line}, "parameters": []any{object{"name": name, "value": value}}})
+		require.NoError(t, err)
+		require.Contains(t, got, "set -- "+quoteShell(value)+"\n", "whatever the value is, it is one word")
+		first, _, _ := strings.Cut(line, "\n")
+		require.Equal(t, strings.HasPrefix(line, "#!"), strings.HasPrefix(got, "#!") && strings.HasPrefix(got, first+"\n"))
+	})
 }
 
 func TestRunCommandOnAMachine(t *testing.T) {

@@ -93,6 +93,8 @@ func (s *Server) record(q Request) {
 func what(path string) string {
 	t, err := parsePath(path)
 	switch {
+	case strings.HasPrefix(path, blobPrefix):
+		return "blobs"
 	case err != nil:
 		return "invalid"
 	case t.namespace == "":

@@ -32,20 +32,24 @@ func (sc *Scenario) Speed() float64 { return sc.file.Clock.Speed }
 // scenarioFile is the shape of a scenario file. What a key means stands in its doc
 // tag, for the JSON Schema; enum lists what a value may be.
 type scenarioFile struct {
-	Description    string            `yaml:"description" doc:"what the scenario shows"`
-	Subscription   string            `yaml:"subscription" doc:"id of the subscription"`
-	Clock          clockSpec         `yaml:"clock" doc:"the simulated time"`
-	ResourceGroup  string            `yaml:"resource_group" doc:"of every resource below that names none"`
-	Location       string            `yaml:"location" doc:"region of every resource below that names none"`
-	ResourceGroups []groupSpec       `yaml:"resource_groups" doc:"resource groups; one that is used and not listed is made"`
-	Providers      map[string]string `yaml:"providers" enum:"Registered,NotRegistered,Registering,Unregistering" doc:"registration state by namespace"`
-	Replication    replicationSpec   `yaml:"replication" doc:"how image versions come to regions"`
-	Galleries      []gallerySpec     `yaml:"galleries" doc:"Compute Galleries"`
-	ScaleSets      []setSpec         `yaml:"scale_sets" doc:"Flexible scale sets with their members"`
-	Autoscale      []autoscaleSpec   `yaml:"autoscale" doc:"autoscale settings"`
-	Templates      []templateSpec    `yaml:"templates" doc:"image templates of Azure Image Builder"`
-	Resources      []rawSpec         `yaml:"resources" doc:"any other resource as Azure holds it"`
-	Faults         []faultSpec       `yaml:"faults" doc:"answers that take the place of the right ones"`
+	Description     string            `yaml:"description" doc:"what the scenario shows"`
+	Subscription    string            `yaml:"subscription" doc:"id of the subscription"`
+	Clock           clockSpec         `yaml:"clock" doc:"the simulated time"`
+	ResourceGroup   string            `yaml:"resource_group" doc:"of every resource below that names none"`
+	Location        string            `yaml:"location" doc:"region of every resource below that names none"`
+	ResourceGroups  []groupSpec       `yaml:"resource_groups" doc:"resource groups; one that is used and not listed is made"`
+	Providers       map[string]string `yaml:"providers" enum:"Registered,NotRegistered,Registering,Unregistering" doc:"registration state by namespace"`
+	Replication     replicationSpec   `yaml:"replication" doc:"how image versions come to regions"`
+	Galleries       []gallerySpec     `yaml:"galleries" doc:"Compute Galleries"`
+	ScaleSets       []setSpec         `yaml:"scale_sets" doc:"Flexible scale sets with their members"`
+	Autoscale       []autoscaleSpec   `yaml:"autoscale" doc:"autoscale settings"`
+	Templates       []templateSpec    `yaml:"templates" doc:"image templates of Azure Image Builder"`
+	Builds          []buildSpec       `yaml:"builds" doc:"how builds of image templates go; the first rule that matches counts"`
+	StorageAccounts []accountSpec     `yaml:"storage_accounts" doc:"storage accounts with blob containers"`
+	Roles           rolesSpec         `yaml:"roles" doc:"roles and their assignments to identities"`
+	Caller          callerSpec        `yaml:"caller" doc:"what whoever asks may not do"`
+	Resources       []rawSpec         `yaml:"resources" doc:"any other resource as Azure holds it"`
+	Faults          []faultSpec       `yaml:"faults" doc:"answers that take the place of the right ones"`
 
 	machineSections `yaml:",inline"`
 }

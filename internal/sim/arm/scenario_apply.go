@@ -55,6 +55,17 @@ func (b *builder) build() error {
 			return err
 		}
 	}
+	for _, a := range b.file.StorageAccounts {
+		if err := b.storage(a); err != nil {
+			return err
+		}
+	}
+	if err := b.access(); err != nil {
+		return err
+	}
+	if err := b.builds(); err != nil {
+		return err
+	}
 	for _, g := range b.file.Galleries {
 		if err := b.gallery(g); err != nil {
 			return err

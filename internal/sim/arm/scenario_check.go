@@ -58,12 +58,13 @@ func checkScenario(c *strict.Checker, f *scenarioFile) {
 			checkImage(c, t.Image, images, "templates", i, "image")
 		}
 	}
+	checkBuilds(c, f)
 	for i, r := range f.Resources {
 		if !strings.HasPrefix(r.ID, "/subscriptions/") && !strings.Contains(r.ID, "/") {
 			c.Fail("an id begins with /subscriptions/ or, in the resource group, with a namespace like Microsoft.Network/", "resources", i, "id")
 		}
 	}
-	f.machineSections.check(c)
+	f.checkMachines(c)
 	for i, fault := range f.Faults {
 		f := fault.fault()
 		c.Check(f.check(), "faults", i)

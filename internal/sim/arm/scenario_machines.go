@@ -57,8 +57,8 @@ type capacitySpec struct {
 	Count  int    `yaml:"count" doc:"how many births; without it, all"`
 }
 
-// check collects what is wrong.
-func (m *machineSections) check(c *strict.Checker) {
+// checkMachines collects what is wrong.
+func (m *machineSections) checkMachines(c *strict.Checker) {
 	pattern := func(text string, at ...any) {
 		if _, err := path.Match(text, ""); err != nil {
 			c.Fail(fmt.Sprintf("%q is no pattern of names: write a name, or one with *, such as boot-*", text), at...)

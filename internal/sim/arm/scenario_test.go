@@ -41,6 +41,14 @@ func TestScenarioErrors(t *testing.T) {
 		"speed":              {"clock:\n  speed: 1001\n", `s.yaml:2: clock.speed: it is 0 to 1000`},
 		"no speed":           {"clock:\n  speed: .nan\n", `s.yaml:2: clock.speed: it is 0 to 1000`},
 		"fault":              {"faults:\n  - {kind: error, status: 42}\n", `s.yaml:2: faults[0]: status 42 is not between 200 and 599`},
+		"build":              {"builds:\n  - {template: x}\n", "s.yaml:2: builds[0]: a rule has fails, or takes, or both"},
+		"build fails":        {"builds:\n  - {fails: customiser}\n", `s.yaml:2: builds[0].fails: "customiser" is not one of submission`},
+		"build pattern":      {"builds:\n  - {fails: quota, template: '[x'}\n", `s.yaml:2: builds[0].template: "[x" is no pattern`},
+		"build count":        {"builds:\n  - {fails: quota, count: -1}\n", `builds[0]: count and for are not negative`},
+		"build regions":      {"builds:\n  - {fails: region}\n", `builds[0]: regions is missing`},
+		"account":            {"storage_accounts:\n  - {name: st-pay}\n", `s.yaml:2: storage_accounts[0].name: "st-pay" is no name of a storage account`},
+		"container":          {"storage_accounts:\n  - {name: stpay, containers: [B]}\n", `s.yaml:2: storage_accounts[0].containers[0]: "B" is no name of a container`},
+		"role":               {"roles:\n  assignments:\n    - {identity: id-aib, role: Cook}\n", `s.yaml:3: roles.assignments[0].role: there is no role "Cook" in this file`},
 		"resource":           {"resources:\n  - {id: vnet, body: {location: eastus}}\n", `s.yaml:2: resources[0].id: an id begins with`},
 	}
 	for name, tt := range tests {
@@ -62,7 +70,7 @@ func TestLoadScenario(t *testing.T) {
 	require.NotEmpty(t, sc.Description)
 	_, err = Example("artikel")
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	require.Equal(t, []string{"article", "thousand", "traps"}, Examples())
+	require.Equal(t, []string{"article", "bake", "empty-group", "thousand", "traps"}, Examples())
 
 	file := filepath.Join(t.TempDir(), "mine.yaml")
 	_, err = LoadScenario(file)

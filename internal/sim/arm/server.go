@@ -33,6 +33,9 @@ type Config struct {
 	Logger     *slog.Logger // nil discards
 	// Rules say how long things take.
 	Rules Rules
+	// Builder says that builds of images are performed outside: NextBuild hands them
+	// out. Otherwise they are scripted.
+	Builder bool
 	// State is a directory in which the simulation survives a restart; "" means
 	// none. Close lets go of it.
 	State string
@@ -48,9 +51,11 @@ type Server struct {
 	rules Rules
 
 	answered atomic.Int64 // requests, for their ids
+	woken    chan struct{}
 
 	mu       sync.Mutex // guards what follows; held while a request is answered
 	store    *store
+	contents *contents // of blobs
 	throttle throttle
 	state    *stateDir           // nil: none
 	restored bool                // the store was taken up from the state directory
@@ -82,8 +87,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg.Rules.fill()
 	s := &Server{
-		rules: cfg.Rules, cfg: cfg, clock: cfg.Clock, log: cfg.Logger, kinds: kinds(), store: newStore(),
-		throttle: throttle{buckets: map[string]*bucket{}}, counts: map[countKey]int{},
+		rules: cfg.Rules, cfg: cfg, clock: cfg.Clock, log: cfg.Logger, kinds: kinds(), store: newStore(), contents: newContents(),
+		throttle: throttle{buckets: map[string]*bucket{}}, counts: map[countKey]int{}, woken: make(chan struct{}, 1),
 	}
 	if err := s.restore(); err != nil {
 		return nil, err

@@ -204,6 +204,8 @@ func TestProviders(t *testing.T) {
 	path := "/subscriptions/" + DefaultSubscription + "/providers"
 	require.Equal(t, "Registered", str(w.get(path+"/microsoft.compute").body, "registrationState"))
 	w.do("POST", path+"/Microsoft.KeyVault/unregister", nil).want(200)
+	require.Equal(t, "Unregistering", str(w.get(path+"/Microsoft.KeyVault").body, "registrationState"))
+	w.clock.Advance(2 * time.Minute)
 	require.Equal(t, "NotRegistered", str(w.get(path+"/Microsoft.KeyVault").body, "registrationState"))
 	states := map[string]string{}
 	for _, p := range items(w.get(path).body, "value") {
@@ -211,7 +213,10 @@ func TestProviders(t *testing.T) {
 	}
 	require.Equal(t, "NotRegistered", states["Microsoft.KeyVault"])
 	require.Equal(t, "Registered", states["Microsoft.Compute"])
-	w.do("POST", path+"/Microsoft.KeyVault/register", nil).want(200)
+	require.Equal(t, "Registering", str(w.do("POST", path+"/Microsoft.KeyVault/register", nil).want(200).body, "registrationState"))
+	w.do("POST", path+"/Microsoft.Compute/register", nil).want(200)
+	require.Equal(t, "Registered", str(w.get(path+"/Microsoft.Compute").body, "registrationState"), "as it was")
+	w.clock.Advance(2 * time.Minute)
 	require.Equal(t, "Registered", str(w.get(path+"/Microsoft.KeyVault").body, "registrationState"))
 }
 

@@ -158,8 +158,14 @@ func (s *Server) restore() error {
 	s.state = d
 	if saved != nil {
 		s.store = saved.Store
+		s.forgetBlobs()
+		s.handBack()
 		s.clock.set(saved.Now)
 		s.restored = true
+	}
+	if err := s.contents.open(filepath.Join(d.dir, "blobs"), s.store.Blobs); err != nil {
+		s.state = nil
+		return errors.Join(err, d.close())
 	}
 	return nil
 }

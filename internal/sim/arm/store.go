@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/sim/blob"
 )
 
 // A resource is what the store holds under one id.
@@ -68,6 +70,8 @@ type store struct {
 	Resources  map[string]*resource  `json:"resources"`
 	Operations map[string]*operation `json:"operations"`
 	Agenda     agenda                `json:"agenda"`
+	// Blobs are those of storage accounts, by an id of their own.
+	Blobs map[string]*blob.Account `json:"blobs,omitempty"`
 
 	keys []string // of Resources, in order
 }

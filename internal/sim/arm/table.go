@@ -7,9 +7,10 @@ import "strings"
 func kinds() map[string]*kind {
 	table := map[string]*kind{}
 	for _, k := range []kind{
-		resourceGroups(),
+		resourceGroups(), registrations(),
 		galleries(), definitions(), versions(),
-		templates(), autoscaleSettings(), identities(), networks(), subnets(), roleAssignments(), permissions(),
+		templates(), runOutputs(), storageAccounts(), blobServices(), blobContainers(),
+		autoscaleSettings(), identities(), networks(), subnets(), roleDefinitions(), roleAssignments(), permissions(),
 		scaleSetKind(), setExtensionKind(), instanceKind(), machineKind(), machineExtensionKind(),
 		byLocation(setType), byLocation(vmType),
 	} {

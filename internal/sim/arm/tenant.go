@@ -280,9 +280,9 @@ func (s *Server) provider(rest []string) handler {
 	case len(rest) == 1:
 		return readOnly(func(tx *txn, c *call) (answer, error) { return ok(s.providerBody(tx, c.Target.namespace)), nil })
 	case len(rest) == 2 && rest[1] == "register":
-		return s.register("Registered")
+		return s.register("Registered", "Registering")
 	case len(rest) == 2 && rest[1] == "unregister":
-		return s.register("NotRegistered")
+		return s.register("NotRegistered", "Unregistering")
 	case len(rest) == 5 && rest[1] == "locations" && (rest[3] == "operations" || rest[3] == "operationresults"):
 		return readOnly(func(tx *txn, c *call) (answer, error) {
 			return s.operationAnswer(tx, c, rest[4], rest[3] == "operations")
@@ -291,13 +291,29 @@ func (s *Server) provider(rest []string) handler {
 	return nil
 }
 
-// register sets the registration state of a provider.
-func (s *Server) register(state string) handler {
+// registering is how long a provider takes to be registered, or not any more.
+const registering = 2 * time.Minute
+
+// registrations is the kind of the hidden resources that hold the states of providers.
+func registrations() kind {
+	return kind{name: registration, transitions: map[string]transition{"registered": func(tx *txn, id string, args object) {
+		if r := tx.get(id); r != nil && str(r.Hidden, "state") == str(args, "from") {
+			tx.editHidden(id, func(h object) { h["state"] = str(args, "to") })
+		}
+	}}}
+}
+
+// register begins to bring a provider to a registration state.
+func (s *Server) register(state, meanwhile string) handler {
 	return func(tx *txn, c *call) (answer, error) {
 		if c.Method != http.MethodPost {
 			return answer{}, unknown("%s %s", c.Method, c.Target.id())
 		}
-		tx.put(resource{ID: s.registrationID(c.Target.namespace), Type: registration, Hidden: object{"state": state}})
+		if tx.registered(c.Target.namespace) != state {
+			id := s.registrationID(c.Target.namespace)
+			tx.put(resource{ID: id, Type: registration, Hidden: object{"state": meanwhile}})
+			tx.schedule(tx.now.Add(registering), registration, id, "registered", object{"from": meanwhile, "to": state})
+		}
 		return ok(s.providerBody(tx, c.Target.namespace)), nil
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fleet-agent/fleet-agent/internal/sim/blob"
 	"github.com/fleet-agent/fleet-agent/internal/sim/steer"
 )
 
@@ -76,7 +77,7 @@ func (s *Server) misbehave(w http.ResponseWriter, r *http.Request, body []byte, 
 		a = s.refusal(f.failure())
 	case FaultEmpty:
 		a = s.answer(r, body, err, nil)
-		a.Body = nil
+		a.Body, a.Raw = nil, nil
 	case FaultTruncated:
 		a = s.answer(r, body, err, nil)
 		a.half = true
@@ -92,6 +93,9 @@ func (s *Server) misbehave(w http.ResponseWriter, r *http.Request, body []byte, 
 // answer is what a request is answered. An operation that it begins will fail with
 // fails when that is not nil.
 func (s *Server) answer(r *http.Request, body []byte, err error, fails *armError) answer {
+	if p, ok := parseBlobPath(r.URL.EscapedPath()); ok {
+		return s.blobService(r, p, body, err)
+	}
 	if err != nil {
 		return s.refusal(err)
 	}
@@ -112,10 +116,14 @@ func (s *Server) answer(r *http.Request, body []byte, err error, fails *armError
 
 // readBody reads the body whole.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	limit := int64(maxBody)
+	if strings.HasPrefix(r.URL.Path, blobPrefix) {
+		limit = blob.MaxBody
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, errorf(http.StatusRequestEntityTooLarge, "RequestEntityTooLarge",
-			"The request content size exceeds the maximum size of %d bytes.", maxBody)
+			"The request content size exceeds the maximum size of %d bytes.", limit)
 	}
 	if err != nil {
 		return nil, errorf(http.StatusBadRequest, "InvalidRequestContent", "The request content could not be read: %v", err)
@@ -225,6 +233,9 @@ func (s *Server) resourceManager(r *http.Request, body []byte, fails *armError) 
 				return e
 			}
 		}
+		if err := tx.authorize(c); err != nil {
+			return err
+		}
 		a, err = s.route(tx, c)
 		if err != nil || a.Operation == nil {
 			return err
@@ -300,6 +311,8 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 // encode is the answer's body, with the header that says what it is.
 func (a *answer) encode(h http.Header) ([]byte, error) {
 	switch {
+	case a.Raw != nil:
+		return a.Raw, nil
 	case a.HTML != "":
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		return []byte(a.HTML), nil
@@ -319,6 +332,7 @@ func (s *Server) stampHeaders(h http.Header, r *http.Request) {
 	id := guid("request", strconv.FormatInt(s.answered.Add(1), 10), s.clock.Now().String())
 	correlation := cmp.Or(r.Header.Get("X-Ms-Correlation-Request-Id"), id)
 	h.Set("X-Ms-Request-Id", id)
+	h.Set("Date", s.clock.Now().UTC().Format(http.TimeFormat)) // simulated, as every time is
 	h.Set("X-Ms-Correlation-Request-Id", correlation)
 	h.Set("X-Ms-Routing-Request-Id", "FLEETSIM:"+s.clock.Now().Format("20060102T150405Z")+":"+id)
 	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")

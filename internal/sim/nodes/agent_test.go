@@ -2,12 +2,14 @@ package nodes
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,15 +19,37 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
+// built is fleet-agent, which is built once.
+var built = sync.OnceValues(func() (string, error) {
+	binary := filepath.Join(binaries, "fleet-agent")
+	out, err := exec.Command("go", "build", "-o", binary, "../../../cmd/fleet-agent").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return binary, err
+})
+
+// binaries is a directory for what tests build.
+var binaries string
+
+func TestMain(m *testing.M) { os.Exit(inBinaries(m)) }
+
+func inBinaries(m *testing.M) int {
+	var err error
+	if binaries, err = os.MkdirTemp("", "fleet-nodes-*"); err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(binaries)
+	return m.Run()
+}
+
 // agents runs a world whose machines are real agents with a configuration. Simulated time
 // passes ten times as fast.
 func agents(t *testing.T, config string) (*world, *testkit.Buffer) {
 	t.Helper()
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "fleet-agent")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../../cmd/fleet-agent").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	log := &testkit.Buffer{}
+	binary, err := built()
+	require.NoError(t, err)
+	dir, log := t.TempDir(), &testkit.Buffer{}
 	w := newWorld(t, 10)
 	factory := Agents{
 		Binary: binary, Configs: &arm.Agents{Config: []byte(config), Versions: map[string][]byte{"1.7.0": []byte("odd: true\n")}},
@@ -67,7 +91,7 @@ func (w *world) eventually(health string) {
 const drain = "drain: {settle: 0s, plan: [{name: nothing, sleep: 10ms}]}\n"
 
 func TestRealAgent(t *testing.T) {
-	w, _ := agents(t, drain)
+	w, log := agents(t, drain)
 	w.put(1, "1.7.1", "8080", true)
 	w.eventually("healthy")
 	machines, err := w.server.Machines()
@@ -88,10 +112,23 @@ func TestRealAgent(t *testing.T) {
 
 	w.do("POST", vm+"/simulateEviction", "")
 	w.eventually("deallocated")
+	require.Contains(t, log.String(), "event acknowledged", "it goes because its agent has drained")
+}
+
+// TestRealAgentIsDeleted: the notice is five minutes, and the agent lets it go at once.
+func TestRealAgentIsDeleted(t *testing.T) {
+	w, log := agents(t, drain)
+	w.put(1, "1.7.1", "8080", false)
+	w.eventually("healthy")
+	began := w.server.Clock().Now()
+	w.do("PATCH", aSet, `{"sku":{"capacity":0}}`)
+	w.eventually("")
+	require.Less(t, w.server.Clock().Now().Sub(began), 4*time.Minute)
+	require.Contains(t, log.String(), "event acknowledged")
 }
 
 func TestRealAgentWithoutItsDependency(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	closed := l.Addr().String()
 	require.NoError(t, l.Close())
@@ -143,6 +180,26 @@ func TestAgentCommand(t *testing.T) {
 	}
 }
 
+// FuzzAgentCommand: whatever a script has, nothing of it reaches a shell, and nothing but
+// fleet-agent is run.
+func FuzzAgentCommand(f *testing.F) {
+	for _, line := range []string{"fleet-agent status", "sudo -n fleet-agent drain", "reboot", "sudo", "fleet-agent status; id", "set -eu", "\x00"} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		words, skip, err := agentCommand(line)
+		if skip || err != nil {
+			require.Empty(t, words)
+			return
+		}
+		require.Contains(t, line, "fleet-agent")
+		require.NotContains(t, strings.Join(words, " "), ";")
+		for _, word := range words {
+			require.Contains(t, line, word)
+		}
+	})
+}
+
 func TestTail(t *testing.T) {
 	b := &tail{most: 4}
 	for _, p := range []string{"ab", "cd", "efghij", ""} {
@@ -167,30 +224,32 @@ func TestProgram(t *testing.T) {
 echo "$*" >>log
 case $1 in
 start) [ "$2" != broken ] || { echo first >&2; echo no such image >&2; exit 3; } ;;
-run) cat; echo wrong >&2; exit 7 ;;
+run) sh ;;
 probe) printf '200\n{"ApplicationHealthState":"Healthy"}' ;;
 stop) sleep 60 & wait ;;
 esac`)}
 	m := p.Make(arm.Machine{Name: "authz_1", Image: "/images/app/versions/1.7.1"})
 	require.NoError(t, m.Start(t.Context()))
-	out, err := m.Run(t.Context(), "echo hello\n")
+	out, err := m.Run(t.Context(), "#!/bin/sh -u\necho hello; echo wrong >&2\nexit 7\n")
 	require.NoError(t, err)
-	require.Equal(t, Output{"echo hello\n", "wrong\n"}, out)
+	require.Equal(t, Output{"hello\n", "wrong\n"}, out)
 	a, err := m.Probe(t.Context(), arm.HealthExtension{Protocol: "http", Port: 8080, Path: "/healthz"})
 	require.NoError(t, err)
 	require.Equal(t, Answer{200, []byte(`{"ApplicationHealthState":"Healthy"}`)}, a)
+	_, err = m.Probe(t.Context(), arm.HealthExtension{Protocol: "tcp", Port: 22})
+	require.NoError(t, err)
 	require.NoError(t, p.Capture(t.Context(), "build:one"))
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, m.Stop(ctx), context.DeadlineExceeded, "a request has its time")
 	data, err := os.ReadFile(filepath.Join(dir, "log"))
 	require.NoError(t, err)
-	require.Equal(t, "start authz_1 /images/app/versions/1.7.1\nrun authz_1\nprobe authz_1 8080 /healthz\ncapture build:one\nstop authz_1\n", string(data))
+	require.Equal(t, "start authz_1 /images/app/versions/1.7.1\nrun authz_1\nprobe authz_1 8080 /healthz\nprobe authz_1 22 / tcp\ncapture build:one\nstop authz_1\n", string(data))
 
 	err = p.Make(arm.Machine{Name: "broken", Build: "build:one"}).Start(t.Context())
 	require.ErrorContains(t, err, "start: exit status 3: no such image")
 	require.ErrorContains(t, Program{Path: "/none"}.Capture(t.Context(), "x"), "start /none: no such file or directory")
 	odd := Program{Path: script(t, "echo odd\n")}.Make(arm.Machine{})
-	_, err = odd.Probe(t.Context(), arm.HealthExtension{})
+	_, err = odd.Probe(t.Context(), arm.HealthExtension{Protocol: "http"})
 	require.ErrorContains(t, err, "the first line is no status code")
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -16,11 +17,15 @@ import (
 //
 //	start NAME IMAGE     boot NAME from an image, afresh: one of that name may be left
 //	stop NAME            end NAME, and discard its disk; one that is not there is no error
-//	run NAME             run the script on standard input, as root: its standard output
-//	                     and error output are the machine's, its exit code is not looked at
+//	run NAME             run the script on standard input with sh, as root, as soon as the
+//	                     machine takes it: output, error output and exit code are the
+//	                     script's
 //	probe NAME PORT PATH print the status code of GET http://localhost:PORT/PATH on the
-//	                     machine in a line, then the body
-//	capture IMAGE        keep the disk of the build machine, which is off, as an image
+//	                     machine in a line, then the body; of the protocols https and tcp
+//	                     the word follows as one more argument, and tcp wants status 200
+//	                     when there is a connection
+//	capture IMAGE        end the build machine, which was deprovisioned, and keep its disk
+//	                     as an image
 //
 // IMAGE is what a build called its image, build:TEMPLATE, or the resource id of the
 // version. Exit code 0 is success, except of run; of others, the last line of error
@@ -42,19 +47,19 @@ type programMachine struct {
 
 // Start boots the machine.
 func (m *programMachine) Start(ctx context.Context) error {
-	_, err := m.do(ctx, "", "start", m.name, m.image)
+	_, err := m.do(ctx, "start", m.name, m.image)
 	return err
 }
 
 // Stop ends it.
 func (m *programMachine) Stop(ctx context.Context) error {
-	_, err := m.do(ctx, "", "stop", m.name)
+	_, err := m.do(ctx, "stop", m.name)
 	return err
 }
 
-// Run runs a script.
+// Run runs a script, whatever its exit code.
 func (m *programMachine) Run(ctx context.Context, script string) (Output, error) {
-	out, state, err := m.exec(ctx, script, "run", m.name)
+	out, state, err := m.exec(ctx, asFile(script), "run", m.name)
 	if err == nil && state.ExitCode() < 0 {
 		err = fmt.Errorf("%s run: %s", m.Path, state)
 	}
@@ -63,7 +68,11 @@ func (m *programMachine) Run(ctx context.Context, script string) (Output, error)
 
 // Probe asks for the machine's health.
 func (m *programMachine) Probe(ctx context.Context, settings arm.HealthExtension) (Answer, error) {
-	out, err := m.do(ctx, "", "probe", m.name, strconv.Itoa(portOf(settings)), cmp.Or(settings.Path, "/"))
+	args := []string{"probe", m.name, strconv.Itoa(portOf(settings)), cmp.Or(settings.Path, "/")}
+	if settings.Protocol != "http" {
+		args = append(args, settings.Protocol)
+	}
+	out, err := m.do(ctx, args...)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -77,13 +86,13 @@ func (m *programMachine) Probe(ctx context.Context, settings arm.HealthExtension
 
 // Capture keeps the disk of the build machine as an image.
 func (p Program) Capture(ctx context.Context, image string) error {
-	_, err := p.do(ctx, "", "capture", image)
+	_, err := p.do(ctx, "capture", image)
 	return err
 }
 
 // do makes a request that succeeds, or says why it did not.
-func (p Program) do(ctx context.Context, input string, args ...string) (Output, error) {
-	out, state, err := p.exec(ctx, input, args...)
+func (p Program) do(ctx context.Context, args ...string) (Output, error) {
+	out, state, err := p.exec(ctx, "", args...)
 	switch {
 	case err != nil:
 		return out, err
@@ -104,8 +113,9 @@ func (p Program) exec(ctx context.Context, input string, args ...string) (Output
 	}
 	defer stdin.Close()
 	_ = os.Remove(stdin.Name()) // it lives as long as it is open
-	if _, err := stdin.WriteString(input); err == nil {
-		_, err = stdin.Seek(0, 0)
+	_, err = stdin.WriteString(input)
+	if err == nil {
+		_, err = stdin.Seek(0, io.SeekStart)
 	}
 	if err != nil {
 		return Output{}, nil, fmt.Errorf("write the input of %s: %w", p.Path, err)
