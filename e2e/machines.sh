@@ -7,6 +7,7 @@
 #   E2E_FLEETSIM the program fleetsim, for their metadata services
 set -euo pipefail
 cd "$(dirname "$0")"
+unset FLEET_RUN # by which what is left of a request is found and killed: a node stays
 
 request=$1
 

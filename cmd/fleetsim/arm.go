@@ -91,8 +91,8 @@ started once for each request, as one of
                                 extension asks so, is one more argument
   PROG capture IMAGE            with --packer: end the build machine, keep its disk
 IMAGE is build:TEMPLATE of a build by --packer, or the resource id of a version. An exit
-code other than 0 is an error, of run it is the script's. All that fleetsim has started
-ends with it.
+code other than 0 is an error, of run it is the script's. What PROG leaves running has to
+be in a session of its own, without FLEET_RUN in its environment.
 
 With --packer FILE image templates are built by Packer, one at a time, on a machine that
 FILE names; a build ends with the machine deprovisioned, as Image Builder does it:

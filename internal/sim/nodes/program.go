@@ -29,7 +29,9 @@ import (
 //
 // IMAGE is what a build called its image, build:TEMPLATE, or the resource id of the
 // version. Exit code 0 is success, except of run; of others, the last line of error
-// output says why. It must not leave what it starts in its own process group.
+// output says why. What it starts and leaves running must be in a
+// session of its own and without FLEET_RUN in its environment: the rest of a request is
+// killed when it ends (see package child).
 type Program struct {
 	Path string
 }
