@@ -43,7 +43,18 @@ func newBaking(t *testing.T, builds, version, within string) *baking {
 	require.NoError(t, err)
 	scenario, err := arm.ParseScenario("ground.yaml", bytes.ReplaceAll(text, []byte("# %BUILDS%"), []byte(builds)))
 	require.NoError(t, err)
+	b := newBakingOf(t, scenario)
+	text, err = os.ReadFile(filepath.Join("testdata", "bake", "fleet.yaml"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(b.file, []byte(strings.NewReplacer("%VERSION%", version, "%WITHIN%", within).Replace(string(text))), 0o644))
+	return b
+}
+
+// newBakingOf makes one from a scenario, without a fleet.yaml.
+func newBakingOf(t *testing.T, scenario *arm.Scenario) *baking {
+	t.Helper()
 	b := &baking{clock: arm.NewClock(simStart(), 0)}
+	var err error
 	b.server, err = arm.New(arm.Config{Clock: b.clock, Unthrottled: true, Rules: scenario.Rules()})
 	require.NoError(t, err)
 	require.NoError(t, b.server.Apply(scenario))
@@ -51,10 +62,7 @@ func newBaking(t *testing.T, builds, version, within string) *baking {
 	t.Cleanup(b.endpoint.Close)
 
 	dir := t.TempDir()
-	text, err = os.ReadFile(filepath.Join("testdata", "bake", "fleet.yaml"))
-	require.NoError(t, err)
 	b.file = filepath.Join(dir, "fleet.yaml")
-	require.NoError(t, os.WriteFile(b.file, []byte(strings.NewReplacer("%VERSION%", version, "%WITHIN%", within).Replace(string(text))), 0o644))
 	for _, name := range []string{"install.sh", "validate.sh"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("echo "+name+"\n"), 0o644))
 	}

@@ -49,7 +49,9 @@ func TestTour(t *testing.T) {
 	require.NoError(t, err)
 	_, endpoint := serveScenario(t, "article", 0)
 	clock := regexp.MustCompile(`read \d\d:\d\d:\d\d \S+`)
-	blocks := regexp.MustCompile("(?ms)^```console\n(.*?)^```$").FindAllStringSubmatch(string(text), -1)
+	looking, _, found := strings.Cut(string(text), bakeTour)
+	require.True(t, found)
+	blocks := consoleBlocks.FindAllStringSubmatch(looking, -1)
 	require.Len(t, blocks, 6)
 	for _, block := range blocks {
 		command, want, _ := strings.Cut(block[1], "\n")
@@ -59,6 +61,42 @@ func TestTour(t *testing.T) {
 		pattern := strings.ReplaceAll(regexp.QuoteMeta(want), `\.\.\.`+"\n", `(?s:.*)`)
 		require.Regexp(t, "^"+pattern+"$", got, command)
 	}
+}
+
+// consoleBlocks are the commands of a document, with what they print.
+var consoleBlocks = regexp.MustCompile("(?ms)^```console\n(.*?)^```$")
+
+// bakeTour is the heading of the tour's part that begins with an Azure of its own.
+const bakeTour = "## A new image\n"
+
+// TestBakeTour runs every command of that part, one after the other, with the file that
+// it shows. With -update it writes what they print into the document.
+func TestBakeTour(t *testing.T) {
+	const doc = "../../docs/fleetctl.md"
+	text, err := os.ReadFile(doc)
+	require.NoError(t, err)
+	before, tour, found := strings.Cut(string(text), bakeTour)
+	require.True(t, found)
+	scenario, err := arm.Example("bake")
+	require.NoError(t, err)
+	b := newBakingOf(t, scenario)
+	file := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindStringSubmatch(tour)
+	require.NotNil(t, file)
+	require.NoError(t, os.WriteFile(b.file, []byte(file[1]), 0o644))
+
+	ran := 0
+	got := consoleBlocks.ReplaceAllStringFunc(tour, func(block string) string {
+		command, _, _ := strings.Cut(strings.TrimPrefix(block, "```console\n"), "\n")
+		text, _ := b.fleetctl(strings.Fields(strings.TrimPrefix(command, "$ fleetctl "))...)
+		ran++
+		return "```console\n" + text[:strings.LastIndex(text, "[exit ")] + "```"
+	})
+	require.Equal(t, 5, ran)
+	if *update {
+		require.NoError(t, os.WriteFile(doc, []byte(before+bakeTour+got), 0o644))
+		return
+	}
+	require.Equal(t, tour, got)
 }
 
 // TestRequests holds the requests of status and verify for a thousand members to their
