@@ -111,7 +111,7 @@ Exit codes:
 	flags.BoolVarP(&f.watch, "watch", "w", false, "show it again every second")
 	flags.StringVar(&f.waitFor, "wait-for", "", "wait for a `STATE`: serving or drained")
 	flags.DurationVar(&f.timeout, "timeout", defaultWait, "give up --wait-for after `D`")
-	g.format.Flag(cmd, flags, "`FORMAT` of the output: text, json or brief", command.Brief)
+	g.format.Flag(cmd, flags, "`FORMAT` to print: text, json or brief", command.Brief)
 	_ = cmd.RegisterFlagCompletionFunc("wait-for", cobra.FixedCompletions([]string{"serving", "drained"}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	return cmd
 }
