@@ -62,6 +62,10 @@ agent's knowledge is, and the command to run next.
 It is the first thing to run on a node that misbehaves, and the last thing in a
 script that waits for one.
 
+-o brief is for who sees no more than the end of the output, as with Azure's Run
+Command: plain lines of one fact each, in UTC, at most 3,000 bytes, within 10 s.
+When the agent does not answer, they are what systemd says of its unit.
+
 Exit codes:
   0    serving; with --wait-for: the node got there
   1    error, or wrong usage; with --wait-for: it did not get there
@@ -73,7 +77,8 @@ Exit codes:
 		Example: `  fleet-agent status
   fleet-agent status --watch
   fleet-agent status --wait-for serving --timeout 2m
-  fleet-agent status -o json | jq -r '.health.roots[]'`,
+  fleet-agent status -o json | jq -r '.health.roots[]'
+  fleet-agent status -o brief`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
@@ -81,10 +86,14 @@ Exit codes:
 				return usage.Error(cmd, errors.New("--watch and --wait-for exclude each other"))
 			case f.waitFor == "" && cmd.Flags().Changed("timeout"):
 				return usage.Error(cmd, errors.New("--timeout is for --wait-for"))
+			case g.format == command.Brief && (f.watch || f.verbose):
+				return usage.Error(cmd, errors.New("--output brief excludes --watch and --verbose"))
 			case f.watch:
 				return g.watchStatus(cmd.Context(), f.verbose)
 			case f.waitFor != "":
 				return g.waitStatus(cmd, f)
+			case g.format == command.Brief:
+				return g.briefly(cmd.Context())
 			}
 			status, err := g.client().Status(cmd.Context())
 			if err != nil {
@@ -102,13 +111,18 @@ Exit codes:
 	flags.BoolVarP(&f.watch, "watch", "w", false, "show it again every second")
 	flags.StringVar(&f.waitFor, "wait-for", "", "wait for a `STATE`: serving or drained")
 	flags.DurationVar(&f.timeout, "timeout", defaultWait, "give up --wait-for after `D`")
+	g.format.Flag(cmd, flags, "`FORMAT` to print: text, json or brief", command.Brief)
 	_ = cmd.RegisterFlagCompletionFunc("wait-for", cobra.FixedCompletions([]string{"serving", "drained"}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	return cmd
 }
 
 func (g *globals) printStatus(s *control.Status, verbose bool) error {
-	if g.format == command.JSON {
+	switch g.format {
+	case command.JSON:
 		return g.out.JSON(s)
+	case command.Brief:
+		return g.printBrief(g.briefStatus(s))
+	case command.Text:
 	}
 	_, err := g.statusPage(s, verbose).WriteTo(g.out.Out)
 	return err

@@ -374,7 +374,7 @@ func (b *BootTest) inside(ctx context.Context, v fleet.BootVerdict, m *fleet.Boo
 func (b *BootTest) status(ctx context.Context, vm fleet.ResourceID) string {
 	ctx, cancel := context.WithTimeout(ctx, statusWithin)
 	defer cancel()
-	stdout, stderr, err := b.Azure.RunCommand(ctx, vm, []string{"fleet-agent status"})
+	stdout, stderr, err := b.Azure.RunCommand(ctx, vm, []string{"fleet-agent status -o brief"})
 	if err != nil {
 		return "diagnosis not possible: " + err.Error()
 	}
@@ -420,6 +420,7 @@ func inconclusiveScript(v fleet.BootVerdict, reason string) fleet.BootVerdict {
 // maxWords bounds what is repeated of what an instance says.
 const (
 	maxWords    = 20
+	maxBrief    = 60 // of what the agent says, which bounds its words itself
 	maxWordLine = 300
 )
 
@@ -432,7 +433,7 @@ func lastLines(text string) string {
 // firstLines are the first ones: the agent says first what is wrong.
 func firstLines(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return safeLines(lines[:min(len(lines), maxWords)])
+	return safeLines(lines[:min(len(lines), maxBrief)])
 }
 
 func safeLines(lines []string) string {

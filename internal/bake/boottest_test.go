@@ -222,7 +222,7 @@ func TestBootLikeFile(t *testing.T) {
 }
 
 func TestBootFails(t *testing.T) {
-	const agent = "run_commands: [{contains: 'fleet-agent status', stdout: \"unhealthy: hsm: connection refused\\n\"}]\n"
+	const agent = "run_commands: [{contains: 'fleet-agent status -o brief', stdout: \"unhealthy: hsm: connection refused\\n\"}]\n"
 	script := func(stdout string) string {
 		return fmt.Sprintf("run_commands: [{contains: 'fleetctl: exit', stdout: %q, stderr: \"cannot connect\\n\"}]\n", stdout)
 	}
