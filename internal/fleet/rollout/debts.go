@@ -1,0 +1,169 @@
+package rollout
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+)
+
+// pay does what is owed on every way out: an undrain to members that keep their disk,
+// and the automatic repairs that we suspended.
+func (m *machine) pay() {
+	for _, key := range sorted(m.s.Drains) {
+		m.undrain(key)
+	}
+	for _, set := range m.setNames() {
+		if m.s.Sets[set].Suspended != NotSuspended && m.owesRepairs(set) {
+			m.resumeRepairs(set)
+		}
+	}
+}
+
+// undrain pays one drain back, unless a batch is about to replace the disk.
+func (m *machine) undrain(key string) {
+	set, name := splitKey(key)
+	if m.s.Sets[set].Batch.replaces(name) && m.s.Phase != Held {
+		return
+	}
+	d := m.s.Drains[key]
+	seen, member := m.seen(set), m.members[set][name]
+	switch {
+	case seen != nil && (member == nil || !running(member)):
+		m.note(Event{Kind: Given, Set: set, Member: name, Name: string(Undrain), Why: "drained, and it runs no more"})
+	case !m.now.Before(d.Until):
+		m.note(Event{Kind: Given, Set: set, Member: name, Name: string(Undrain), Why: "the drain ended by itself: the agent did not answer the undrain"})
+	default:
+		m.do(Action{Do: Undrain, Set: set, Members: []string{name}})
+		m.wait("the undrain of "+name, d.Until)
+	}
+}
+
+// owesRepairs says whether no wave needs the repairs of a set suspended any more.
+func (m *machine) owesRepairs(set string) bool {
+	switch m.s.Phase {
+	case Pending, Rolling:
+		step := m.s.Waves[m.s.Wave].Step
+		return (step != Batches && step != Soaking) || !slices.Contains(m.plan.Waves[m.s.Wave].Sets, set)
+	case Halting, Returning:
+		return false
+	}
+	return true
+}
+
+func (m *machine) resumeRepairs(set string) {
+	m.do(Action{Do: ResumeRepairs, Set: set})
+	since := m.s.Last[repairsTarget(set)].Since
+	if m.s.Last[repairsTarget(set)].Verb != ResumeRepairs || since.IsZero() {
+		since = m.now
+	}
+	until := since.Add(m.plan.Limits.Stuck)
+	if !m.now.Before(until) {
+		m.note(Event{Kind: Given, Set: set, Name: string(ResumeRepairs), Why: "automatic repairs are still suspended: " + m.s.Last[repairsTarget(set)].Text})
+		return
+	}
+	m.wait("the automatic repairs of "+set, until)
+}
+
+// paid says whether nothing is owed.
+func (m *machine) paid() bool {
+	if len(m.s.Drains) > 0 {
+		return false
+	}
+	for _, s := range m.s.Sets {
+		if s.Suspended != NotSuspended {
+			return false
+		}
+	}
+	return true
+}
+
+func splitKey(key string) (set, member string) {
+	for i := len(key) - 1; i >= 0; i-- {
+		if key[i] == '/' {
+			return key[:i], key[i+1:]
+		}
+	}
+	return "", key
+}
+
+// hold keeps a rollout still that stood still for too long: models back to last good,
+// members as they are, nothing drained or suspended.
+func (m *machine) hold() {
+	for _, set := range m.setNames() {
+		if m.s.Sets[set].Batch != nil && !m.underway(setTarget(set)) {
+			m.note(Event{Kind: BatchTo, Set: set, Step: GivenUp})
+		}
+		if m.begun(set) {
+			driverOf(m.plan.Sets[set].Driver).stop(m, set)
+		}
+	}
+	if m.obs.Version.Unknown == "" && !m.excluded("") {
+		m.do(Action{Do: Exclude, Why: "the rollout is held"})
+	}
+	if m.plan.Notify && m.s.Last[string(Notify)+" held"].At.Before(m.s.Since) {
+		m.do(Action{Do: Notify, Name: "held", Why: m.s.Why})
+	}
+}
+
+// promote releases the version, last of all.
+func (m *machine) promote() {
+	m.models()
+	v := &m.obs.Version
+	if m.blockedNow() || v.Unknown != "" || !m.paid() || m.underway(versionTarget) || m.obs.Epoch < m.s.Last[versionTarget].Epoch {
+		m.wait("to promote", m.s.Since.Add(m.plan.Limits.Pause))
+		return
+	}
+	for _, set := range m.setNames() {
+		if seen := m.seen(set); seen == nil || !m.plan.Sets[set].Driver.Platform() && m.modelVersion(seen) != m.plan.Version {
+			m.wait("the model of "+set, m.s.Since.Add(m.plan.Limits.Pause))
+			return
+		}
+	}
+	switch {
+	case v.Provisioning == fleet.Updating:
+		m.wait("the version is being updated", m.s.Since.Add(m.plan.Limits.Pause))
+	case v.Excluded || m.anywhereExcluded():
+		m.do(Action{Do: Include, Why: "all waves are done"})
+	case !v.Good():
+		m.do(Action{Do: TagGood, Why: "all waves are done"})
+	default:
+		if m.plan.Notify {
+			m.do(Action{Do: Notify, Name: string(Succeeded), Why: m.plan.Version})
+		}
+		m.note(Event{Kind: PhaseTo, Phase: Succeeded, Why: "every wave is done", Left: append(m.behindAll(), m.s.Unpaid...)})
+	}
+}
+
+// anywhereExcluded says whether some region is still without the version.
+func (m *machine) anywhereExcluded() bool {
+	for i := range m.obs.Version.Regions {
+		if m.obs.Version.Regions[i].Excluded {
+			return true
+		}
+	}
+	return false
+}
+
+// behindAll lists the members that did not get the version.
+func (m *machine) behindAll() []Left {
+	var list []Left
+	for _, set := range m.setNames() {
+		for _, name := range sorted(m.members[set]) {
+			if member := m.members[set][name]; !m.runs(member) {
+				list = append(list, Left{Set: set, Member: name, Why: cmp.Or(untakeable(member), "no wave took it")})
+			}
+		}
+	}
+	return list
+}
+
+// proven says whether members stood for the version in some wave.
+func (m *machine) proven() bool {
+	for i := range m.s.Waves {
+		if len(m.s.Waves[i].Evidence) > 0 {
+			return true
+		}
+	}
+	return false
+}

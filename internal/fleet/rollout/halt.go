@@ -1,0 +1,339 @@
+package rollout
+
+import (
+	"slices"
+	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+)
+
+// scope are the sets that a halt takes back, sorted.
+func (m *machine) scope() []string {
+	var list []string
+	for _, set := range m.setNames() {
+		if m.begun(set) && (!m.plan.WaveOnly || m.s.Class != Bad || slices.Contains(m.plan.Waves[m.s.Wave].Sets, set)) {
+			list = append(list, set)
+		}
+	}
+	return list
+}
+
+// goBack takes a halt on: nobody gets the version any more, then the members on it go
+// back, then the version is marked.
+func (m *machine) goBack() {
+	if m.s.Phase == Incomplete && !m.canComplete() {
+		return
+	}
+	if m.s.Phase == Incomplete {
+		m.note(Event{Kind: PhaseTo, Phase: Returning, Class: m.s.Class, Why: m.s.Why})
+	}
+	stopped := m.stopped()
+	if m.s.Phase == Halting {
+		if !m.quiet(stopped) {
+			return
+		}
+		m.note(Event{Kind: PhaseTo, Phase: Returning, Class: m.s.Class, Why: m.s.Why})
+	}
+	if m.s.Phase == Returning {
+		if !m.returned() {
+			return
+		}
+		m.note(Event{Kind: PhaseTo, Phase: Demoting, Class: m.s.Class, Why: m.s.Why})
+	}
+	if m.demoted() {
+		m.over()
+	}
+}
+
+// stopped keeps the sets of the scope from getting the version; it says whether none
+// gets it any more.
+func (m *machine) stopped() bool {
+	all := true
+	for _, set := range m.scope() {
+		if m.s.Sets[set].Policy && m.s.Phase == Demoting {
+			continue
+		}
+		if !driverOf(m.plan.Sets[set].Driver).stop(m, set) {
+			all = false
+		}
+	}
+	return all
+}
+
+// quiet waits until operations under way have ended, bounded, and until the nodes that
+// fail were asked why.
+func (m *machine) quiet(stopped bool) bool {
+	until := m.s.Since.Add(m.plan.Limits.Stuck)
+	if !m.now.Before(until) {
+		return true
+	}
+	m.wait("operations under way", until)
+	told := m.told()
+	for _, set := range m.scope() {
+		if seen := m.seen(set); seen == nil || m.underway(setTarget(set)) || m.anyMoving(set) {
+			return false
+		}
+	}
+	return stopped && told
+}
+
+// told asks at most three failing members what is wrong with them, before their disks
+// are replaced.
+func (m *machine) told() bool {
+	const most = 3
+	if !m.plan.Diagnose || m.s.Class != Bad {
+		return true
+	}
+	asked, done := 0, true
+	for _, key := range sorted(m.s.Runs) {
+		r := m.s.Runs[key]
+		if r.Failed == "" || m.members[r.Set][r.Name] == nil || asked == most {
+			continue
+		}
+		asked++
+		if _, ok := m.s.Told[key]; !ok {
+			m.do(Action{Do: Diagnose, Set: r.Set, Members: []string{r.Name}})
+			done = false
+		}
+	}
+	return done
+}
+
+// returned takes every member of the scope back that can be; it says whether nothing is
+// left to try.
+func (m *machine) returned() bool {
+	if m.s.Keep {
+		return true
+	}
+	done := true
+	for _, set := range m.scope() {
+		if !m.back(set) {
+			done = false
+		}
+	}
+	return done
+}
+
+// back takes the members of one set back: those that do not serve at once, the others
+// drained and in batches.
+func (m *machine) back(set string) bool {
+	s := m.s.Sets[set]
+	if b := s.Batch; b != nil && !b.Back {
+		m.note(Event{Kind: BatchTo, Set: set, Step: GivenUp})
+		s = m.s.Sets[set]
+	}
+	if s.Batch != nil {
+		if m.givesUpReturn(set, s.Batch.Since) {
+			m.note(Event{Kind: BatchTo, Set: set, Step: GivenUp})
+			return true
+		}
+		if m.seen(set) == nil {
+			m.wait("to read "+set, s.Batch.Since.Add(m.plan.Limits.Stuck))
+			return false
+		}
+		m.batch(set)
+		return false
+	}
+	if m.seen(set) == nil {
+		m.wait("to read "+set, m.s.Since.Add(m.plan.Limits.Stuck))
+		return m.givesUpReturn(set, m.s.Since)
+	}
+	ill, well := m.toReturn(set)
+	names, why := ill, "ill"
+	if len(names) == 0 {
+		p := m.plan.Sets[set]
+		names, why = well[:min(len(well), p.Batch.Of(len(m.members[set])))], ""
+	}
+	if len(names) == 0 {
+		return !m.pendingReturn(set)
+	}
+	since := m.s.Since
+	if s.BatchEnd.After(since) {
+		since = s.BatchEnd
+	}
+	if m.givesUpReturn(set, since) {
+		return true
+	}
+	if !driverOf(m.plan.Sets[set].Driver).stop(m, set) {
+		m.wait(set+" to be at its last good version", since.Add(m.plan.Limits.Stuck))
+		return false
+	}
+	m.note(Event{Kind: BatchTo, Set: set, Members: names, Step: Picked, Version: m.plan.Sets[set].LastGood, Name: why})
+	m.batch(set)
+	return false
+}
+
+// givesUpReturn says whether a set has made no step back for too long.
+func (m *machine) givesUpReturn(_ string, since time.Time) bool {
+	return !m.now.Before(since.Add(2 * m.plan.Limits.Stuck))
+}
+
+// pendingReturn says whether members of a set are at work and may come out of it on the
+// version.
+func (m *machine) pendingReturn(set string) bool {
+	until := m.s.Since.Add(m.plan.Limits.Stuck)
+	if !m.now.Before(until) {
+		return false
+	}
+	if m.underway(setTarget(set)) || m.anyMoving(set) {
+		m.wait("members of "+set+" to settle", until)
+		return true
+	}
+	return false
+}
+
+// toReturn are the members of a set that run the version and can be taken back, sorted:
+// those that do not serve, and those that do.
+func (m *machine) toReturn(set string) (ill, well []string) {
+	if m.plan.Sets[set].LastGood == "" {
+		return nil, nil
+	}
+	for _, name := range m.on[set] {
+		member := m.members[set][name]
+		if untakeable(member) != "" || moving(member) || m.gaveUp(set, name) {
+			continue
+		}
+		if member.Health == fleet.Healthy {
+			well = append(well, name)
+		} else {
+			ill = append(ill, name)
+		}
+	}
+	return ill, well
+}
+
+// gaveUp says whether a member was not to be taken back in this try.
+func (m *machine) gaveUp(set, name string) bool {
+	return slices.ContainsFunc(m.s.Left, func(l Left) bool { return l.Set == set && l.Member == name && l.Why == tooLong })
+}
+
+const tooLong = "it could not be taken back in time"
+
+// demoted marks the version, keeps it from everybody, and brings back what was changed
+// besides: it says whether all that is done.
+func (m *machine) demoted() bool {
+	until := m.s.Since.Add(2 * m.plan.Limits.Stuck)
+	if !m.now.Before(until) {
+		return true // what is not done is listed
+	}
+	m.wait("the version to be marked", until)
+	v := &m.obs.Version
+	if v.Unknown != "" || m.underway(versionTarget) || m.obs.Epoch < m.s.Last[versionTarget].Epoch {
+		return false
+	}
+	if failed, _ := v.Failed(); m.s.Class == Bad && !failed {
+		m.do(Action{Do: TagFailed, Why: m.s.Why})
+		return false
+	}
+	if !m.excluded("") {
+		m.do(Action{Do: Exclude, Why: m.s.Why})
+		return false
+	}
+	restored := true
+	for _, set := range m.scope() {
+		if !driverOf(m.plan.Sets[set].Driver).restore(m, set) {
+			restored = false
+		}
+	}
+	return restored && m.paid()
+}
+
+// over ends a halt.
+func (m *machine) over() {
+	left := m.left()
+	phase := Halted
+	switch {
+	case len(left) > 0:
+		phase = Incomplete
+	case m.s.Class == ByOperator:
+		phase = Aborted
+	}
+	if m.plan.Notify {
+		m.do(Action{Do: Notify, Name: string(phase), Why: m.s.Why})
+	}
+	m.note(Event{Kind: PhaseTo, Phase: phase, Class: m.s.Class, Why: m.s.Why, Left: left})
+}
+
+// left lists what a halt could not bring back, and why.
+func (m *machine) left() []Left {
+	var list []Left
+	for _, set := range m.scope() {
+		seen := m.seen(set)
+		switch {
+		case seen == nil:
+			list = append(list, Left{Set: set, Why: "it could not be read"})
+		case m.modelVersion(seen) == m.plan.Version:
+			list = append(list, Left{Set: set, Why: "its model points at the version"})
+		}
+		if m.s.Sets[set].Policy {
+			list = append(list, Left{Set: set, Why: "its upgrade policy is not what it was"})
+		}
+	}
+	if failed, _ := m.obs.Version.Failed(); m.obs.Version.Unknown != "" || !m.excluded("") || m.s.Class == Bad && !failed {
+		list = append(list, Left{Why: "the version is not marked and excluded"})
+	}
+	if m.s.Keep {
+		return list
+	}
+	scope := m.scope()
+	for _, key := range sorted(m.s.Runs) {
+		r := m.s.Runs[key]
+		if !r.on() || !slices.Contains(scope, r.Set) {
+			continue
+		}
+		why := tooLong
+		member := m.members[r.Set][r.Name]
+		switch {
+		case m.plan.Sets[r.Set].LastGood == "":
+			why = "there is no version to go back to"
+		case member == nil && m.seen(r.Set) != nil:
+			why = "it is gone"
+		case member != nil && untakeable(member) != "":
+			why = untakeable(member)
+		}
+		list = append(list, Left{Set: r.Set, Member: r.Name, Why: why})
+	}
+	return list
+}
+
+// canComplete says whether something that a halt had to leave can be done now.
+func (m *machine) canComplete() bool {
+	if m.now.Before(m.s.Since.Add(m.plan.Limits.Stuck)) && !m.newlyBack() {
+		return false
+	}
+	for _, l := range m.s.Left {
+		switch {
+		case l.Member == "" && l.Set == "":
+			if m.obs.Version.Unknown == "" {
+				return true
+			}
+		case l.Member == "":
+			if m.seen(l.Set) != nil {
+				return true
+			}
+		default:
+			if m.seen(l.Set) == nil {
+				continue
+			}
+			member := m.members[l.Set][l.Member]
+			if member == nil || untakeable(member) == "" && m.plan.Sets[l.Set].LastGood != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// newlyBack says whether a member that was out of reach is not any more.
+func (m *machine) newlyBack() bool {
+	for _, l := range m.s.Left {
+		if l.Member == "" || l.Why == tooLong || m.seen(l.Set) == nil {
+			continue
+		}
+		member := m.members[l.Set][l.Member]
+		if member == nil || untakeable(member) == "" && m.plan.Sets[l.Set].LastGood != "" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,332 @@
+package rollout
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+)
+
+// observe lets time count, if all was read, and takes in how members on the version are.
+func (m *machine) observe() {
+	if !m.complete() {
+		return
+	}
+	if m.obs.At.After(m.s.Observed) {
+		m.note(Event{Kind: Observed, At: m.obs.At})
+	}
+	for _, set := range sorted(m.on) {
+		for _, name := range m.on[set] {
+			m.health(set, name)
+		}
+	}
+}
+
+// complete says whether every set of the waves begun was read. A part of the truth lets
+// no time count.
+func (m *machine) complete() bool {
+	whole := true
+	for _, set := range m.setNames() {
+		seen, ok := m.obs.Sets[set]
+		if ok && seen.Unknown == "" {
+			continue
+		}
+		if m.begun(set) {
+			whole = false
+			m.blocked(Inconclusive, fmt.Sprintf("%s could not be read: %s", set, limit(seen.Unknown)))
+		}
+	}
+	return whole
+}
+
+// begun says whether a wave that a set stands in has begun.
+func (m *machine) begun(set string) bool {
+	first := m.plan.nextWave(set, 0)
+	return first >= 0 && m.s.Phase != Pending && first <= m.s.Wave
+}
+
+// health takes in how a member on the version is.
+func (m *machine) health(set, name string) {
+	key := memberKey(set, name)
+	r, member := m.s.Runs[key], m.members[set][name]
+	if r.Settled.IsZero() {
+		return
+	}
+	well := member.Health == fleet.Healthy && !member.HealthAt.IsZero() && !member.HealthAt.Before(r.NotBefore)
+	switch {
+	case well && r.Well.IsZero():
+		m.note(Event{Kind: Well, At: m.obs.At, Set: set, Member: name})
+	case !well && (!r.Well.IsZero() || r.Ill.IsZero()):
+		m.note(Event{Kind: Ill, At: m.obs.At, Set: set, Member: name})
+	}
+	if r = m.s.Runs[key]; well && !r.Verified && m.obs.At.Sub(r.Well) >= m.plan.Limits.HealthyFor && m.serves(set, name, &r) {
+		m.note(Event{Kind: Verified, Set: set, Member: name})
+	}
+}
+
+// serves asks the agent of a member whether it serves, where Run Command is allowed: a
+// node that drains holds its health.
+func (m *machine) serves(set, name string, r *MemberState) bool {
+	if !m.plan.Drain || !m.s.Phase.forward() {
+		return true
+	}
+	a := m.s.Agents[memberKey(set, name)]
+	fresh := a.At.After(r.Settled) || a.At.Equal(r.Settled)
+	switch {
+	case fresh && a.Text == Serving, fresh && a.Text == "" && !a.At.IsZero():
+		return true // or it cannot be asked
+	case !fresh || !m.now.Before(a.At.Add(m.plan.Limits.Retry)):
+		m.do(Action{Do: AskAgent, Set: set, Members: []string{name}})
+	}
+	m.wait("the agent of "+name, r.Settled.Add(m.plan.Limits.HealthyWithin))
+	return false
+}
+
+// judge says which members have failed, and whether the rollout may go on.
+func (m *machine) judge() {
+	if !m.s.Phase.forward() {
+		return
+	}
+	for _, set := range sorted(m.on) {
+		for _, name := range m.on[set] {
+			m.member(set, name)
+		}
+	}
+	m.failures()
+	if !m.s.Phase.forward() {
+		return
+	}
+	m.gates()
+	m.marked()
+	if !m.s.Phase.forward() {
+		return
+	}
+	m.foreign()
+	m.refusals()
+	m.late()
+	m.standing()
+	if m.s.Phase.forward() {
+		m.pause()
+	}
+}
+
+// member judges one member on the version.
+func (m *machine) member(set, name string) {
+	r := m.s.Runs[memberKey(set, name)]
+	member := m.members[set][name]
+	l := &m.plan.Limits
+	fail := func(why string) {
+		if r.Failed == "" {
+			m.note(Event{Kind: Failing, Set: set, Member: name, Why: why})
+		}
+	}
+	switch {
+	case member.Provisioning == fleet.Failed:
+		if f := m.obs.Sets[set].Faults[name]; f.Class == NoCapacity {
+			m.blocked(NoCapacity, name+": "+limit(f.Text))
+		} else {
+			fail("it failed to provision: " + limit(f.Text))
+		}
+	case r.Settled.IsZero():
+		if m.now.Sub(r.Runs[len(r.Runs)-1].From) >= l.Stuck {
+			fail(fmt.Sprintf("the platform is still at work on it after %s", l.Stuck))
+		}
+	case r.Verified && member.Health == fleet.Unhealthy:
+		fail("it was verified, and became Unhealthy")
+	case !r.Well.IsZero() && (r.Verified || m.now.Sub(r.Settled) < l.HealthyWithin):
+	case r.Verified && m.now.Sub(r.Ill) < l.HealthyWithin, !r.Verified && m.now.Sub(r.Settled) < l.HealthyWithin:
+		m.wait(name+" to be Healthy", r.Settled.Add(l.HealthyWithin))
+	case !r.Well.IsZero() && m.now.Sub(r.Settled) < l.HealthyWithin+l.HealthyFor:
+		m.wait(name+" to stay Healthy", r.Settled.Add(l.HealthyWithin+l.HealthyFor))
+	case member.Health == fleet.Healthy && member.HealthAt.IsZero():
+		m.blocked(Inconclusive, "Azure does not say when it saw "+name+" Healthy")
+	case member.Health == fleet.Unhealthy || m.othersReport(set, name):
+		fail(fmt.Sprintf("%s %s after its upgrade", health(member), l.HealthyWithin))
+	default:
+		m.blocked(Inconclusive, "no member reports its health")
+	}
+}
+
+func health(member *fleet.Member) string {
+	if member.Health == "" || member.Health == fleet.HealthMissing {
+		return "it reports no health"
+	}
+	return "it is " + string(member.Health)
+}
+
+// othersReport says whether some other member of the fleet has a health: if none has,
+// it is the reporting that failed.
+func (m *machine) othersReport(set, name string) bool {
+	for _, s := range m.setNames() {
+		for other, member := range m.members[s] {
+			if (s != set || other != name) && running(member) && member.Health != "" && member.Health != fleet.HealthMissing {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// failures halts the rollout if more have failed than may.
+func (m *machine) failures() {
+	failed := make(map[string][]string)
+	all := make(map[string]int)
+	for _, key := range sorted(m.s.Runs) {
+		r := m.s.Runs[key]
+		all[r.Set]++
+		if r.Failed != "" {
+			failed[r.Set] = append(failed[r.Set], key)
+		}
+	}
+	for _, set := range sorted(failed) {
+		list := failed[set]
+		first := m.s.Runs[list[0]]
+		p := m.plan.Sets[set]
+		// A set that was taken in part has no failure to spare.
+		if m.s.Sets[set].Whole && len(list)*100 <= int(p.MaxUnhealthyUpgraded)*all[set] {
+			continue
+		}
+		m.halt(fmt.Sprintf("%s of %s: %s (%d of %d on %s failed)", first.Name, set, first.Failed, len(list), all[set], m.plan.Version))
+		return
+	}
+}
+
+// halt begins the way back because of the image.
+func (m *machine) halt(why string) {
+	m.note(Event{Kind: PhaseTo, Phase: Halting, Class: Bad, Why: limit(why)})
+}
+
+// gates asks Prometheus while members run the version, and judges its answers.
+func (m *machine) gates() {
+	if len(m.on) == 0 || m.s.Phase != Rolling {
+		return
+	}
+	for _, g := range m.plan.Gates {
+		a := m.s.Gates[g.Name]
+		if a.At.IsZero() || !m.now.Before(a.At.Add(g.Every)) {
+			m.do(Action{Do: QueryGate, Name: g.Name})
+		}
+		verdict := g.verdict(a)
+		switch {
+		case verdict == Fail:
+			m.halt(fmt.Sprintf("gate %s: %s", g.Name, a.Why))
+			return
+		case a.At.IsZero():
+		case verdict != Pass:
+			m.blocked(Inconclusive, fmt.Sprintf("gate %s does not answer: %s", g.Name, limit(a.Why)))
+		case m.now.Sub(a.At) > max(g.Every, m.plan.Limits.ObserveEvery):
+			m.blocked(Inconclusive, "gate "+g.Name+" was not asked lately")
+		}
+	}
+}
+
+// verdict is what an answer comes to.
+func (g *Gate) verdict(a Answer) Verdict {
+	if v := Verdict(a.Text); v != NoData {
+		return v
+	}
+	return g.NoData
+}
+
+// gatesPass says whether every gate has passed lately.
+func (m *machine) gatesPass() bool {
+	for _, g := range m.plan.Gates {
+		a := m.s.Gates[g.Name]
+		if g.verdict(a) != Pass || m.now.Sub(a.At) > max(g.Every, m.plan.Limits.ObserveEvery) {
+			return false
+		}
+	}
+	return true
+}
+
+// marked halts a rollout whose version somebody else has marked failed.
+func (m *machine) marked() {
+	if failed, why := m.obs.Version.Failed(); failed && m.obs.Version.Unknown == "" {
+		m.halt("somebody marked the version failed: " + why)
+	}
+}
+
+// foreign looks for what others do to the sets of the waves begun.
+func (m *machine) foreign() {
+	for _, set := range m.setNames() {
+		seen := m.seen(set)
+		if seen == nil || !m.begun(set) || m.underway(setTarget(set)) {
+			continue
+		}
+		if why := m.notOurs(set, seen); why != "" {
+			m.blocked(NotOurs, why)
+		}
+	}
+}
+
+// notOurs says what is not as we left it; empty: nothing.
+func (m *machine) notOurs(set string, seen *SetSeen) string {
+	p, s := m.plan.Sets[set], m.s.Sets[set]
+	if seen.Busy != "" {
+		return fmt.Sprintf("%s is busy: %s", set, limit(seen.Busy))
+	}
+	if m.obs.Epoch < m.s.Last[setTarget(set)].Epoch {
+		return ""
+	}
+	version := m.modelVersion(seen)
+	switch {
+	case version != s.Model && !slices.Contains(s.Maybe, version):
+		return fmt.Sprintf("the model of %s asks for %s, and we left it at %s", set, orLatest(version), orLatest(s.Model))
+	case Profile(&seen.Model) != cmp.Or(s.Profile, p.Profile) && !m.plan.WithModel:
+		return "the model of " + set + " was changed by somebody else"
+	case !s.Policy && driverOf(p.Driver).refuses(&seen.Model.Upgrade) != "":
+		return set + ": " + driverOf(p.Driver).refuses(&seen.Model.Upgrade)
+	}
+	return ""
+}
+
+func orLatest(version string) string {
+	if version == "" {
+		return "the latest"
+	}
+	return version
+}
+
+// refusals stops a rollout whose actions are refused for longer than a wait may last.
+func (m *machine) refusals() {
+	classes := map[Outcome]Class{Capacity: NoCapacity, Changed: NotOurs, Denied: Inconclusive, Errored: Inconclusive}
+	for _, t := range sorted(m.s.Last) {
+		last := m.s.Last[t]
+		if strings.HasPrefix(t, string(QueryGate)) || strings.HasPrefix(t, string(AskAgent)) || strings.HasPrefix(t, string(Notify)) || last.Verb == Undrain || last.Verb == ResumeRepairs {
+			continue
+		}
+		since, why := m.refused(t)
+		if since.IsZero() {
+			continue
+		}
+		if until := since.Add(m.plan.Limits.Stuck); m.now.Before(until) {
+			m.wait(t+": "+string(last.Outcome), until)
+			continue
+		}
+		m.blocked(classes[last.Outcome], fmt.Sprintf("%s is refused: %s", t, limit(why)))
+	}
+}
+
+// pause notes why the rollout stands still, or that it does not any more, and holds one
+// that has stood still for too long.
+func (m *machine) pause() {
+	if p := m.s.Paused; p != nil {
+		m.blocked(ByOperator, "paused by "+who(p))
+	}
+	b := m.s.Block
+	switch {
+	case b == nil && m.block.Class != "", b != nil && b.Class != m.block.Class:
+		m.note(Event{Kind: Blocked, Class: m.block.Class, Why: m.block.Why})
+	}
+	if b = m.s.Block; b == nil {
+		return
+	}
+	until := b.Since.Add(m.plan.Limits.Pause)
+	if m.now.Before(until) {
+		m.wait("paused ("+string(b.Class)+"): "+b.Why, until)
+		return
+	}
+	m.note(Event{Kind: PhaseTo, Phase: Held, Class: b.Class, Why: b.Why})
+}
