@@ -96,7 +96,8 @@ func (m *machine) unseen(set string, seen *SetSeen) {
 			continue
 		}
 		born := !state.Pointed.IsZero() && bornSince(d.Born, state.Pointed) && (state.Unpointed.IsZero() || d.Born.Before(state.Unpointed))
-		if !born && !state.Asked[d.Member] {
+		upgraded := state.Asked[d.Member] || m.plan.Sets[set].Driver.Platform() && bornSince(d.At, state.Pointed)
+		if !born && !upgraded {
 			continue
 		}
 		e := Event{Kind: Touched, Set: set, Member: d.Member, Wave: m.s.Wave, Since: cmp.Or(d.Born, m.obs.At), Why: becauseBorn}
@@ -144,8 +145,8 @@ func (m *machine) depart(r *MemberState, member *fleet.Member, seen *SetSeen) {
 	accepted := m.s.Resumed.After(m.s.Observed) || !m.s.Phase.forward()
 	switch {
 	case cause == Repaired:
-		m.note(e)
 		m.note(Event{Kind: Failing, Set: r.Set, Member: r.Name, Why: "the platform repaired it"})
+		m.note(e)
 	case cause != NotKnown:
 		m.note(e)
 	case accepted:

@@ -3,6 +3,7 @@ package rollout
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
@@ -100,11 +101,14 @@ func (m *machine) giveUp(set string, b *Batch) {
 
 // stuck says whether a step of a batch on its way forward takes too long.
 func (m *machine) stuck(b *Batch) bool {
-	since := b.Since
-	if m.s.Resumed.After(since) {
-		since = m.s.Resumed
+	return !b.Back && b.Step != Verifying && m.now.Sub(later(b.Since, m.s.Resumed)) >= m.plan.Limits.Stuck
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
 	}
-	return !b.Back && b.Step != Verifying && m.now.Sub(since) >= m.plan.Limits.Stuck
+	return a
 }
 
 // suspended suspends the automatic repairs of a set: a repair in the middle of a wave
@@ -142,12 +146,14 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 		version = m.plan.Sets[set].LastGood
 	}
 	var todo []string
+	last := m.s.Last[setTarget(set)]
+	asked := last.Verb == ManualUpgrade && !last.At.Before(b.Since)
 	done, works := 0, m.underway(setTarget(set))
 	for _, name := range b.Members {
 		member := m.members[set][name]
 		switch {
 		case member == nil || untakeable(member) != "":
-		case moving(member):
+		case m.works(set, member) || asked && moving(member):
 			works = true
 		case m.runs(member) == b.Back:
 			todo = append(todo, name)
@@ -155,7 +161,6 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 			done++
 		}
 	}
-	last := m.s.Last[setTarget(set)]
 	switch {
 	case works:
 		m.wait("the upgrade of "+some(b.Members), b.Since.Add(m.plan.Limits.Stuck))
@@ -169,7 +174,7 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 		return done > 0 // the others are picked again
 	case m.obs.Epoch < last.Epoch:
 		return false // what was read is older than what was done
-	case last.Verb == ManualUpgrade && !last.At.Before(b.Since) && m.now.Before(last.At.Add(m.plan.Limits.Retry)):
+	case asked && m.now.Before(last.At.Add(m.plan.Limits.Retry)):
 		m.wait("the upgrade of "+some(todo)+" to show", last.At.Add(m.plan.Limits.Retry))
 		return false
 	case m.modelVersion(seen) != version || !b.Back && m.s.Sets[set].Model != version:

@@ -98,7 +98,7 @@ func (s *State) began(p *Plan, e *Event) {
 			}
 		}
 	case SuspendRepairs:
-		set.Suspended = MaybeSuspended
+		set.Suspended, set.Unsure = MaybeSuspended, set.Unsure+1
 	case Include:
 		for name, planned := range p.Sets {
 			if s := s.Sets; planned.Model == "" && (a.Region == "" || a.Region == planned.Location) {
@@ -160,11 +160,15 @@ func (s *State) ended(p *Plan, e *Event) {
 	case PatchModel:
 		s.forgetPatch(a)
 	case SuspendRepairs:
-		if r.Outcome == Denied {
-			set := s.Sets[a.Set]
-			set.Suspended, set.NoSuspend = NotSuspended, true
-			s.Sets[a.Set] = set
+		set := s.Sets[a.Set]
+		if r.Outcome != Errored { // it was refused: it did not happen, this time
+			set.Unsure--
 		}
+		if set.Unsure == 0 {
+			set.Suspended = NotSuspended
+		}
+		set.NoSuspend = set.NoSuspend || r.Outcome == Denied
+		s.Sets[a.Set] = set
 	case AskAgent:
 		s.Agents[memberKey(a.Set, a.Members[0])] = Answer{At: e.At, Why: r.Text}
 	case Diagnose:
@@ -199,7 +203,7 @@ func (s *State) done(p *Plan, e *Event) {
 		set.Suspended = IsSuspended
 		s.Sets[a.Set] = set
 	case ResumeRepairs:
-		set.Suspended = NotSuspended
+		set.Suspended, set.Unsure = NotSuspended, 0
 		s.Sets[a.Set] = set
 	case Drain:
 		key := memberKey(a.Set, a.Members[0])
@@ -324,7 +328,7 @@ func (s *State) given(e *Event) {
 		delete(s.Drains, memberKey(e.Set, e.Member))
 	case ResumeRepairs:
 		set := s.Sets[e.Set]
-		set.Suspended = NotSuspended
+		set.Suspended, set.Unsure = NotSuspended, 0
 		s.Sets[e.Set] = set
 	}
 }

@@ -50,8 +50,8 @@ func (m *machine) goBack() {
 func (m *machine) stopped() bool {
 	all := true
 	for _, set := range m.scope() {
-		if m.s.Sets[set].Policy && m.s.Phase == Demoting {
-			continue
+		if seen := m.seen(set); m.s.Phase == Demoting && seen != nil && m.modelVersion(seen) != m.plan.Version {
+			continue // stopped, and being restored
 		}
 		if !driverOf(m.plan.Sets[set].Driver).stop(m, set) {
 			all = false
@@ -147,10 +147,7 @@ func (m *machine) back(set string) bool {
 	if len(names) == 0 {
 		return !m.pendingReturn(set)
 	}
-	since := m.s.Since
-	if s.BatchEnd.After(since) {
-		since = s.BatchEnd
-	}
+	since := later(m.s.Since, s.BatchEnd)
 	if m.givesUpReturn(set, since) {
 		return true
 	}
@@ -190,7 +187,7 @@ func (m *machine) toReturn(set string) (ill, well []string) {
 	}
 	for _, name := range m.on[set] {
 		member := m.members[set][name]
-		if untakeable(member) != "" || moving(member) || m.gaveUp(set, name) {
+		if untakeable(member) != "" || m.works(set, member) || m.gaveUp(set, name) {
 			continue
 		}
 		if member.Health == fleet.Healthy {

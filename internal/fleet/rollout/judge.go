@@ -135,11 +135,13 @@ func (m *machine) member(set, name string) {
 		}
 	case r.Verified && member.Health == fleet.Unhealthy:
 		fail("it was verified, and became Unhealthy")
-	case !r.Well.IsZero() && (r.Verified || m.now.Sub(r.Settled) < l.HealthyWithin):
+	case r.serves():
+	case !r.Well.IsZero() && m.now.Sub(r.Settled) < l.HealthyWithin+l.Stuck:
+		m.wait(name+" to be verified", r.Settled.Add(l.HealthyWithin+l.Stuck))
+	case !r.Well.IsZero():
+		m.blocked(Inconclusive, name+" is Healthy, and its agent does not say that it serves")
 	case r.Verified && m.now.Sub(r.Ill) < l.HealthyWithin, !r.Verified && m.now.Sub(r.Settled) < l.HealthyWithin:
-		m.wait(name+" to be Healthy", r.Settled.Add(l.HealthyWithin))
-	case !r.Well.IsZero() && m.now.Sub(r.Settled) < l.HealthyWithin+l.HealthyFor:
-		m.wait(name+" to stay Healthy", r.Settled.Add(l.HealthyWithin+l.HealthyFor))
+		m.wait(name+" to be Healthy", m.now.Add(l.HealthyWithin))
 	case member.Health == fleet.Healthy && member.HealthAt.IsZero():
 		m.blocked(Inconclusive, "Azure does not say when it saw "+name+" Healthy")
 	case member.Health == fleet.Unhealthy || m.othersReport(set, name):

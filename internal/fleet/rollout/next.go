@@ -161,10 +161,10 @@ func (m *machine) refused(target string) (since time.Time, why string) {
 // requests takes up what operators ask, once each.
 func (m *machine) requests() {
 	for i := range m.obs.Requests {
-		r := m.obs.Requests[i]
-		if m.s.Taken[r.ID] {
+		if m.s.Taken[m.obs.Requests[i].ID] {
 			continue
 		}
+		r := m.obs.Requests[i]
 		if r.Do == Approve && !m.approves(&r) {
 			continue // for a wave that does not ask yet: it stays where it is
 		}
@@ -279,8 +279,8 @@ func (m *machine) runs(member *fleet.Member) bool {
 	if member.Image.ExactVersion != m.plan.Version {
 		return false
 	}
-	id, err := member.Image.Gallery()
-	return err == nil && id.Definition.Same(m.plan.Definition)
+	id, of := member.Image.ID, len(m.plan.Definition)
+	return len(id) >= of && strings.EqualFold(id[:of], string(m.plan.Definition)) && (len(id) == of || id[of] == '/')
 }
 
 // limit caps how long texts of Azure's become in a journal.

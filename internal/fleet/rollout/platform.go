@@ -34,6 +34,12 @@ func (rolling) forward(m *machine, _ *Wave, set string) bool {
 		}
 		return m.patch(set, Action{Version: m.plan.Version, Mode: p.Mode}) && m.platform(set)
 	}
+	b, seen := s.Batch, m.seen(set)
+	if last := m.s.Last[setTarget(set)]; b != nil && last.At.Before(b.Since) && !seen.Rolling.Active() && !moves(seen) && !m.blockedNow() {
+		// A member that came back later: any write of the model begins the upgrade anew.
+		m.do(Action{Do: PatchModel, Set: set, Version: m.plan.Version, IfMatch: seen.Model.ETag, Why: "for " + some(b.Members)})
+		return false
+	}
 	return m.platform(set)
 }
 
@@ -135,7 +141,10 @@ func (m *machine) cancelled(set string, seen *SetSeen) bool {
 // begin begins to have a set upgraded by the platform, if anybody there is behind and
 // nothing speaks against it.
 func (m *machine) begin(set string) (began, done bool) {
-	if m.s.Sets[set].Batch != nil {
+	if b := m.s.Sets[set].Batch; b != nil {
+		if b.Step == Picked {
+			m.note(Event{Kind: BatchTo, Set: set, Step: Upgrading, Wave: m.s.Wave})
+		}
 		return true, false
 	}
 	names := m.behind(set)
@@ -178,7 +187,7 @@ func (m *machine) verdict(set string) (Class, string) {
 		return Bad, fmt.Sprintf("the platform stopped the rolling upgrade of %s: %s: %s", set, u.ErrorCode, u.Error)
 	case u != nil && (u.Code == "Cancelled" || u.Code == "RollingBack"):
 		return NotOurs, fmt.Sprintf("the rolling upgrade of %s is %s, and not by us", set, u.Code)
-	case len(behind) > 0 && !m.now.Before(b.Since.Add(m.patience(&p))):
+	case len(behind) > 0 && !m.now.Before(later(b.Since, m.s.Resumed).Add(m.patience(&p))):
 		return Inconclusive, fmt.Sprintf("the platform has not upgraded %s of %s", some(behind), set)
 	}
 	return "", ""

@@ -122,6 +122,7 @@ type SetState struct {
 	Unpointed time.Time // when it was last known to be back; zero: it still points there
 	Whole     bool      // its last wave has begun to upgrade: the model stays
 	Suspended Suspension
+	Unsure    int             // tries to suspend that may have taken effect
 	NoSuspend bool            // repairs cannot be suspended
 	Asked     map[string]bool // members that were ever named in an upgrade to the version
 	Batch     *Batch

@@ -25,7 +25,6 @@ func (m *machine) advance() {
 func (m *machine) roll() {
 	if m.s.Phase == Pending {
 		m.note(Event{Kind: PhaseTo, Phase: Rolling, Why: "begun"})
-		m.note(Event{Kind: WaveTo, Wave: 0, Step: Replicating})
 	}
 	for m.wave() {
 	}
@@ -49,6 +48,8 @@ func (m *machine) wave() bool {
 		return true
 	}
 	switch ws.Step {
+	case "":
+		return to(Replicating, "")
 	case Replicating:
 		return !m.blockedNow() && m.replicated(w) && to(Asking, "")
 	case Asking:
@@ -120,10 +121,7 @@ func (m *machine) late() {
 	}
 	ws := &m.s.Waves[m.s.Wave]
 	l := &m.plan.Limits
-	since := ws.Since
-	if m.s.Resumed.After(since) {
-		since = m.s.Resumed
-	}
+	since := later(ws.Since, m.s.Resumed)
 	switch {
 	case ws.Step == Replicating && m.now.Sub(since) >= l.Pause:
 		m.blocked(Inconclusive, "the version is still not replicated")
@@ -242,11 +240,18 @@ func (m *machine) unhealthy(set string) (ill, runs int) {
 
 func (m *machine) anyMoving(set string) bool {
 	for _, member := range m.members[set] {
-		if running(member) && moving(member) {
+		if running(member) && m.works(set, member) {
 			return true
 		}
 	}
 	return false
+}
+
+// works says whether the platform is at work on a member, and may come to an end: one
+// that hangs on the version has failed, and is not waited for.
+func (m *machine) works(set string, member *fleet.Member) bool {
+	r := m.s.Runs[memberKey(set, member.Name)]
+	return moving(member) && (r.Failed == "" || !r.Settled.IsZero())
 }
 
 // need is how many members of a set must stand for a wave.
