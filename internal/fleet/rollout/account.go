@@ -25,9 +25,12 @@ func (m *machine) account() {
 		}
 		for i := range seen.Members {
 			member := &seen.Members[i]
-			if m.runs(member) && running(member) {
+			if !m.runs(member) || member.Vanished {
+				continue
+			}
+			m.touch(set, member)
+			if running(member) {
 				m.on[set] = append(m.on[set], member.Name)
-				m.touch(set, member)
 			}
 		}
 		slices.Sort(m.on[set])
@@ -41,11 +44,12 @@ func (m *machine) account() {
 	}
 }
 
-// touch counts a member that runs the version.
+// touch counts a member that runs the version, or that was stopped before it was seen
+// to.
 func (m *machine) touch(set string, member *fleet.Member) {
 	key := memberKey(set, member.Name)
 	r, known := m.s.Runs[key]
-	if known && r.Runs[len(r.Runs)-1].To.IsZero() {
+	if known && (r.Runs[len(r.Runs)-1].To.IsZero() || !running(member)) {
 		return
 	}
 	state := m.s.Sets[set]

@@ -158,12 +158,12 @@ func (m *machine) behindAll() []Left {
 	return list
 }
 
-// proven says whether members stood for the version in some wave.
+// proven says whether members stood for the version in some wave, or do so now.
 func (m *machine) proven() bool {
 	for i := range m.s.Waves {
 		if len(m.s.Waves[i].Evidence) > 0 {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(m.setNames(), func(set string) bool { return len(m.serving(set)) > 0 })
 }

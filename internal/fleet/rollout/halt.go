@@ -32,6 +32,11 @@ func (m *machine) goBack() {
 		if !m.quiet(stopped) {
 			return
 		}
+		for _, set := range m.setNames() {
+			if b := m.s.Sets[set].Batch; b != nil && !b.Back {
+				m.note(Event{Kind: BatchTo, Set: set, Step: GivenUp})
+			}
+		}
 		m.note(Event{Kind: PhaseTo, Phase: Returning, Class: m.s.Class, Why: m.s.Why})
 	}
 	if m.s.Phase == Returning {
@@ -118,10 +123,6 @@ func (m *machine) returned() bool {
 // drained and in batches.
 func (m *machine) back(set string) bool {
 	s := m.s.Sets[set]
-	if b := s.Batch; b != nil && !b.Back {
-		m.note(Event{Kind: BatchTo, Set: set, Step: GivenUp})
-		s = m.s.Sets[set]
-	}
 	if s.Batch != nil {
 		if m.givesUpReturn(set, s.Batch.Since) {
 			m.note(Event{Kind: BatchTo, Set: set, Step: GivenUp})

@@ -86,8 +86,11 @@ func newHistory(seed uint64) *history {
 	}
 	a := newAzure(sizes)
 	a.Renews = rng.IntN(2) == 0
-	images := []image{good, good, good, neverWell, silent, turnsBad, hangs, broken}
+	images := []image{good, good, good, neverWell, silent, turnsBad, hangs, broken, errs}
 	a.Image = images[rng.IntN(len(images))]
+	if rng.IntN(2) == 0 {
+		a.LogLag = time.Duration(rng.IntN(6)) * time.Minute
+	}
 	if rng.IntN(3) == 0 {
 		a.Version.Ready = a.Now.Add(time.Duration(rng.IntN(40)) * time.Minute)
 	}
@@ -123,7 +126,7 @@ func newHistory(seed uint64) *history {
 		p.Drain = rng.IntN(3) > 0
 		p.Diagnose = p.Drain && rng.IntN(2) == 0
 		p.Notify = rng.IntN(2) == 0
-		if rng.IntN(3) == 0 {
+		if rng.IntN(3) == 0 || a.Image == errs {
 			p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}}
 		}
 		for name, s := range p.Sets {
@@ -242,7 +245,7 @@ func (h *history) operate() {
 		ask(Request{Do: Approve})
 	case h.trouble == 0 && (h.state.Block != nil || h.state.Paused != nil || h.state.Phase == Held) && h.rng.IntN(20) == 0:
 		ask(Request{Do: Resume})
-	case h.state.Phase == Held && h.rng.IntN(50) == 0:
+	case h.trouble == 0 && h.state.Block != nil && h.rng.IntN(100) == 0, h.state.Phase == Held && h.rng.IntN(50) == 0:
 		ask(Request{Do: Abort})
 	}
 }

@@ -27,6 +27,7 @@ type azure struct {
 	Ran     map[string]bool // members that ever ran the new version
 	Upgrade time.Duration   // that an upgrade takes
 	Boot    time.Duration   // from a new disk to the first health
+	LogLag  time.Duration   // until the activity log says why a member left
 	Renews  bool            // the time of health is that of the last report, not of the last change
 	Harm    []string        // rules that were broken in Azure
 }
@@ -41,6 +42,7 @@ const (
 	turnsBad  image = "turns unhealthy"
 	hangs     image = "hangs in provisioning"
 	broken    image = "fails to provision"
+	errs      image = "is Healthy and serves errors" // a gate sees it
 )
 
 type azureVersion struct {
@@ -247,7 +249,12 @@ func reference(version string) fleet.ImageReference {
 }
 
 func (a *azure) seen(s *azureSet) SetSeen {
-	seen := SetSeen{Gone: slices.Clone(s.Gone)}
+	var seen SetSeen
+	for _, d := range s.Gone {
+		if !a.Now.Before(d.At.Add(a.LogLag)) {
+			seen.Gone = append(seen.Gone, d)
+		}
+	}
 	seen.Model = fleet.ScaleSet{
 		ID: setID(s.Name), Location: "eastus", ETag: fmt.Sprint(s.ETag), Provisioning: fleet.Succeeded, Image: reference(s.Model), Capacity: len(s.Members),
 		VMSize: fmt.Sprintf("size-%d", s.Tag), Upgrade: fleet.UpgradePolicy{Mode: s.Mode, AutoOS: s.AutoOS}, Repairs: fleet.RepairsPolicy{Enabled: true},
@@ -315,6 +322,9 @@ func (a *azure) do(act *Action) Result {
 		return a.runCommand(s, act)
 	case QueryGate:
 		done.Answer = string(Pass)
+		if a.Image == errs && a.serving() {
+			done.Answer = string(Fail)
+		}
 	case Include:
 		if a.Version.Failed {
 			a.harm("a version that failed is released")
@@ -328,6 +338,18 @@ func (a *azure) do(act *Action) Result {
 		a.Version.Good = true
 	}
 	return done
+}
+
+// serving says whether members on the new version serve.
+func (a *azure) serving() bool {
+	for _, s := range a.Sets {
+		for _, m := range s.Members {
+			if h, _ := a.health(m); m.Version == newVersion && h == fleet.Healthy {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // patched changes the model, which starts an upgrade where the mode is Rolling.

@@ -269,7 +269,7 @@ func (r *rig) accounting() {
 			r.breaks("%s is said to have run the version, and did not", key)
 		}
 	}
-	if r.entries == 0 || len(r.unread) > 0 || r.crashAt != 0 {
+	if r.entries == 0 || len(r.unread) > 0 || r.crashAt != 0 || r.azure.LogLag > 0 {
 		return // it was not read lately
 	}
 	for key := range r.azure.Ran {
