@@ -87,7 +87,7 @@ func (m *machine) waveName() string {
 func (m *machine) settleMember(key string, member *fleet.Member) {
 	r := m.s.Runs[key]
 	if r.Settled.IsZero() && !moving(member) {
-		m.note(Event{Kind: Settled, Set: r.Set, Member: r.Name, Since: m.s.Observed})
+		m.note(Event{Kind: Settled, Set: r.Set, Member: r.Name, Since: m.s.Read[r.Set]})
 	}
 }
 
@@ -146,7 +146,7 @@ func (m *machine) depart(r *MemberState, member *fleet.Member, seen *SetSeen) {
 		}
 	}
 	e.Why = string(cause)
-	accepted := m.s.Resumed.After(m.s.Observed) || !m.s.Phase.forward()
+	accepted := m.s.Resumed.After(m.s.Read[r.Set]) || !m.s.Phase.forward()
 	switch {
 	case cause == Repaired:
 		m.note(Event{Kind: Failing, Set: r.Set, Member: r.Name, Why: "the platform repaired it"})

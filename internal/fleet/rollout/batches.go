@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
@@ -223,8 +222,3 @@ func (batches) stop(m *machine, set string) bool {
 }
 
 func (batches) restore(*machine, string) bool { return true }
-
-// replaces says whether a batch is about to replace a member's disk.
-func (b *Batch) replaces(name string) bool {
-	return b != nil && b.Step != Verifying && slices.Contains(b.Members, name)
-}

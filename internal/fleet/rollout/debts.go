@@ -10,8 +10,11 @@ import (
 // pay does what is owed on every way out: an undrain to members that keep their disk,
 // and the automatic repairs that we suspended.
 func (m *machine) pay() {
+	replaced := m.replaced()
 	for _, key := range sorted(m.s.Drains) {
-		m.undrain(key)
+		if !replaced[key] {
+			m.undrain(key)
+		}
 	}
 	for _, set := range m.setNames() {
 		if m.s.Sets[set].Suspended != NotSuspended && m.owesRepairs(set) {
@@ -20,12 +23,24 @@ func (m *machine) pay() {
 	}
 }
 
-// undrain pays one drain back, unless a batch is about to replace the disk.
+// replaced are the members whose disks a batch is about to replace, by memberKey: they
+// stay drained.
+func (m *machine) replaced() map[string]bool {
+	keys := make(map[string]bool)
+	for set, s := range m.s.Sets {
+		if s.Batch == nil || s.Batch.Step == Verifying || m.s.Phase == Held {
+			continue
+		}
+		for _, name := range s.Batch.Members {
+			keys[memberKey(set, name)] = true
+		}
+	}
+	return keys
+}
+
+// undrain pays one drain back.
 func (m *machine) undrain(key string) {
 	set, name := splitKey(key)
-	if m.s.Sets[set].Batch.replaces(name) && m.s.Phase != Held {
-		return
-	}
 	d := m.s.Drains[key]
 	seen, member := m.seen(set), m.members[set][name]
 	switch {
@@ -94,7 +109,7 @@ func (m *machine) hold() {
 		if m.s.Sets[set].Batch != nil && !m.underway(setTarget(set)) {
 			m.note(Event{Kind: BatchTo, Set: set, Step: GivenUp})
 		}
-		if m.begun(set) {
+		if m.s.begun(m.plan, set) {
 			driverOf(m.plan.Sets[set].Driver).stop(m, set)
 		}
 	}
@@ -158,12 +173,12 @@ func (m *machine) behindAll() []Left {
 	return list
 }
 
-// proven says whether members stood for the version in some wave, or do so now.
+// proven says whether members stood for the version in some wave.
 func (m *machine) proven() bool {
 	for i := range m.s.Waves {
 		if len(m.s.Waves[i].Evidence) > 0 {
 			return true
 		}
 	}
-	return slices.ContainsFunc(m.setNames(), func(set string) bool { return len(m.serving(set)) > 0 })
+	return false
 }

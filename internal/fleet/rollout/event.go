@@ -18,7 +18,7 @@ const (
 	Began     Kind = "began"     // Action: before it is made
 	Ended     Kind = "ended"     // Action, Result: after it
 	Requested Kind = "requested" // Request: an operator's, taken up
-	Observed  Kind = "observed"  // everything was read
+	Observed  Kind = "observed"  // Members: the sets that could not be read
 	PhaseTo   Kind = "phase"     // Phase, Why, and at an end what is left
 	WaveTo    Kind = "wave"      // Wave, Step, Why
 	BatchTo   Kind = "batch"     // Set, Step; Members when it is picked

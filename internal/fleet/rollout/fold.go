@@ -39,7 +39,7 @@ func (s *State) Apply(p *Plan, e *Event) {
 	case Requested:
 		s.requested(e)
 	case Observed:
-		s.observed(p, e.At)
+		s.observed(p, e)
 	case PhaseTo:
 		s.phaseTo(e)
 	case WaveTo:
@@ -64,7 +64,7 @@ func newState(p *Plan, at time.Time) State {
 	s := State{
 		Phase: Pending, Since: at, Waves: make([]WaveState, len(p.Waves)), Sets: make(map[string]SetState, len(p.Sets)),
 		Runs: make(map[string]MemberState), Drains: make(map[string]DrainState), Ops: make(map[int]Op), Last: make(map[string]Ending),
-		Gates: make(map[string]Answer), Agents: make(map[string]Answer), Told: make(map[string]Answer), Taken: make(map[string]bool),
+		Gates: make(map[string]Answer), Agents: make(map[string]Answer), Told: make(map[string]Answer), Taken: make(map[string]bool), Read: make(map[string]time.Time, len(p.Sets)),
 	}
 	for name, set := range p.Sets {
 		s.Sets[name] = SetState{Model: set.Model}
@@ -242,25 +242,43 @@ func (s *State) requested(e *Event) {
 	}
 }
 
-// observed lets time count. After a gap, nothing that was verified is any more.
-func (s *State) observed(p *Plan, at time.Time) {
-	gap := at.Sub(s.Observed)
-	steady := !s.Observed.IsZero() && gap <= p.Limits.ObserveEvery
-	if steady && s.Phase == Rolling && s.Block == nil && s.Paused == nil {
-		if w := &s.Waves[s.Wave]; w.Step == Soaking {
-			w.Soaked += gap
+// observed lets time count. After a gap, nothing that was verified in a set is any more.
+func (s *State) observed(p *Plan, e *Event) {
+	whole := true
+	gap := make(map[string]bool)
+	for set := range s.Sets {
+		if slices.Contains(e.Members, set) {
+			whole = whole && !s.begun(p, set)
+			continue
 		}
+		last := s.Read[set]
+		gap[set] = last.IsZero() || e.At.Sub(last) > p.Limits.ObserveEvery
+		s.Read[set] = e.At
 	}
-	if !steady {
-		for key, m := range s.Runs {
-			m.Verified, m.Well, m.Ill = false, time.Time{}, time.Time{}
-			if !m.Settled.IsZero() {
-				m.Settled = at
-			}
-			s.Runs[key] = m
+	for key, m := range s.Runs {
+		if !gap[m.Set] {
+			continue
 		}
+		m.Verified, m.Well, m.Ill = false, time.Time{}, time.Time{}
+		if !m.Settled.IsZero() {
+			m.Settled = e.At
+		}
+		s.Runs[key] = m
 	}
-	s.Observed = at
+	if !whole {
+		return
+	}
+	passed := e.At.Sub(s.Observed)
+	if w := &s.Waves[s.Wave]; w.Step == Soaking && passed <= p.Limits.ObserveEvery && s.Phase == Rolling && s.Block == nil && s.Paused == nil {
+		w.Soaked += passed
+	}
+	s.Observed = e.At
+}
+
+// begun says whether a wave that a set stands in has begun.
+func (s *State) begun(p *Plan, set string) bool {
+	first := p.nextWave(set, 0)
+	return first >= 0 && s.Phase != Pending && first <= s.Wave
 }
 
 func (s *State) phaseTo(e *Event) {

@@ -11,7 +11,7 @@ import (
 func (m *machine) scope() []string {
 	var list []string
 	for _, set := range m.setNames() {
-		if m.begun(set) && (!m.plan.WaveOnly || m.s.Class != Bad || slices.Contains(m.plan.Waves[m.s.Wave].Sets, set)) {
+		if m.s.begun(m.plan, set) && (!m.plan.WaveOnly || m.s.Class != Bad || slices.Contains(m.plan.Waves[m.s.Wave].Sets, set)) {
 			list = append(list, set)
 		}
 	}

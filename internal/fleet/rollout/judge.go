@@ -9,42 +9,28 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
 
-// observe lets time count, if all was read, and takes in how members on the version are.
+// observe lets time count, and takes in how members on the version are.
 func (m *machine) observe() {
-	if !m.complete() {
-		return
+	var unread []string
+	anew := false
+	for _, set := range m.setNames() {
+		if m.seen(set) != nil {
+			anew = anew || m.obs.At.After(m.s.Read[set])
+			continue
+		}
+		unread = append(unread, set)
+		if m.s.begun(m.plan, set) {
+			m.blocked(Inconclusive, fmt.Sprintf("%s could not be read: %s", set, limit(m.obs.Sets[set].Unknown)))
+		}
 	}
-	if m.obs.At.After(m.s.Observed) {
-		m.note(Event{Kind: Observed, At: m.obs.At})
+	if anew {
+		m.note(Event{Kind: Observed, At: m.obs.At, Members: unread})
 	}
 	for _, set := range sorted(m.on) {
 		for _, name := range m.on[set] {
 			m.health(set, name)
 		}
 	}
-}
-
-// complete says whether every set of the waves begun was read. A part of the truth lets
-// no time count.
-func (m *machine) complete() bool {
-	whole := true
-	for _, set := range m.setNames() {
-		seen, ok := m.obs.Sets[set]
-		if ok && seen.Unknown == "" {
-			continue
-		}
-		if m.begun(set) {
-			whole = false
-			m.blocked(Inconclusive, fmt.Sprintf("%s could not be read: %s", set, limit(seen.Unknown)))
-		}
-	}
-	return whole
-}
-
-// begun says whether a wave that a set stands in has begun.
-func (m *machine) begun(set string) bool {
-	first := m.plan.nextWave(set, 0)
-	return first >= 0 && m.s.Phase != Pending && first <= m.s.Wave
 }
 
 // health takes in how a member on the version is.
@@ -202,7 +188,7 @@ func (m *machine) halt(why string) {
 
 // gates asks Prometheus while members run the version, and judges its answers.
 func (m *machine) gates() {
-	if len(m.on) == 0 || m.s.Phase != Rolling {
+	if len(m.on) == 0 {
 		return
 	}
 	for _, g := range m.plan.Gates {
@@ -254,7 +240,7 @@ func (m *machine) marked() {
 func (m *machine) foreign() {
 	for _, set := range m.setNames() {
 		seen := m.seen(set)
-		if seen == nil || !m.begun(set) || m.underway(setTarget(set)) {
+		if seen == nil || !m.s.begun(m.plan, set) || m.underway(setTarget(set)) {
 			continue
 		}
 		if why := m.notOurs(set, seen); why != "" {

@@ -53,11 +53,16 @@ type machine struct {
 	// members are those observed, by set and name.
 	members map[string]map[string]*fleet.Member
 	on      map[string][]string // members on the version, by set, sorted
+	asked   map[string]bool     // targets of the actions of this call
+	busy    map[string]int      // actions under way, by target
 	block   Block               // the weightiest of this call; Class "" is none
 }
 
 func newMachine(p *Plan, s State, o *Observation, now time.Time) *machine {
-	m := &machine{plan: p, s: s, obs: o, now: now, members: make(map[string]map[string]*fleet.Member), on: make(map[string][]string)}
+	m := &machine{plan: p, s: s, obs: o, now: now, members: make(map[string]map[string]*fleet.Member), on: make(map[string][]string), asked: make(map[string]bool), busy: make(map[string]int)}
+	for _, op := range s.Ops {
+		m.busy[op.Action.target()]++
+	}
 	for name := range p.Sets {
 		seen, ok := o.Sets[name]
 		if !ok || seen.Unknown != "" {
@@ -114,7 +119,7 @@ func (m *machine) blocked(class Class, why string) {
 // known.
 func (m *machine) do(a Action) bool {
 	t := a.target()
-	if m.underway(t) || slices.ContainsFunc(m.move.Actions, func(b Action) bool { return b.target() == t }) {
+	if m.underway(t) || m.asked[t] {
 		return false
 	}
 	last, tried := m.s.Last[t]
@@ -133,6 +138,7 @@ func (m *machine) do(a Action) bool {
 	if t == versionTarget && m.obs.Version.Unknown != "" {
 		return false
 	}
+	m.asked[t] = true
 	m.s.Op++
 	a.Op = m.s.Op
 	m.move.Actions = append(m.move.Actions, a)
@@ -140,14 +146,7 @@ func (m *machine) do(a Action) bool {
 }
 
 // underway says whether an action on a target has no final result yet.
-func (m *machine) underway(target string) bool {
-	for _, op := range m.s.Ops {
-		if op.Action.target() == target {
-			return true
-		}
-	}
-	return false
-}
+func (m *machine) underway(target string) bool { return m.busy[target] > 0 }
 
 // refused returns since when what we want of a target is refused; zero: it is not.
 func (m *machine) refused(target string) (since time.Time, why string) {
@@ -226,6 +225,7 @@ func (m *machine) resolve() {
 
 func (m *machine) end(op *Op, r Result) {
 	m.note(Event{Kind: Ended, Action: &op.Action, Result: &r})
+	m.busy[op.Action.target()]--
 }
 
 // comes says what an action without a result comes to, if that can be told from what is

@@ -96,11 +96,12 @@ type State struct {
 	// Resumed is when an operator last said to go on: what was unknown until then is
 	// accepted.
 	Resumed  time.Time
-	Observed time.Time // when everything was last read
-	Op       int       // the highest number of an action
-	Epoch    int       // results so far
-	Left     []Left    // at an end: what is not as it should be
-	Unpaid   []Left    // debts that were given up
+	Read     map[string]time.Time // when each set was last read
+	Observed time.Time            // when all sets of the waves begun were
+	Op       int                  // the highest number of an action
+	Epoch    int                  // results so far
+	Left     []Left               // at an end: what is not as it should be
+	Unpaid   []Left               // debts that were given up
 }
 
 // WaveState is where a wave stands.
@@ -230,5 +231,6 @@ func (s *State) clone() State {
 	c.Agents = maps.Clone(s.Agents)
 	c.Told = maps.Clone(s.Told)
 	c.Taken = maps.Clone(s.Taken)
+	c.Read = maps.Clone(s.Read)
 	return c
 }

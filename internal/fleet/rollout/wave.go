@@ -53,7 +53,7 @@ func (m *machine) wave() bool {
 	case Replicating:
 		return !m.blockedNow() && m.replicated(w) && to(Asking, "")
 	case Asking:
-		return !m.blockedNow() && m.asked(w, &ws) && to(Batches, "")
+		return !m.blockedNow() && m.admitted(w, &ws) && to(Batches, "")
 	case Batches:
 		if !m.lanes(w) {
 			return false
@@ -132,8 +132,8 @@ func (m *machine) late() {
 	}
 }
 
-// asked says whether a wave may begin its batches.
-func (m *machine) asked(w *Wave, ws *WaveState) bool {
+// admitted says whether a wave may begin its batches.
+func (m *machine) admitted(w *Wave, ws *WaveState) bool {
 	until := ws.Since.Add(m.plan.Limits.Approval)
 	if w.Approve && !ws.Approved {
 		m.wait("the approval of wave "+w.Name, until)
@@ -203,7 +203,7 @@ func (m *machine) standing() {
 			continue
 		}
 		if b := m.s.Sets[set].Batch; b != nil {
-			if m.stuck(b) {
+			if m.stuck(b) && m.block.Class == "" { // a refusal says more
 				m.blocked(Inconclusive, fmt.Sprintf("batch %d of %s (%s) is %s since %s", b.Number, set, some(b.Members), b.Step, b.Since.UTC().Format("15:04")))
 			}
 			continue
