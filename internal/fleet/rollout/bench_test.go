@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -11,7 +12,7 @@ import (
 // at 100: in the middle of a rollout, when half of them run the version.
 func BenchmarkNext(b *testing.B) {
 	for _, members := range []int{100, 1000, 10000} {
-		b.Run(fmt.Sprint(members), func(b *testing.B) {
+		b.Run(strconv.Itoa(members), func(b *testing.B) {
 			sizes := make(map[string]int)
 			for i := range 10 {
 				sizes[fmt.Sprintf("set%02d", i)] = members / 10

@@ -29,8 +29,8 @@ func appendCanonical(b []byte, v reflect.Value, now time.Time) []byte {
 			return strconv.AppendInt(append(b, 't'), int64(d/time.Second), 10)
 		}
 		b = append(b, '{')
-		for i := range v.NumField() {
-			b = appendCanonical(b, v.Field(i), now)
+		for _, field := range v.Fields() {
+			b = appendCanonical(b, field, now)
 			b = append(b, ',')
 		}
 		return append(b, '}')
@@ -65,6 +65,7 @@ func appendCanonical(b []byte, v reflect.Value, now time.Time) []byte {
 		return strconv.AppendBool(b, v.Bool())
 	case reflect.Int, reflect.Int64:
 		return strconv.AppendInt(b, v.Int(), 10)
+	default:
 	}
 	return binary.AppendUvarint(b, uint64(v.Kind()))
 }

@@ -62,6 +62,7 @@ func (m *machine) owesRepairs(set string) bool {
 		return (step != Batches && step != Soaking) || !slices.Contains(m.plan.Waves[m.s.Wave].Sets, set)
 	case Halting, Returning:
 		return false
+	default:
 	}
 	return true
 }

@@ -56,7 +56,7 @@ func (s *scene) play(t *testing.T) {
 		}
 		r.tick()
 		require.Empty(t, r.check())
-		if r.state.Phase.Over() && len(r.last.Actions) == 0 && len(r.state.Drains) == 0 && !(r.state.Phase == Held && s.phase != Held) {
+		if r.state.Phase.Over() && len(r.last.Actions) == 0 && len(r.state.Drains) == 0 && (r.state.Phase != Held || s.phase == Held) {
 			break
 		}
 	}
@@ -190,7 +190,7 @@ func TestDecisions(t *testing.T) {
 		},
 		{
 			name: "7: capacity that stays refused pauses, and then is held", phase: Held, runs: 0,
-			when: func(r *rig) bool { return true }, then: func(r *rig) {
+			when: func(*rig) bool { return true }, then: func(r *rig) {
 				r.fates = func(_ int, a *Action) fate {
 					if a.Do == ManualUpgrade {
 						return noCapacity

@@ -27,6 +27,7 @@ func driverOf(d fleet.Driver) driver {
 		return rolling{}
 	case fleet.DriverPlatformAutoOS:
 		return autoOS{}
+	default:
 	}
 	return batches{}
 }

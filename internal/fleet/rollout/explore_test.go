@@ -233,21 +233,20 @@ func sortedOps(ops map[int]Op) []Op {
 func (e *explorer) path(n *node, s State) string {
 	var steps []string
 	for ; n != nil; n = n.parent {
-		line := fmt.Sprintf("%3d %-28s %s", n.depth, n.label, n.state.Phase)
-		if n.parent == nil || n.depth > 0 && n == nil {
-			line = "  0 begin"
-		}
+		var line strings.Builder
+		fmt.Fprintf(&line, "%3d %-28s %s", n.depth, n.label, n.state.Phase)
 		for i, w := range n.state.Waves {
-			line += fmt.Sprintf(" %d:%s", i, w.Step)
+			fmt.Fprintf(&line, " %d:%s", i, w.Step)
 		}
 		for _, name := range sorted(n.azure.Sets) {
 			set := n.azure.Sets[name]
-			line += fmt.Sprintf("  %s@%s", name, set.Model)
+			fmt.Fprintf(&line, "  %s@%s", name, set.Model)
 			for _, key := range sorted(set.Members) {
-				line += fmt.Sprintf(" %s=%s", strings.TrimPrefix(key, name+"_"), set.Members[key].Version)
+				fmt.Fprintf(&line, " %s=%s", strings.TrimPrefix(key, name+"_"), set.Members[key].Version)
 			}
 		}
-		steps = append([]string{line}, steps...)
+		steps = append(steps, line.String())
 	}
+	slices.Reverse(steps)
 	return strings.Join(steps, "\n") + fmt.Sprintf("\n%s %s\n", s.Phase, s.Why)
 }

@@ -56,7 +56,7 @@ func (s *State) Apply(p *Plan, e *Event) {
 	case Given:
 		s.given(e)
 	default:
-		s.member(p, e)
+		s.member(e)
 	}
 }
 
@@ -109,6 +109,7 @@ func (s *State) began(p *Plan, e *Event) {
 		}
 	case Drain:
 		s.Drains[memberKey(a.Set, a.Members[0])] = DrainState{Until: e.At.Add(p.Limits.Drained)}
+	default:
 	}
 	if ours {
 		s.Sets[a.Set] = set
@@ -175,6 +176,7 @@ func (s *State) ended(p *Plan, e *Event) {
 		s.Told[memberKey(a.Set, a.Members[0])] = Answer{At: e.At, Text: "diagnosis not possible", Why: r.Text}
 	case QueryGate:
 		s.Gates[a.Name] = Answer{At: e.At, Text: string(Unknown), Why: r.Text}
+	default:
 	}
 }
 
@@ -219,6 +221,7 @@ func (s *State) done(p *Plan, e *Event) {
 		s.Told[memberKey(a.Set, a.Members[0])] = Answer{At: e.At, Text: r.Answer}
 	case QueryGate:
 		s.Gates[a.Name] = Answer{At: e.At, Text: r.Answer, Why: r.Text}
+	default:
 	}
 }
 
@@ -239,6 +242,7 @@ func (s *State) requested(e *Event) {
 			last.Since = time.Time{}
 			s.Last[t] = last
 		}
+	default:
 	}
 }
 
@@ -302,6 +306,7 @@ func (s *State) waveTo(e *Event) {
 		w.Soaked = 0
 	case WaveDone, Skipped:
 		w.Evidence = e.Members
+	default:
 	}
 }
 
@@ -348,11 +353,12 @@ func (s *State) given(e *Event) {
 		set := s.Sets[e.Set]
 		set.Suspended, set.Unsure = NotSuspended, 0
 		s.Sets[e.Set] = set
+	default:
 	}
 }
 
 // member is what happens to one member.
-func (s *State) member(p *Plan, e *Event) {
+func (s *State) member(e *Event) {
 	key := memberKey(e.Set, e.Member)
 	m, known := s.Runs[key]
 	if e.Kind == Touched {
@@ -391,6 +397,7 @@ func (s *State) member(p *Plan, e *Event) {
 		m.Verified, m.Well = false, time.Time{}
 		m.Down = e.Kind == Departed && e.Name == down
 		delete(s.Drains, key)
+	default:
 	}
 	s.Runs[key] = m
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -75,7 +76,6 @@ type history struct {
 	script  []string
 	every   time.Duration
 	trouble int // one action in so many
-	foreign bool
 }
 
 func newHistory(seed uint64) *history {
@@ -119,6 +119,7 @@ func newHistory(seed uint64) *history {
 			s.Mode = fleet.Rolling
 		case fleet.DriverPlatformAutoOS:
 			s.Mode, s.AutoOS, s.Model = fleet.Rolling, true, ""
+		default:
 		}
 		_ = name
 	}
@@ -231,7 +232,7 @@ func (h *history) calm() {
 // operate is what an operator does who looks now and then.
 func (h *history) operate() {
 	ask := func(r Request) {
-		r.ID = fmt.Sprint(len(h.requests))
+		r.ID = strconv.Itoa(len(h.requests))
 		h.requests = append(h.requests, r)
 		h.say("the operator: %s %v", r.Do, r.Keep)
 	}
@@ -335,7 +336,7 @@ func (h *history) replay() {
 		h.breaks("fold: %v", err)
 		return
 	}
-	if fmt.Sprint(canonical(s, h.azure.Now)) != fmt.Sprint(canonical(h.state, h.azure.Now)) {
+	if canonical(s, h.azure.Now) != canonical(h.state, h.azure.Now) {
 		h.breaks("the journal does not come to the state of the runner")
 	}
 }

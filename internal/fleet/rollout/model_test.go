@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
@@ -127,7 +128,7 @@ func (a *azure) clone() *azure {
 // birth makes a member from the model of the moment.
 func (a *azure) birth(s *azureSet, version string, at time.Time) *azureMember {
 	s.Born++
-	m := &azureMember{Name: fmt.Sprintf("%s_%02d", s.Name, s.Born), Zone: fmt.Sprint(1 + s.Born%3), Version: version, Created: at, Booted: at}
+	m := &azureMember{Name: fmt.Sprintf("%s_%02d", s.Name, s.Born), Zone: strconv.Itoa(1 + s.Born%3), Version: version, Created: at, Booted: at}
 	s.Members[m.Name] = m
 	a.ran(s, m)
 	return m
@@ -256,7 +257,7 @@ func (a *azure) seen(s *azureSet) SetSeen {
 		}
 	}
 	seen.Model = fleet.ScaleSet{
-		ID: setID(s.Name), Location: "eastus", ETag: fmt.Sprint(s.ETag), Provisioning: fleet.Succeeded, Image: reference(s.Model), Capacity: len(s.Members),
+		ID: setID(s.Name), Location: "eastus", ETag: strconv.Itoa(s.ETag), Provisioning: fleet.Succeeded, Image: reference(s.Model), Capacity: len(s.Members),
 		VMSize: fmt.Sprintf("size-%d", s.Tag), Upgrade: fleet.UpgradePolicy{Mode: s.Mode, AutoOS: s.AutoOS}, Repairs: fleet.RepairsPolicy{Enabled: true},
 	}
 	if a.moving(s) {
@@ -304,7 +305,7 @@ func (a *azure) do(act *Action) Result {
 	}
 	switch act.Do {
 	case PatchModel:
-		if act.IfMatch != fmt.Sprint(s.ETag) {
+		if act.IfMatch != strconv.Itoa(s.ETag) {
 			return Result{Outcome: Changed, Text: "PreconditionFailed"}
 		}
 		a.patched(s, act)
@@ -336,6 +337,7 @@ func (a *azure) do(act *Action) Result {
 		a.Version.Failed = true
 	case TagGood:
 		a.Version.Good = true
+	default:
 	}
 	return done
 }
@@ -410,6 +412,7 @@ func (a *azure) runCommand(s *azureSet, act *Action) Result {
 		}
 	case Diagnose:
 		r.Answer = "hsm: connection refused"
+	default:
 	}
 	return r
 }

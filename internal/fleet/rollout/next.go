@@ -117,32 +117,31 @@ func (m *machine) blocked(class Class, why string) {
 // do asks for an action, unless one on the same target is under way, was refused just
 // now, or was made after the observation was read: no write follows from what is not
 // known.
-func (m *machine) do(a Action) bool {
+func (m *machine) do(a Action) {
 	t := a.target()
 	if m.underway(t) || m.asked[t] {
-		return false
+		return
 	}
 	last, tried := m.s.Last[t]
 	if a.Effect() && tried && m.obs.Epoch < last.Epoch {
-		return false
+		return
 	}
 	if tried && last.Outcome != Done && last.Verb == a.Do {
 		if again := last.At.Add(m.plan.Limits.Retry); m.now.Before(again) {
 			m.wait("to try again: "+string(a.Do)+" "+cmp.Or(a.Set, a.Name), again)
-			return false
+			return
 		}
 	}
 	if a.Set != "" && m.seen(a.Set) == nil {
-		return false
+		return
 	}
 	if t == versionTarget && m.obs.Version.Unknown != "" {
-		return false
+		return
 	}
 	m.asked[t] = true
 	m.s.Op++
 	a.Op = m.s.Op
 	m.move.Actions = append(m.move.Actions, a)
-	return true
 }
 
 // underway says whether an action on a target has no final result yet.

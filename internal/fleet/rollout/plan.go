@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"slices"
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
@@ -127,10 +128,8 @@ func (w *Wave) partial() bool { return w.Instances > 0 }
 // nextWave returns the first wave from this one on that a set stands in, or -1.
 func (p *Plan) nextWave(set string, from int) int {
 	for i := from; i < len(p.Waves); i++ {
-		for _, name := range p.Waves[i].Sets {
-			if name == set {
-				return i
-			}
+		if slices.Contains(p.Waves[i].Sets, set) {
+			return i
 		}
 	}
 	return -1

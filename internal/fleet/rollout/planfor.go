@@ -202,7 +202,7 @@ func (b *planner) members(name string, p *Set, set *fleet.Set) {
 		b.refuse("baseline", name, fmt.Sprintf("%d of %d running members of %s are not Healthy: %s", n, runs, name, some(p.Unhealthy)), "make them healthy first: a rollout could not tell its own harm from this")
 	}
 	if len(stale) > 0 && !b.options.WithModel {
-		b.refuse("stale", name, fmt.Sprintf("%s runs the model's image but not its latest model: another change would ride along with the upgrade", some(stale)), "see `fleetctl plan` for the properties; --with-model takes them along")
+		b.refuse("stale", name, some(stale)+" runs the model's image but not its latest model: another change would ride along with the upgrade", "see `fleetctl plan` for the properties; --with-model takes them along")
 	}
 }
 

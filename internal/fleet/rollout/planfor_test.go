@@ -106,7 +106,7 @@ func TestPlanRefuses(t *testing.T) {
 		}, want: []string{"order"}},
 		{name: "a set that no wave takes whole", change: func(s *fleet.Spec, _ *fleet.Fleet) { s.Rollout.Waves[1].ScaleSets = []string{"vmss-batch"} }, want: []string{"part-only"}},
 		{name: "a mode that the driver cannot work with", change: func(_ *fleet.Spec, f *fleet.Fleet) { set(f, "vmss-batch").Model.Upgrade.Mode = fleet.Automatic }, want: []string{"mode"}},
-		{name: "automatic OS upgrade that is off", change: func(s *fleet.Spec, f *fleet.Fleet) {
+		{name: "automatic OS upgrade that is off", change: func(s *fleet.Spec, _ *fleet.Fleet) {
 			change(s, "vmss-batch", drive(fleet.DriverPlatformAutoOS))
 		}, want: []string{"mode"}},
 		{name: "batches over a reference without a version", change: func(_ *fleet.Spec, f *fleet.Fleet) {

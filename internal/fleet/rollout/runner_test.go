@@ -168,6 +168,7 @@ func (r *rig) allowed(a *Action) {
 		if r.azure.Image == good {
 			r.breaks("a good image is marked failed: %s", r.state.Why)
 		}
+	default:
 	}
 }
 

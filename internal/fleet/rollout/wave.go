@@ -18,6 +18,7 @@ func (m *machine) advance() {
 		m.goBack()
 	case Held:
 		m.hold()
+	default:
 	}
 }
 
@@ -77,6 +78,7 @@ func (m *machine) wave() bool {
 		return to(WaveDone, "")
 	case WaveDone, Skipped:
 		return m.nextWave(i)
+	default:
 	}
 	return false
 }
