@@ -148,15 +148,15 @@ func (m *machine) depart(r *MemberState, member *fleet.Member, seen *SetSeen) {
 	e.Why = string(cause)
 	accepted := m.s.Resumed.After(m.s.Read[r.Set]) || !m.s.Phase.forward()
 	switch {
-	case cause == Repaired:
+	case cause == Repaired && !r.Runs[len(r.Runs)-1].Unseen:
 		m.note(Event{Kind: Failing, Set: r.Set, Member: r.Name, Why: "the platform repaired it"})
 		m.note(e)
-	case cause != NotKnown:
+	case cause != NotKnown && cause != Repaired:
 		m.note(e)
 	case accepted:
-		e.Why = "not known"
+		e.Why = cmp.Or(e.Why, "not known")
 		m.note(e)
 	default:
-		m.blocked(Inconclusive, r.Name+" of "+r.Set+" ran the version and is gone, and the activity log does not say why")
+		m.blocked(Inconclusive, r.Name+" of "+r.Set+" ran the version, or may have, and is gone: "+cmp.Or(e.Why, "the activity log does not say why"))
 	}
 }

@@ -238,6 +238,18 @@ func TestDecisions(t *testing.T) {
 			when: step(0, Soaking), then: func(r *rig) { r.azure.gone(r.azure.Sets["a"], onVersion(r, "a"), Repaired) },
 		},
 		{
+			name: "8: a wave is not done with fewer members than it needs", phase: Held, runs: 1, sizes: map[string]int{"a": 2},
+			waves: []Wave{{Name: "canary", Sets: []string{"a"}, Instances: 2, Soak: time.Minute}, {Name: "all", Sets: []string{"a"}}},
+			when:  batchIs("a", Verifying), then: func(r *rig) {
+				for _, m := range r.azure.Sets["a"].Members {
+					if m.Version == oldVersion {
+						m.MovesUntil = r.azure.Now.Add(1000 * time.Hour) // the platform works on it
+					}
+				}
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Contains(t, r.state.Why, "1 of 2 members") },
+		},
+		{
 			name: "8: sets without members stand for nothing, and promote nothing", sizes: map[string]int{"a": 0, "b": 0}, phase: Held, runs: 0,
 			require: func(t *testing.T, r *rig) { t.Helper(); require.True(t, r.azure.Version.Excluded) },
 		},

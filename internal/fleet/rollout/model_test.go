@@ -54,23 +54,23 @@ type azureVersion struct {
 }
 
 type azureSet struct {
-	Name, Zone  string
-	Mode        fleet.UpgradeMode
-	AutoOS      bool
-	Model       string
-	Tag         int // of its profile: another tool counts it up
-	ETag        int
-	Members     map[string]*azureMember
-	Born        int
-	Max         int
-	Suspended   bool
-	BusyUntil   time.Time
-	BusyWhy     string
-	Gone        []Departure
-	OpUntil     time.Time // of an operation on the set
-	Rolling     *fleet.RollingUpgrade
-	RollingStep time.Time
-	Late        *Action // a PATCH that takes effect when OpUntil comes
+	Name, Zone string
+	Mode       fleet.UpgradeMode
+	AutoOS     bool
+	Model      string
+	Tag        int // of its profile: another tool counts it up
+	ETag       int
+	Members    map[string]*azureMember
+	Born       int
+	Max        int
+	Suspended  bool
+	BusyUntil  time.Time
+	BusyWhy    string
+	Gone       []Departure
+	OpUntil    time.Time // of an operation on the set
+	Rolling    *fleet.RollingUpgrade
+	RollingTo  string  // the version that the platform's upgrade brings
+	Late       *Action // a PATCH that takes effect when OpUntil comes
 }
 
 type azureMember struct {
@@ -366,7 +366,7 @@ func (a *azure) patched(s *azureSet, act *Action) {
 	s.ETag++
 	if s.Mode == fleet.Rolling && !s.AutoOS {
 		s.Rolling = &fleet.RollingUpgrade{Code: "RollingForward", Start: a.Now}
-		s.RollingStep = time.Time{}
+		s.RollingTo = a.resolves(s.Model)
 	}
 }
 
@@ -465,11 +465,12 @@ func (a *azure) platform(s *azureSet) {
 	want := a.resolves(s.Model)
 	if s.AutoOS && !s.Rolling.Active() && slices.ContainsFunc(slices.Collect(maps.Values(s.Members)), func(m *azureMember) bool { return m.Version != want }) && want == newVersion && (s.Rolling == nil || s.Rolling.Code != "Faulted") {
 		s.Rolling = &fleet.RollingUpgrade{Code: "RollingForward", Start: a.Now, StartedBy: "Platform"}
-		s.RollingStep = a.Now
+		s.RollingTo = want
 	}
 	if !s.Rolling.Active() || a.moving(s) {
 		return
 	}
+	want = s.RollingTo
 	for _, name := range sorted(s.Members) {
 		m := s.Members[name]
 		h, _ := a.health(m)

@@ -3,6 +3,7 @@ package rollout
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -175,6 +176,9 @@ func (m *machine) platform(set string) bool {
 // nothing yet.
 func (m *machine) verdict(set string) (Class, string) {
 	p, b := m.plan.Sets[set], m.s.Sets[set].Batch
+	if m.notOurs(set, m.seen(set)) != "" {
+		return "", "" // what the platform does there is not our upgrade
+	}
 	u := m.seen(set).Rolling
 	if u != nil && u.Start.Before(b.Since.Add(-sameStart)) {
 		u = nil // one that was before ours
@@ -183,6 +187,8 @@ func (m *machine) verdict(set string) (Class, string) {
 	switch {
 	case u != nil && u.Code == "Faulted" && capacity(u.ErrorCode+" "+u.Error):
 		return NoCapacity, set + ": " + cmp.Or(u.Error, u.ErrorCode)
+	case u != nil && u.Code == "Faulted" && !strings.Contains(u.ErrorCode, "Upgraded") && !m.anyIll(set):
+		return Inconclusive, fmt.Sprintf("the platform stopped the rolling upgrade of %s, and every member on the version is Healthy: %s: %s", set, u.ErrorCode, u.Error)
 	case u != nil && u.Code == "Faulted":
 		return Bad, fmt.Sprintf("the platform stopped the rolling upgrade of %s: %s: %s", set, u.ErrorCode, u.Error)
 	case u != nil && (u.Code == "Cancelled" || u.Code == "RollingBack"):
@@ -191,6 +197,11 @@ func (m *machine) verdict(set string) (Class, string) {
 		return Inconclusive, fmt.Sprintf("the platform has not upgraded %s of %s", some(behind), set)
 	}
 	return "", ""
+}
+
+// anyIll says whether a member on the version is not Healthy.
+func (m *machine) anyIll(set string) bool {
+	return slices.ContainsFunc(m.on[set], func(name string) bool { return m.members[set][name].Health != fleet.Healthy })
 }
 
 // sameStart is how far the time of an upgrade may lie before the one of its cause: two

@@ -27,7 +27,10 @@ func (m *machine) roll() {
 	if m.s.Phase == Pending {
 		m.note(Event{Kind: PhaseTo, Phase: Rolling, Why: "begun"})
 	}
-	for m.wave() {
+	for range 4 * len(m.plan.Waves) { // a wave has that many steps that may follow at once
+		if !m.wave() {
+			break
+		}
 	}
 	m.models()
 }
@@ -219,7 +222,12 @@ func (m *machine) standing() {
 		if ill, runs := m.unhealthy(set); len(pick) > 0 && ill*100 > int(m.plan.Sets[set].MaxUnhealthy)*runs {
 			m.blocked(Inconclusive, fmt.Sprintf("%d of %d members of %s that do not run the version are not Healthy", ill, runs, set))
 		}
-		if serving < need && !waits && len(pick) == 0 && !m.anyMoving(set) {
+		if serving < need && !waits && len(pick) == 0 {
+			until := later(later(m.s.Waves[i].Since, m.s.Sets[set].BatchEnd), m.s.Resumed).Add(m.plan.Limits.Stuck)
+			if m.anyMoving(set) && m.now.Before(until) {
+				m.wait("members of "+set+" that the platform works on", until)
+				continue
+			}
 			m.blocked(Inconclusive, fmt.Sprintf("%d of %d members that wave %s needs in %s are verified, and no other can be taken", serving, need, w.Name, set))
 		}
 	}
