@@ -13,6 +13,7 @@ const (
 	becauseUpgraded  = "upgraded by wave "
 	becauseBorn      = "made while the model pointed at the version"
 	becausePlatform  = "upgraded by the platform in wave "
+	becauseBefore    = "ran it before its set was touched"
 	becauseRestarted = "started again with the version on its disk"
 )
 
@@ -55,6 +56,8 @@ func (m *machine) touch(set string, member *fleet.Member) {
 	state := m.s.Sets[set]
 	e := Event{Kind: Touched, Set: set, Member: member.Name, Wave: m.s.Wave, Since: m.obs.At, Version: m.plan.Version}
 	switch {
+	case state.Pointed.IsZero() && !known:
+		e.Why = becauseBefore
 	case known && r.Down:
 		e.Why = becauseRestarted
 	case state.Asked[member.Name]:

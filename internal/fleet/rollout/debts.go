@@ -3,6 +3,7 @@ package rollout
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
@@ -20,6 +21,28 @@ func (m *machine) pay() {
 		if m.s.Sets[set].Suspended != NotSuspended && m.owesRepairs(set) {
 			m.resumeRepairs(set)
 		}
+	}
+}
+
+// tell sends the notices that are owed: one for each time that somebody should look.
+func (m *machine) tell() {
+	if !m.plan.Notify {
+		return
+	}
+	notice := func(name, why string, since time.Time) {
+		last, told := m.s.Last[string(Notify)+" "+name]
+		if told && !last.At.Before(since) && (last.Outcome == Done || m.now.Sub(since) >= m.plan.Limits.Stuck) {
+			return
+		}
+		m.do(Action{Do: Notify, Name: name, Why: why})
+	}
+	switch s := &m.s; {
+	case s.Phase.Over() || s.Phase == Halting:
+		notice(string(s.Phase), s.Why, s.Since)
+	case s.Block != nil && m.now.Sub(s.Block.Since) >= m.plan.Limits.ObserveEvery: // not at every read that fails once
+		notice("paused", s.Block.Why, s.Block.Since)
+	case s.Phase == Rolling && s.Waves[s.Wave].Step == Asking && m.plan.Waves[s.Wave].Approve && !s.Waves[s.Wave].Approved:
+		notice("approve "+m.waveName(), "wave "+m.waveName()+" waits for an approval", s.Waves[s.Wave].Since)
 	}
 }
 
@@ -117,9 +140,6 @@ func (m *machine) hold() {
 	if m.obs.Version.Unknown == "" && !m.excluded("") {
 		m.do(Action{Do: Exclude, Why: "the rollout is held"})
 	}
-	if m.plan.Notify && m.s.Last[string(Notify)+" held"].At.Before(m.s.Since) {
-		m.do(Action{Do: Notify, Name: "held", Why: m.s.Why})
-	}
 }
 
 // promote releases the version, last of all.
@@ -131,7 +151,7 @@ func (m *machine) promote() {
 		return
 	}
 	for _, set := range m.setNames() {
-		if seen := m.seen(set); seen == nil || !m.plan.Sets[set].Driver.Platform() && m.modelVersion(seen) != m.plan.Version {
+		if seen := m.seen(set); seen == nil || m.s.Sets[set].Policy || !m.plan.Sets[set].Driver.Platform() && m.modelVersion(seen) != m.plan.Version {
 			m.wait("the model of "+set, m.s.Since.Add(m.plan.Limits.Pause))
 			return
 		}
@@ -144,9 +164,6 @@ func (m *machine) promote() {
 	case !v.Good():
 		m.do(Action{Do: TagGood, Why: "all waves are done"})
 	default:
-		if m.plan.Notify {
-			m.do(Action{Do: Notify, Name: string(Succeeded), Why: m.plan.Version})
-		}
 		m.note(Event{Kind: PhaseTo, Phase: Succeeded, Why: "every wave is done", Left: append(m.behindAll(), m.s.Unpaid...)})
 	}
 }

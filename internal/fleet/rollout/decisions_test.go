@@ -91,7 +91,9 @@ func onVersion(r *rig, set string) string {
 }
 
 func ask(o Order, keep bool) func(*rig) {
-	return func(r *rig) { r.requests = append(r.requests, Request{ID: "1", Do: o, Keep: keep, By: "ada"}) }
+	return func(r *rig) {
+		r.requests = append(r.requests, Request{ID: "1", Do: o, Wave: r.plan.Waves[r.state.Wave].Name, Keep: keep, By: "ada"})
+	}
 }
 
 // done lists the actions of a verb that were carried out.

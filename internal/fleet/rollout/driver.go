@@ -35,15 +35,21 @@ func driverOf(d fleet.Driver) driver {
 // models brings the model of every set under the driver batches to what it is to be.
 func (m *machine) models() {
 	for _, set := range m.setNames() {
-		if m.plan.Sets[set].Driver.Platform() {
+		p, seen := m.plan.Sets[set], m.seen(set)
+		if p.Driver.Platform() {
+			if last := &m.s.Waves[p.LastWave]; m.s.Sets[set].Policy && (last.Step == WaveDone || last.Step == Skipped) && seen != nil {
+				driverOf(p.Driver).forward(m, &m.plan.Waves[p.LastWave], set)
+			}
 			continue
 		}
 		want, ok := m.wanted(set)
-		if !ok {
+		switch {
+		case !ok:
 			continue
-		}
-		if want == m.plan.Version && m.blockedNow() {
+		case want == m.plan.Version && m.blockedNow():
 			continue // back at any time, forward only when nothing speaks against it
+		case want != m.plan.Version && seen != nil && m.modelVersion(seen) != m.plan.Version:
+			continue // it is back, or somebody else's
 		}
 		m.patch(set, Action{Version: want})
 	}

@@ -171,7 +171,9 @@ func (s *State) ended(p *Plan, e *Event) {
 		set.NoSuspend = set.NoSuspend || r.Outcome == Denied
 		s.Sets[a.Set] = set
 	case AskAgent:
-		s.Agents[memberKey(a.Set, a.Members[0])] = Answer{At: e.At, Why: r.Text}
+		if r.Outcome == Denied { // it may not be asked
+			s.Agents[memberKey(a.Set, a.Members[0])] = Answer{At: e.At, Why: r.Text}
+		}
 	case Diagnose:
 		s.Told[memberKey(a.Set, a.Members[0])] = Answer{At: e.At, Text: "diagnosis not possible", Why: r.Text}
 	case QueryGate:
@@ -234,8 +236,9 @@ func (s *State) requested(e *Event) {
 			s.Waves[w].Approved = true
 		}
 	case Pause:
-		s.Paused = r
-		s.Paused.At = e.At
+		if s.Phase.forward() {
+			s.Paused = r
+		}
 	case Resume:
 		s.Paused, s.Block, s.Resumed = nil, nil, e.At
 		for t, last := range s.Last { // what was refused is tried anew, with all its time

@@ -124,7 +124,7 @@ func (m *machine) returned() bool {
 func (m *machine) back(set string) bool {
 	s := m.s.Sets[set]
 	if s.Batch != nil {
-		if m.givesUpReturn(set, s.Batch.Since) {
+		if m.givesUpReturn(s.Batch.Since) {
 			m.note(Event{Kind: BatchTo, Set: set, Step: GivenUp})
 			return true
 		}
@@ -137,7 +137,7 @@ func (m *machine) back(set string) bool {
 	}
 	if m.seen(set) == nil {
 		m.wait("to read "+set, m.s.Since.Add(m.plan.Limits.Stuck))
-		return m.givesUpReturn(set, m.s.Since)
+		return m.givesUpReturn(m.s.Since)
 	}
 	ill, well := m.toReturn(set)
 	names, why := ill, "ill"
@@ -149,7 +149,7 @@ func (m *machine) back(set string) bool {
 		return !m.pendingReturn(set)
 	}
 	since := later(m.s.Since, s.BatchEnd)
-	if m.givesUpReturn(set, since) {
+	if m.givesUpReturn(since) {
 		return true
 	}
 	if !driverOf(m.plan.Sets[set].Driver).stop(m, set) {
@@ -162,7 +162,7 @@ func (m *machine) back(set string) bool {
 }
 
 // givesUpReturn says whether a set has made no step back for too long.
-func (m *machine) givesUpReturn(_ string, since time.Time) bool {
+func (m *machine) givesUpReturn(since time.Time) bool {
 	return !m.now.Before(since.Add(2 * m.plan.Limits.Stuck))
 }
 
@@ -188,7 +188,7 @@ func (m *machine) toReturn(set string) (ill, well []string) {
 	}
 	for _, name := range m.on[set] {
 		member := m.members[set][name]
-		if untakeable(member) != "" || m.works(set, member) || m.gaveUp(set, name) {
+		if untakeable(member) != "" || m.works(set, member) {
 			continue
 		}
 		if member.Health == fleet.Healthy {
@@ -198,11 +198,6 @@ func (m *machine) toReturn(set string) (ill, well []string) {
 		}
 	}
 	return ill, well
-}
-
-// gaveUp says whether a member was not to be taken back in this try.
-func (m *machine) gaveUp(set, name string) bool {
-	return slices.ContainsFunc(m.s.Left, func(l Left) bool { return l.Set == set && l.Member == name && l.Why == tooLong })
 }
 
 const tooLong = "it could not be taken back in time"
@@ -246,9 +241,6 @@ func (m *machine) over() {
 	case m.s.Class == ByOperator:
 		phase = Aborted
 	}
-	if m.plan.Notify {
-		m.do(Action{Do: Notify, Name: string(phase), Why: m.s.Why})
-	}
 	m.note(Event{Kind: PhaseTo, Phase: phase, Class: m.s.Class, Why: m.s.Why, Left: left})
 }
 
@@ -288,6 +280,8 @@ func (m *machine) left() []Left {
 			why = "it is gone"
 		case member != nil && untakeable(member) != "":
 			why = untakeable(member)
+		case member != nil && m.modelVersion(m.seen(r.Set)) != m.plan.Sets[r.Set].LastGood:
+			why = "the model asks for " + orLatest(m.modelVersion(m.seen(r.Set))) + ", which is not ours"
 		}
 		list = append(list, Left{Set: r.Set, Member: r.Name, Why: why})
 	}

@@ -232,6 +232,7 @@ func (h *history) calm() {
 // operate is what an operator does who looks now and then.
 func (h *history) operate() {
 	ask := func(r Request) {
+		r.Wave = h.plan.Waves[h.state.Wave].Name
 		r.ID = strconv.Itoa(len(h.requests))
 		h.requests = append(h.requests, r)
 		h.say("the operator: %s %v", r.Do, r.Keep)

@@ -40,6 +40,7 @@ func Next(p Plan, s State, o Observation, now time.Time) Move {
 	m.judge()
 	m.advance()
 	m.pay()
+	m.tell()
 	return m.move
 }
 
@@ -191,7 +192,7 @@ func (m *machine) accept() {
 // approves says whether an approval is for the wave that waits for one.
 func (m *machine) approves(r *Request) bool {
 	w := m.s.Wave
-	return m.s.Phase == Rolling && w < len(m.plan.Waves) && m.s.Waves[w].Step == Asking && (r.Wave == "" || r.Wave == m.plan.Waves[w].Name)
+	return m.s.Phase == Rolling && w < len(m.plan.Waves) && m.s.Waves[w].Step == Asking && r.Wave == m.plan.Waves[w].Name
 }
 
 func who(r *Request) string {

@@ -26,14 +26,20 @@ func (rolling) refuses(u *fleet.UpgradePolicy) string {
 
 func (rolling) forward(m *machine, _ *Wave, set string) bool {
 	p, s := m.plan.Sets[set], m.s.Sets[set]
+	if s.Policy { // it was stopped, and resumed
+		if !m.blockedNow() {
+			m.patch(set, Action{Version: m.plan.Version, Mode: p.Mode})
+		}
+		return false
+	}
 	if began, done := m.begin(set); !began {
 		return done
 	}
-	if m.modelVersion(m.seen(set)) != m.plan.Version || s.Policy {
-		if m.blockedNow() {
-			return false
+	if m.modelVersion(m.seen(set)) != m.plan.Version {
+		if !m.blockedNow() {
+			m.patch(set, Action{Version: m.plan.Version, Mode: p.Mode})
 		}
-		return m.patch(set, Action{Version: m.plan.Version, Mode: p.Mode}) && m.platform(set)
+		return false
 	}
 	b, seen := s.Batch, m.seen(set)
 	if last := m.s.Last[setTarget(set)]; b != nil && last.At.Before(b.Since) && !seen.Rolling.Active() && !moves(seen) && !m.blockedNow() {
@@ -76,14 +82,17 @@ func (autoOS) refuses(u *fleet.UpgradePolicy) string {
 
 func (autoOS) forward(m *machine, w *Wave, set string) bool {
 	p, s := m.plan.Sets[set], m.s.Sets[set]
+	if s.Policy { // it was stopped, and resumed
+		if !m.blockedNow() {
+			m.patch(set, Action{Mode: p.Mode, AutoOS: new(true)})
+		}
+		return false
+	}
 	if began, done := m.begin(set); !began {
 		return done
 	}
-	if s.Policy {
-		return !m.blockedNow() && m.patch(set, Action{Mode: p.Mode, AutoOS: new(true)}) && m.platform(set)
-	}
 	if m.excluded(p.Location) {
-		if !m.blockedNow() {
+		if !m.blockedNow() && m.obs.Version.Unknown == "" {
 			m.do(Action{Do: Include, Region: p.Location, Why: "wave " + w.Name})
 		}
 		m.wait("the release in "+p.Location, m.now.Add(m.plan.Limits.Stuck))

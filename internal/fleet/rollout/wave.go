@@ -128,6 +128,8 @@ func (m *machine) late() {
 	l := &m.plan.Limits
 	since := later(ws.Since, m.s.Resumed)
 	switch {
+	case m.s.Phase == Promoting && m.proven() && m.now.Sub(later(m.s.Since, m.s.Resumed)) >= l.Stuck:
+		m.blocked(Inconclusive, "the version could not be promoted in "+l.Stuck.String())
 	case ws.Step == Replicating && m.now.Sub(since) >= l.Pause:
 		m.blocked(Inconclusive, "the version is still not replicated")
 	case m.s.Phase == Promoting && !m.proven():
@@ -142,9 +144,6 @@ func (m *machine) admitted(w *Wave, ws *WaveState) bool {
 	until := ws.Since.Add(m.plan.Limits.Approval)
 	if w.Approve && !ws.Approved {
 		m.wait("the approval of wave "+w.Name, until)
-		if m.plan.Notify && m.s.Last[string(Notify)+" approve "+w.Name].Epoch == 0 {
-			m.do(Action{Do: Notify, Name: "approve " + w.Name, Why: "wave " + w.Name + " waits for an approval"})
-		}
 		return false
 	}
 	return m.open(until.Sub(m.now))
