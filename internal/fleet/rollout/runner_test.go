@@ -32,7 +32,10 @@ type rig struct {
 	fates    func(n int, a *Action) fate // of the n-th action of a tick
 	crashAt  int                         // stop after so many entries of a tick; 0: never
 	unread   map[string]bool
-	entries  int // of this tick
+	entries  int  // of this tick
+	total    int  // entries so far
+	died     bool // in this tick
+	dieAt    int  // stop after so many entries in all, once; 0: never
 	journal  []Event
 	lean     bool // events are not encoded and decoded
 	broken   []string
@@ -68,12 +71,17 @@ func (r *rig) append(e *Event) bool {
 	r.before(e)
 	r.state.Apply(&r.plan, e)
 	r.entries++
+	r.total++
+	if r.total == r.dieAt {
+		r.died = true
+		return false
+	}
 	return r.crashAt == 0 || r.entries < r.crashAt
 }
 
 // tick does what is due, as `rollout advance` does.
 func (r *rig) tick() {
-	r.entries = 0
+	r.entries, r.died = 0, false
 	acted := 0
 	const most = 60
 	for range most {
@@ -96,8 +104,20 @@ func (r *rig) tick() {
 		if len(move.Actions) == 0 {
 			return
 		}
+		if !r.lean {
+			r.stale(&o, move.Actions)
+		}
 	}
 	r.breaks("a tick does not end: %v", r.last.Actions)
+}
+
+// stale checks that an observation from before actions leads to no more of them.
+func (r *rig) stale(o *Observation, made []Action) {
+	for _, a := range Next(r.plan, r.state.clone(), *o, r.azure.Now.Add(10*time.Minute)).Actions {
+		if a.Effect() && slices.ContainsFunc(made, func(b Action) bool { return b.target() == a.target() }) {
+			r.breaks("%s of %s %v follows from what was read before the last write there", a.Do, a.Set, a.Members)
+		}
+	}
 }
 
 // act carries an action out; it says whether the runner is still alive.
@@ -217,7 +237,7 @@ func (r *rig) check() []string {
 	r.azure.Harm = nil
 	r.blast()
 	r.accounting()
-	if r.state.Phase.Over() && r.entries > 0 && r.crashAt == 0 {
+	if r.state.Phase.Over() && r.entries > 0 && r.crashAt == 0 && !r.died {
 		r.ended()
 	}
 	if !r.state.Phase.Over() && len(r.last.Waits) == 0 && len(r.last.Actions) == 0 && len(r.last.Events) == 0 {
@@ -270,7 +290,7 @@ func (r *rig) accounting() {
 			r.breaks("%s is said to have run the version, and did not", key)
 		}
 	}
-	if r.entries == 0 || len(r.unread) > 0 || r.crashAt != 0 || r.azure.LogLag > 0 {
+	if r.entries == 0 || len(r.unread) > 0 || r.crashAt != 0 || r.died || r.azure.LogLag > 0 {
 		return // it was not read lately
 	}
 	for key := range r.azure.Ran {

@@ -257,10 +257,13 @@ func (m *machine) anyMoving(set string) bool {
 }
 
 // works says whether the platform is at work on a member, and may come to an end: one
-// that hangs on the version has failed, and is not waited for.
+// that hangs on the version is not waited for.
 func (m *machine) works(set string, member *fleet.Member) bool {
-	r := m.s.Runs[memberKey(set, member.Name)]
-	return moving(member) && (r.Failed == "" || !r.Settled.IsZero())
+	if !moving(member) {
+		return false
+	}
+	r, ran := m.s.Runs[memberKey(set, member.Name)]
+	return !ran || !r.Settled.IsZero() || m.now.Sub(r.Runs[len(r.Runs)-1].From) < m.plan.Limits.Stuck
 }
 
 // need is how many members of a set must stand for a wave.
