@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -18,13 +19,15 @@ var (
 	exploreFor   = flag.Duration("explore-for", 0, "how long the small world of each image is explored; 0: to its end")
 )
 
-// TestEveryState explores the small world to its end: two waves over three members, a
-// good and a bad image, and at every tick each thing that can go wrong, as often and in
-// every order as -disturbances allows: an eviction, a repair, a birth, an answer that is
-// lost before or after its effect, a crash at each entry of the journal. Breadth first,
-// so that a broken rule comes with a shortest path to it.
+// TestEveryState explores the small world to its end: two waves over three members, an
+// image that is good, bad at once or bad in the second wave, and at every tick each thing
+// that can go wrong, as often and in every order as -disturbances allows, each sort once:
+// an eviction, a repair, a birth, an answer that is lost before or after its effect, an
+// abort, a crash at each entry of the journal. Breadth first, so that a broken rule comes
+// with a shortest path to it.
 func TestEveryState(t *testing.T) {
-	for _, img := range []image{good, neverWell} {
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // it makes many small things, and little lives long
+	for _, img := range []image{good, neverWell, turnsBad} {
 		t.Run(string(img), func(t *testing.T) {
 			e := newExplorer(img)
 			var until time.Time
@@ -65,7 +68,7 @@ type explorer struct {
 
 func newExplorer(img image) *explorer {
 	a := newAzure(map[string]int{"a": 2, "b": 1})
-	a.Image, a.Upgrade, a.Boot = img, time.Minute, 0
+	a.Image, a.Upgrade, a.Boot, a.Turns = img, time.Minute, 0, 5*time.Minute
 	for _, s := range a.Sets {
 		s.Max = len(s.Members) + 1
 	}
@@ -131,6 +134,7 @@ func (e *explorer) leave(n *node) string {
 type disturbance struct {
 	kind, text string
 	before     func(a *azure) // the tick
+	request    *Request
 	crashAt    int
 	action     int // that meets a fate
 	fate       fate
@@ -149,6 +153,9 @@ func (e *explorer) disturb(n *node, entries, actions int) []disturbance {
 		}
 		list = append(list, disturbance{kind: "birth", text: set + " is scaled out", before: func(a *azure) { a.scaleOut(a.Sets[set]) }})
 	}
+	if n.state.Phase.forward() {
+		list = append(list, disturbance{kind: "operator", text: "the operator aborts", request: &Request{ID: "1", Do: Abort}})
+	}
 	for i := 1; i <= entries; i++ {
 		list = append(list, disturbance{kind: "crash", text: fmt.Sprintf("crash at entry %d", i), crashAt: i})
 	}
@@ -165,6 +172,11 @@ func (e *explorer) disturb(n *node, entries, actions int) []disturbance {
 func (e *explorer) step(n *node, d *disturbance) (entries, actions int, broken string) {
 	e.ticks++
 	next, r, actions := e.tick(n, d)
+	for _, l := range r.state.Left {
+		if l.Why == tooLong && r.state.Phase == Incomplete {
+			r.breaks("%s was left on the version, and could be taken back", l.Member)
+		}
+	}
 	if wrong := r.check(); len(wrong) > 0 {
 		return 0, 0, e.path(next) + strings.Join(wrong, "\n")
 	}
@@ -191,13 +203,16 @@ func (e *explorer) step(n *node, d *disturbance) (entries, actions int, broken s
 // tick lives through one tick from a node.
 func (e *explorer) tick(n *node, d *disturbance) (next *node, r *rig, actions int) {
 	next = &node{azure: n.azure.clone(), state: n.state.clone(), used: n.used, parent: n, by: d, depth: n.depth + 1}
-	r = &rig{plan: e.plan, state: next.state, azure: next.azure, lean: true}
+	r = &rig{plan: e.plan, state: next.state, azure: next.azure, lean: true, brief: true}
 	if d != nil {
 		next.used = maps.Clone(n.used)
 		next.used[d.kind] = true
 		r.crashAt = d.crashAt
 		if d.before != nil {
 			d.before(next.azure)
+		}
+		if d.request != nil {
+			r.requests = []Request{*d.request}
 		}
 	}
 	r.fates = func(i int, _ *Action) fate {

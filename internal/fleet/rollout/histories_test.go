@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -76,6 +77,7 @@ type history struct {
 	script  []string
 	every   time.Duration
 	trouble int // one action in so many
+	quiet   time.Time
 }
 
 func newHistory(seed uint64) *history {
@@ -210,13 +212,23 @@ func (h *history) over() bool {
 	if !h.state.Phase.Over() || len(h.last.Actions) > 0 || len(h.state.Ops) > 0 {
 		return false
 	}
+	if h.state.Phase == Incomplete {
+		if h.azure.Now.Sub(h.state.Since) < 20*time.Minute || h.azure.Now.Sub(h.quiet) < 6*time.Hour {
+			return false // it has the time to complete
+		}
+		for _, l := range h.state.Left {
+			if !slices.Contains([]string{"it is protected from scale set actions", "there is no version to go back to"}, l.Why) && !strings.Contains(l.Why, "not ours") {
+				h.breaks("quiet, and it does not complete: %+v", l)
+			}
+		}
+	}
 	return h.state.Phase != Held && len(h.state.Drains) == 0
 }
 
 // calm ends the trouble: what is stopped starts, and nothing fails any more.
 func (h *history) calm() {
 	h.say("quiet")
-	h.trouble = 0
+	h.trouble, h.quiet = 0, h.azure.Now
 	for _, name := range sorted(h.azure.Sets) {
 		s := h.azure.Sets[name]
 		for _, key := range sorted(s.Members) {

@@ -28,6 +28,7 @@ type azure struct {
 	Ran     map[string]bool // members that ever ran the new version
 	Upgrade time.Duration   // that an upgrade takes
 	Boot    time.Duration   // from a new disk to the first health
+	Turns   time.Duration   // from the first health until a member turns unhealthy, if its image does
 	LogLag  time.Duration   // until the activity log says why a member left
 	Renews  bool            // the time of health is that of the last report, not of the last change
 	Harm    []string        // rules that were broken in Azure
@@ -91,7 +92,7 @@ type azureMember struct {
 func newAzure(sizes map[string]int) *azure {
 	a := &azure{
 		Now: start, Sets: make(map[string]*azureSet), Version: azureVersion{Excluded: true}, Image: good,
-		Ran: make(map[string]bool), Upgrade: 2 * time.Minute, Boot: time.Minute, Renews: true,
+		Ran: make(map[string]bool), Upgrade: 2 * time.Minute, Boot: time.Minute, Turns: 6 * time.Minute, Renews: true,
 	}
 	for _, name := range sorted(sizes) {
 		s := &azureSet{Name: name, Mode: fleet.Manual, Model: oldVersion, Members: make(map[string]*azureMember), Max: sizes[name] + 2}
@@ -206,8 +207,8 @@ func (a *azure) health(m *azureMember) (fleet.HealthState, time.Time) {
 		return at(fleet.Unhealthy, since)
 	case m.Version == newVersion && (a.Image == silent || a.Image == hangs || a.Image == broken):
 		return fleet.HealthMissing, time.Time{}
-	case m.Version == newVersion && a.Image == turnsBad && !a.Now.Before(since.Add(6*time.Minute)):
-		return at(fleet.Unhealthy, since.Add(6*time.Minute))
+	case m.Version == newVersion && a.Image == turnsBad && !a.Now.Before(since.Add(a.Turns)):
+		return at(fleet.Unhealthy, since.Add(a.Turns))
 	}
 	return at(fleet.Healthy, since)
 }
@@ -347,6 +348,18 @@ func (a *azure) serving() bool {
 	for _, s := range a.Sets {
 		for _, m := range s.Members {
 			if h, _ := a.health(m); m.Version == newVersion && h == fleet.Healthy {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ill says whether some member on the new version is not Healthy.
+func (a *azure) ill() bool {
+	for _, s := range a.Sets {
+		for _, m := range s.Members {
+			if h, _ := a.health(m); m.Version == newVersion && h != fleet.Healthy && !m.Stopped {
 				return true
 			}
 		}
