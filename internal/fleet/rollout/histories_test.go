@@ -90,6 +90,8 @@ func newHistory(seed uint64) *history {
 	a.Renews = rng.IntN(2) == 0
 	images := []image{good, good, good, neverWell, silent, turnsBad, hangs, broken, errs}
 	a.Image = images[rng.IntN(len(images))]
+	a.Terse = rng.IntN(3) == 0
+	a.Upgrade = time.Duration(1+rng.IntN(6)) * time.Minute
 	if rng.IntN(2) == 0 {
 		a.LogLag = time.Duration(rng.IntN(6)) * time.Minute
 	}

@@ -30,6 +30,7 @@ type azure struct {
 	Boot    time.Duration   // from a new disk to the first health
 	Turns   time.Duration   // from the first health until a member turns unhealthy, if its image does
 	LogLag  time.Duration   // until the activity log says why a member left
+	Terse   bool            // a set does not show that its members are being upgraded
 	Renews  bool            // the time of health is that of the last report, not of the last change
 	Harm    []string        // rules that were broken in Azure
 }
@@ -261,7 +262,7 @@ func (a *azure) seen(s *azureSet) SetSeen {
 		ID: setID(s.Name), Location: "eastus", ETag: strconv.Itoa(s.ETag), Provisioning: fleet.Succeeded, Image: reference(s.Model), Capacity: len(s.Members),
 		VMSize: fmt.Sprintf("size-%d", s.Tag), Upgrade: fleet.UpgradePolicy{Mode: s.Mode, AutoOS: s.AutoOS}, Repairs: fleet.RepairsPolicy{Enabled: true},
 	}
-	if a.moving(s) {
+	if a.moving(s) && !a.Terse {
 		seen.Model.Provisioning = fleet.Updating
 	}
 	if a.Now.Before(s.BusyUntil) {
@@ -301,7 +302,7 @@ func (a *azure) do(act *Action) Result {
 	s := a.Sets[act.Set]
 	done := Result{Outcome: Done}
 	changes := act.Do == PatchModel || act.Do == ManualUpgrade || act.Do == CancelRolling
-	if changes && (a.moving(s) || a.Now.Before(s.BusyUntil)) {
+	if changes && (a.moving(s) && !a.Terse || a.Now.Before(s.BusyUntil)) {
 		return Result{Outcome: Changed, Text: "another operation is in progress"}
 	}
 	switch act.Do {
