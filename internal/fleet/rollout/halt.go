@@ -75,11 +75,21 @@ func (m *machine) quiet(stopped bool) bool {
 	m.wait("operations under way", until)
 	told := m.told()
 	for _, set := range m.scope() {
-		if seen := m.seen(set); seen == nil || m.underway(setTarget(set)) || m.anyMoving(set) {
+		if m.seen(set) == nil || m.underway(setTarget(set)) || m.arriving(set) {
 			return false
 		}
 	}
 	return stopped && told
+}
+
+// arriving says whether members of a set may be on their way to the version.
+func (m *machine) arriving(set string) bool {
+	for _, member := range m.members[set] {
+		if m.works(set, member) && (m.s.Sets[set].Asked[member.Name] || m.plan.Sets[set].Driver.Platform()) {
+			return true
+		}
+	}
+	return false
 }
 
 // told asks at most three failing members what is wrong with them, before their disks
@@ -173,11 +183,16 @@ func (m *machine) pendingReturn(set string) bool {
 	if !m.now.Before(until) {
 		return false
 	}
-	if m.underway(setTarget(set)) || m.anyMoving(set) {
+	if m.underway(setTarget(set)) || m.arriving(set) || m.anyOnMoving(set) {
 		m.wait("members of "+set+" to settle", until)
 		return true
 	}
 	return false
+}
+
+// anyOnMoving says whether a member that runs the version cannot be taken back yet.
+func (m *machine) anyOnMoving(set string) bool {
+	return slices.ContainsFunc(m.on[set], func(name string) bool { return m.works(set, m.members[set][name]) })
 }
 
 // toReturn are the members of a set that run the version and can be taken back, sorted:
@@ -199,8 +214,6 @@ func (m *machine) toReturn(set string) (ill, well []string) {
 	}
 	return ill, well
 }
-
-const tooLong = "it could not be taken back in time"
 
 // demoted marks the version, keeps it from everybody, and brings back what was changed
 // besides: it says whether all that is done.
@@ -229,103 +242,4 @@ func (m *machine) demoted() bool {
 		}
 	}
 	return restored && m.paid()
-}
-
-// over ends a halt.
-func (m *machine) over() {
-	left := m.left()
-	phase := Halted
-	switch {
-	case len(left) > 0:
-		phase = Incomplete
-	case m.s.Class == ByOperator:
-		phase = Aborted
-	}
-	m.note(Event{Kind: PhaseTo, Phase: phase, Class: m.s.Class, Why: m.s.Why, Left: left})
-}
-
-// left lists what a halt could not bring back, and why.
-func (m *machine) left() []Left {
-	var list []Left
-	for _, set := range m.scope() {
-		seen := m.seen(set)
-		switch {
-		case seen == nil:
-			list = append(list, Left{Set: set, Why: "it could not be read"})
-		case m.modelVersion(seen) == m.plan.Version:
-			list = append(list, Left{Set: set, Why: "its model points at the version"})
-		}
-		if m.s.Sets[set].Policy {
-			list = append(list, Left{Set: set, Why: "its upgrade policy is not what it was"})
-		}
-	}
-	if failed, _ := m.obs.Version.Failed(); m.obs.Version.Unknown != "" || !m.excluded("") || m.s.Class == Bad && !failed {
-		list = append(list, Left{Why: "the version is not marked and excluded"})
-	}
-	if m.s.Keep {
-		return list
-	}
-	scope := m.scope()
-	for _, key := range sorted(m.s.Runs) {
-		r := m.s.Runs[key]
-		if !r.on() || !slices.Contains(scope, r.Set) {
-			continue
-		}
-		why := tooLong
-		member := m.members[r.Set][r.Name]
-		switch {
-		case m.plan.Sets[r.Set].LastGood == "":
-			why = "there is no version to go back to"
-		case member == nil && m.seen(r.Set) != nil:
-			why = "it is gone"
-		case member != nil && untakeable(member) != "":
-			why = untakeable(member)
-		case member != nil && m.modelVersion(m.seen(r.Set)) != m.plan.Sets[r.Set].LastGood:
-			why = "the model asks for " + orLatest(m.modelVersion(m.seen(r.Set))) + ", which is not ours"
-		}
-		list = append(list, Left{Set: r.Set, Member: r.Name, Why: why})
-	}
-	return list
-}
-
-// canComplete says whether something that a halt had to leave can be done now.
-func (m *machine) canComplete() bool {
-	if m.now.Before(m.s.Since.Add(m.plan.Limits.Stuck)) && !m.newlyBack() {
-		return false
-	}
-	for _, l := range m.s.Left {
-		switch {
-		case l.Member == "" && l.Set == "":
-			if m.obs.Version.Unknown == "" {
-				return true
-			}
-		case l.Member == "":
-			if m.seen(l.Set) != nil {
-				return true
-			}
-		default:
-			if m.seen(l.Set) == nil {
-				continue
-			}
-			member := m.members[l.Set][l.Member]
-			if member == nil || untakeable(member) == "" && m.plan.Sets[l.Set].LastGood != "" {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// newlyBack says whether a member that was out of reach is not any more.
-func (m *machine) newlyBack() bool {
-	for _, l := range m.s.Left {
-		if l.Member == "" || l.Why == tooLong || m.seen(l.Set) == nil {
-			continue
-		}
-		member := m.members[l.Set][l.Member]
-		if member == nil || untakeable(member) == "" && m.plan.Sets[l.Set].LastGood != "" {
-			return true
-		}
-	}
-	return false
 }

@@ -100,11 +100,20 @@ func moving(m *fleet.Member) bool {
 func untakeable(m *fleet.Member) string {
 	switch {
 	case m.Vanished:
-		return "its virtual machine is not there"
+		return notThere
 	case m.Power == fleet.Deallocated:
-		return "it is deallocated"
+		return deallocated
 	case m.ProtectSetActions:
-		return "it is protected from scale set actions"
+		return protected
 	}
 	return ""
 }
+
+// Why a member is out of reach.
+const (
+	notThere    = "its virtual machine is not there"
+	deallocated = "it is deallocated"
+	protected   = "it is protected from scale set actions"
+)
+
+var outOfReach = []string{notThere, deallocated, protected}
