@@ -152,7 +152,7 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 		member := m.members[set][name]
 		switch {
 		case member == nil || untakeable(member) != "":
-		case m.works(set, member) || asked && moving(member):
+		case m.works(set, member) || moving(member) && last.Verb == ManualUpgrade && m.now.Before(last.At.Add(m.plan.Limits.Stuck)):
 			works = true
 		case m.runs(member) == b.Back:
 			todo = append(todo, name)

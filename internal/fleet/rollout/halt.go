@@ -21,13 +21,13 @@ func (m *machine) scope() []string {
 // goBack takes a halt on: nobody gets the version any more, then the members on it go
 // back, then the version is marked.
 func (m *machine) goBack() {
+	stopped := m.stopped()
 	if m.s.Phase == Incomplete && !m.canComplete() {
 		return
 	}
 	if m.s.Phase == Incomplete {
 		m.note(Event{Kind: PhaseTo, Phase: Returning, Class: m.s.Class, Why: m.s.Why})
 	}
-	stopped := m.stopped()
 	if m.s.Phase == Halting {
 		if !m.quiet(stopped) {
 			return
@@ -55,7 +55,7 @@ func (m *machine) goBack() {
 func (m *machine) stopped() bool {
 	all := true
 	for _, set := range m.scope() {
-		if seen := m.seen(set); m.s.Phase == Demoting && seen != nil && m.modelVersion(seen) != m.plan.Version {
+		if seen := m.seen(set); (m.s.Phase == Demoting || m.s.Phase == Incomplete) && seen != nil && m.modelVersion(seen) != m.plan.Version {
 			continue // stopped, and being restored
 		}
 		if !driverOf(m.plan.Sets[set].Driver).stop(m, set) {

@@ -60,8 +60,16 @@ func (m *machine) left() []Left {
 }
 
 // canComplete says whether something that a halt had to leave can be done now: at once
-// when a member is in reach that was not, and after a while whatever it is.
+// when a member is in reach that was not, or turns up on the version, and after a while
+// whatever it is.
 func (m *machine) canComplete() bool {
+	for _, set := range m.scope() {
+		for _, name := range m.on[set] {
+			if !m.s.Keep && !slices.ContainsFunc(m.s.Left, func(l Left) bool { return l.Set == set && l.Member == name }) {
+				return true
+			}
+		}
+	}
 	again := !m.now.Before(m.s.Since.Add(m.plan.Limits.Stuck))
 	return slices.ContainsFunc(m.s.Left, func(l Left) bool {
 		return (again || slices.Contains(outOfReach, l.Why)) && m.inReach(&l)
