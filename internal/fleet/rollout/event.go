@@ -31,6 +31,7 @@ const (
 	Departed  Kind = "departed"  // Set, Member, Why: gone, or does not run
 	Returned  Kind = "returned"  // Set, Member, Version: runs another version
 	ModelSeen Kind = "model"     // Set, Version, Name (its profile): the model as an operator accepted it
+	PolicySet Kind = "policy"    // Set: its upgrade policy is seen to be what it was
 	Blocked   Kind = "blocked"   // Class, Why; a Class of "": not any more
 	Given     Kind = "given-up"  // Name, Why: a debt that could not be paid
 )
@@ -61,7 +62,7 @@ type Event struct {
 // kinds are all kinds that this format knows.
 var kinds = []Kind{
 	Planned, Began, Ended, Requested, Observed, PhaseTo, WaveTo, BatchTo, Touched, Settled,
-	Well, Ill, Verified, Failing, Departed, Returned, ModelSeen, Blocked, Given,
+	Well, Ill, Verified, Failing, Departed, Returned, ModelSeen, PolicySet, Blocked, Given,
 }
 
 // DecodeEvent reads an event. What it does not know it refuses: a journal that is only

@@ -50,6 +50,10 @@ func (s *State) Apply(p *Plan, e *Event) {
 		set.Model, set.Maybe, set.Profile = e.Version, nil, e.Name
 		set.pointed(p, e.Version, e.At)
 		s.Sets[e.Set] = set
+	case PolicySet:
+		set := s.Sets[e.Set]
+		set.Policy = false
+		s.Sets[e.Set] = set
 	case Given:
 		s.given(e)
 	default:

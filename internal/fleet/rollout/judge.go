@@ -122,7 +122,7 @@ func (m *machine) member(set, name string) {
 	case !r.Well.IsZero() && m.now.Sub(r.Settled) < l.HealthyWithin+l.Stuck:
 		m.wait(name+" to be verified", r.Settled.Add(l.HealthyWithin+l.Stuck))
 	case !r.Well.IsZero():
-		m.blocked(Inconclusive, name+" is Healthy, and its agent does not say that it serves")
+		m.blocked(Inconclusive, name+" is Healthy now, and could not be verified: its health or its agent's word does not stay")
 	case r.Verified && m.now.Sub(r.Ill) < l.HealthyWithin, !r.Verified && m.now.Sub(r.Settled) < l.HealthyWithin:
 		m.wait(name+" to be Healthy", m.now.Add(l.HealthyWithin))
 	case member.Health == fleet.Healthy && member.HealthAt.IsZero():
@@ -144,14 +144,16 @@ func health(member *fleet.Member) string {
 // othersReport says whether some other member of the fleet has a health: if none has,
 // it is the reporting that failed.
 func (m *machine) othersReport(set, name string) bool {
-	for _, s := range m.setNames() {
-		for other, member := range m.members[s] {
-			if (s != set || other != name) && running(member) && member.Health != "" && member.Health != fleet.HealthMissing {
-				return true
-			}
-		}
+	others := m.reporting
+	if reports(m.members[set][name]) {
+		others--
 	}
-	return false
+	return others > 0
+}
+
+// reports says whether a member runs and has a health.
+func reports(member *fleet.Member) bool {
+	return running(member) && member.Health != "" && member.Health != fleet.HealthMissing
 }
 
 // failures halts the rollout if more have failed than may.

@@ -52,11 +52,12 @@ type machine struct {
 	now  time.Time
 	move Move
 	// members are those observed, by set and name.
-	members map[string]map[string]*fleet.Member
-	on      map[string][]string // members on the version, by set, sorted
-	asked   map[string]bool     // targets of the actions of this call
-	busy    map[string]int      // actions under way, by target
-	block   Block               // the weightiest of this call; Class "" is none
+	members   map[string]map[string]*fleet.Member
+	on        map[string][]string // members on the version, by set, sorted
+	reporting int                 // members of the fleet that run and have a health
+	asked     map[string]bool     // targets of the actions of this call
+	busy      map[string]int      // actions under way, by target
+	block     Block               // the weightiest of this call; Class "" is none
 }
 
 func newMachine(p *Plan, s State, o *Observation, now time.Time) *machine {
@@ -72,6 +73,9 @@ func newMachine(p *Plan, s State, o *Observation, now time.Time) *machine {
 		byName := make(map[string]*fleet.Member, len(seen.Members))
 		for i := range seen.Members {
 			byName[seen.Members[i].Name] = &seen.Members[i]
+			if reports(&seen.Members[i]) {
+				m.reporting++
+			}
 		}
 		m.members[name] = byName
 	}

@@ -28,7 +28,7 @@ func (rolling) forward(m *machine, _ *Wave, set string) bool {
 	p, s := m.plan.Sets[set], m.s.Sets[set]
 	if s.Policy { // it was stopped, and resumed
 		if !m.blockedNow() {
-			m.patch(set, Action{Version: m.plan.Version, Mode: p.Mode})
+			m.restored(set, Action{Version: m.plan.Version, Mode: p.Mode})
 		}
 		return false
 	}
@@ -66,7 +66,7 @@ func (rolling) stop(m *machine, set string) bool {
 
 func (rolling) restore(m *machine, set string) bool {
 	p := m.plan.Sets[set]
-	return !m.s.Sets[set].Policy || m.patch(set, Action{Version: p.LastGood, Mode: p.Mode})
+	return m.restored(set, Action{Version: p.LastGood, Mode: p.Mode})
 }
 
 // autoOS is the driver that releases the version in a region and lets automatic OS
@@ -84,7 +84,7 @@ func (autoOS) forward(m *machine, w *Wave, set string) bool {
 	p, s := m.plan.Sets[set], m.s.Sets[set]
 	if s.Policy { // it was stopped, and resumed
 		if !m.blockedNow() {
-			m.patch(set, Action{Mode: p.Mode, AutoOS: new(true)})
+			m.restored(set, Action{Mode: p.Mode, AutoOS: new(true)})
 		}
 		return false
 	}
@@ -120,7 +120,20 @@ func (autoOS) stop(m *machine, set string) bool {
 }
 
 func (autoOS) restore(m *machine, set string) bool {
-	return !m.s.Sets[set].Policy || m.patch(set, Action{Mode: m.plan.Sets[set].Mode, AutoOS: new(true)})
+	return m.restored(set, Action{Mode: m.plan.Sets[set].Mode, AutoOS: new(true)})
+}
+
+// restored brings the upgrade policy of a set back to what it was, and notes it when that
+// shows; it says whether nothing is left to do.
+func (m *machine) restored(set string, a Action) bool {
+	if !m.s.Sets[set].Policy {
+		return true
+	}
+	if !m.patch(set, a) {
+		return false
+	}
+	m.note(Event{Kind: PolicySet, Set: set})
+	return true
 }
 
 // excluded says whether the version is no latest in a region; everywhere when it is "".
