@@ -26,9 +26,11 @@ var (
 // abort, a crash at each entry of the journal. Breadth first, so that a broken rule comes
 // with a shortest path to it.
 func TestEveryState(t *testing.T) {
-	defer debug.SetGCPercent(debug.SetGCPercent(400)) // it makes many small things, and little lives long
+	before := debug.SetGCPercent(400) // it makes many small things, and little lives long
+	t.Cleanup(func() { debug.SetGCPercent(before) })
 	for _, img := range []image{good, neverWell, turnsBad} {
 		t.Run(string(img), func(t *testing.T) {
+			t.Parallel()
 			e := newExplorer(img)
 			var until time.Time
 			if *exploreFor > 0 {
@@ -160,7 +162,7 @@ func (e *explorer) disturb(n *node, entries, actions int) []disturbance {
 		list = append(list, disturbance{kind: "crash", text: fmt.Sprintf("crash at entry %d", i), crashAt: i})
 	}
 	for i := 1; i <= actions; i++ {
-		for _, f := range []fate{lostBefore, lostAfter} {
+		for _, f := range []fate{lostBefore, lostAfter, lostLate} {
 			list = append(list, disturbance{kind: "lost answer", text: fmt.Sprintf("action %d: %s", i, f), action: i, fate: f})
 		}
 		list = append(list, disturbance{kind: "crash", text: fmt.Sprintf("action %d: %s", i, crashAfter), action: i, fate: crashAfter})

@@ -71,8 +71,9 @@ type azureSet struct {
 	Gone       []Departure
 	OpUntil    time.Time // of an operation on the set
 	Rolling    *fleet.RollingUpgrade
-	RollingTo  string  // the version that the platform's upgrade brings
-	Late       *Action // a PATCH that takes effect when OpUntil comes
+	RollingTo  string    // the version that the platform's upgrade brings
+	Late       *Action   // a PATCH that is still on its way, and shows nowhere
+	LateAt     time.Time // when it takes effect
 }
 
 type azureMember struct {
@@ -161,8 +162,10 @@ func (a *azure) advance(d time.Duration) {
 	a.Now = a.Now.Add(d)
 	for _, name := range sorted(a.Sets) {
 		s := a.Sets[name]
-		if s.Late != nil && !a.moving(s) {
-			a.patched(s, s.Late)
+		if s.Late != nil && !a.Now.Before(s.LateAt) {
+			if s.Late.IfMatch == strconv.Itoa(s.ETag) {
+				a.patched(s, s.Late)
+			}
 			s.Late = nil
 		}
 		for _, key := range sorted(s.Members) {

@@ -159,7 +159,7 @@ func (r *rig) act(a *Action, n int) bool {
 	case lostLate:
 		result = lost
 		if s := r.azure.Sets[a.Set]; a.Do == PatchModel && !r.azure.moving(s) {
-			s.OpUntil, s.Late = r.azure.Now.Add(3*time.Minute), a
+			s.Late, s.LateAt = a, r.azure.Now.Add(r.plan.Limits.Settle)
 		}
 	case noCapacity:
 		result = Result{Outcome: Capacity, Text: "AllocationFailed"}
