@@ -304,6 +304,14 @@ func TestDecisions(t *testing.T) {
 			require: func(t *testing.T, r *rig) { t.Helper(); require.True(t, r.azure.Version.Failed) },
 		},
 		{
+			name: "7: a replication that fails pauses, and is not the image", phase: Held, runs: 0,
+			setup: func(a *azure) { a.Version.Stranded = true },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Contains(t, r.state.Why, "did not replicate to eastus")
+			},
+		},
+		{
 			name: "a gate that fails halts", image: errs, phase: Halted, runs: 1,
 			plan: func(p *Plan) { p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}} },
 		},

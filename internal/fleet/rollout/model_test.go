@@ -52,6 +52,7 @@ type azureVersion struct {
 	Excluded     bool
 	Failed, Good bool
 	Ready        time.Time // when it is replicated
+	Stranded     bool      // its replication failed
 	Included     bool      // it was ever released
 }
 
@@ -228,7 +229,10 @@ func (a *azure) observe(epoch int, unread map[string]bool) Observation {
 		o.Sets[name] = a.seen(s)
 	}
 	state := fleet.Replicated
-	if a.Now.Before(a.Version.Ready) {
+	switch {
+	case a.Version.Stranded:
+		state = fleet.ReplicationFailed
+	case a.Now.Before(a.Version.Ready):
 		state = fleet.Replicating
 	}
 	o.Version.Version = fleet.Version{

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
 
 // late blocks a wave that waits for something for longer than may be.
@@ -18,6 +20,8 @@ func (m *machine) late() {
 	switch {
 	case m.s.Phase == Promoting && m.proven() && m.now.Sub(later(m.s.Since, m.s.Resumed)) >= l.Stuck:
 		m.blocked(Inconclusive, "the version could not be promoted in "+l.Stuck.String())
+	case ws.Step == Replicating && m.unreplicated() != "":
+		m.blocked(Inconclusive, m.unreplicated())
 	case ws.Step == Replicating && m.now.Sub(since) >= l.Pause:
 		m.blocked(Inconclusive, "the version is still not replicated")
 	case m.s.Phase == Promoting && !m.proven():
@@ -25,6 +29,17 @@ func (m *machine) late() {
 	case ws.Step == Asking && m.now.Sub(since) >= l.Approval:
 		m.blocked(ByOperator, "nobody approved, or the window did not open")
 	}
+}
+
+// unreplicated names a region of the wave that the version failed to reach; empty: none.
+func (m *machine) unreplicated() string {
+	for _, set := range m.plan.Waves[m.s.Wave].Sets {
+		region := m.plan.Sets[set].Location
+		if r := m.obs.Version.Region(region); r != nil && r.State == fleet.ReplicationFailed {
+			return "the version did not replicate to " + region + ": " + limit(r.Details)
+		}
+	}
+	return ""
 }
 
 // standing says why a wave cannot go on as things are: nobody is left to take, or too
