@@ -81,7 +81,7 @@ func newExplorer(img image) *explorer {
 	p := planned(a, waves, func(p *Plan) {
 		p.Limits = Limits{
 			ObserveEvery: time.Minute, HealthyWithin: 2 * time.Minute, HealthyFor: time.Minute, Stuck: 5 * time.Minute,
-			Pause: 6 * time.Minute, Approval: 6 * time.Minute, Retry: time.Minute, Settle: time.Minute, Drained: 4 * time.Minute, AutoOS: 6 * time.Minute,
+			Pause: 6 * time.Minute, Approval: 6 * time.Minute, Retry: time.Minute, Settle: 2 * time.Minute, Drained: 4 * time.Minute, AutoOS: 6 * time.Minute,
 		}
 		for name, s := range p.Sets {
 			s.MaxUnhealthy, s.Batch = 100, 100
@@ -143,7 +143,7 @@ type disturbance struct {
 }
 
 // disturb lists what can go wrong in a tick that would make so many entries and actions.
-func (e *explorer) disturb(n *node, entries, actions int) []disturbance {
+func (e *explorer) disturb(n *node, entries int, actions []Verb) []disturbance {
 	var list []disturbance
 	for _, set := range sorted(n.azure.Sets) {
 		for _, name := range sorted(n.azure.Sets[set].Members) {
@@ -161,17 +161,24 @@ func (e *explorer) disturb(n *node, entries, actions int) []disturbance {
 	for i := 1; i <= entries; i++ {
 		list = append(list, disturbance{kind: "crash", text: fmt.Sprintf("crash at entry %d", i), crashAt: i})
 	}
-	for i := 1; i <= actions; i++ {
-		for _, f := range []fate{lostBefore, lostAfter, lostLate} {
-			list = append(list, disturbance{kind: "lost answer", text: fmt.Sprintf("action %d: %s", i, f), action: i, fate: f})
+	for i, verb := range actions {
+		fates := []fate{lostBefore}
+		if !verb.reads() { // before and after are the same for what changes nothing
+			fates = append(fates, lostAfter)
+			list = append(list, disturbance{kind: "crash", text: fmt.Sprintf("crash behind %s", verb), action: i + 1, fate: crashAfter})
 		}
-		list = append(list, disturbance{kind: "crash", text: fmt.Sprintf("action %d: %s", i, crashAfter), action: i, fate: crashAfter})
+		if verb == PatchModel {
+			fates = append(fates, lostLate)
+		}
+		for _, f := range fates {
+			list = append(list, disturbance{kind: "lost answer", text: fmt.Sprintf("%s is %s", verb, f), action: i + 1, fate: f})
+		}
 	}
 	return list
 }
 
 // step lives through one tick from a node, and keeps where it leads to, if that is new.
-func (e *explorer) step(n *node, d *disturbance) (entries, actions int, broken string) {
+func (e *explorer) step(n *node, d *disturbance) (entries int, actions []Verb, broken string) {
 	e.ticks++
 	next, r, actions := e.tick(n, d)
 	for _, l := range r.state.Left {
@@ -180,9 +187,12 @@ func (e *explorer) step(n *node, d *disturbance) (entries, actions int, broken s
 		}
 	}
 	if wrong := r.check(); len(wrong) > 0 {
-		return 0, 0, e.path(next) + strings.Join(wrong, "\n")
+		return 0, nil, e.path(next) + strings.Join(wrong, "\n")
 	}
 	over := r.state.Phase.Over() && len(r.last.Actions) == 0 && len(r.state.Ops) == 0 && len(r.state.Drains) == 0
+	for _, s := range next.azure.Sets {
+		over = over && s.Late == nil // what is still on its way must not undo the end
+	}
 	next.azure.advance(time.Minute)
 	key := maphash.String(e.seed, e.key(next))
 	if e.known[key] {
@@ -195,7 +205,7 @@ func (e *explorer) step(n *node, d *disturbance) (entries, actions int, broken s
 	case over:
 		e.ends[r.state.Phase]++
 	case next.depth > far:
-		return 0, 0, e.path(next) + "it does not end"
+		return 0, nil, e.path(next) + "it does not end"
 	default:
 		e.queue = append(e.queue, next)
 	}
@@ -203,7 +213,7 @@ func (e *explorer) step(n *node, d *disturbance) (entries, actions int, broken s
 }
 
 // tick lives through one tick from a node.
-func (e *explorer) tick(n *node, d *disturbance) (next *node, r *rig, actions int) {
+func (e *explorer) tick(n *node, d *disturbance) (next *node, r *rig, actions []Verb) {
 	next = &node{azure: n.azure.clone(), state: n.state.clone(), used: n.used, parent: n, by: d, depth: n.depth + 1}
 	r = &rig{plan: e.plan, state: next.state, azure: next.azure, lean: true, brief: true}
 	if d != nil {
@@ -217,8 +227,8 @@ func (e *explorer) tick(n *node, d *disturbance) (next *node, r *rig, actions in
 			r.requests = []Request{*d.request}
 		}
 	}
-	r.fates = func(i int, _ *Action) fate {
-		actions = max(actions, i)
+	r.fates = func(i int, a *Action) fate {
+		actions = append(actions, a.Do)
 		if d != nil && i == d.action {
 			return d.fate
 		}
