@@ -98,6 +98,10 @@ HISTORIES ?= 10000
 histories: ## Let the agent live through HISTORIES (10000) random lives of a node, from SEED (1) on
 	go test ./internal/agent -run '^TestHistories$$' -count 1 -timeout 30m -seed $(SEED) -histories $(HISTORIES)
 
+ROLLOUTS ?= 1000
+rollouts: ## Let ROLLOUTS (1000) random rollouts meet a model of Azure, and see every state of a small world
+	go test ./internal/fleet/rollout -run '^(TestHistories|TestEveryState)$$' -count 1 -timeout 30m -histories $(ROLLOUTS) -disturbances 2
+
 ONLY ?=
 mutants: ## Break each promise in a copy of the tree and see that a test notices (ONLY=regexp)
 	go run ./internal/mutants -only '$(ONLY)'
@@ -120,4 +124,4 @@ fuzz: ## Fuzz every parser for FUZZTIME each (20s)
 docs: ## Write the generated documentation again
 	go run ./internal/docs
 
-.PHONY: help build build-all demo fleet-demo test race histories judges mutants soak coverage lint deb deb-check e2e e2e-vm clients bench fuzz docs
+.PHONY: help build build-all demo fleet-demo test race histories rollouts judges mutants soak coverage lint deb deb-check e2e e2e-vm clients bench fuzz docs

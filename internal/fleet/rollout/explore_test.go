@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	disturbances = flag.Int("disturbances", 2, "how many things go wrong in a life of the small world")
+	disturbances = flag.Int("disturbances", 1, "how many things go wrong in a life of the small world")
 	exploreFor   = flag.Duration("explore-for", 0, "how long the small world of each image is explored; 0: to its end")
 )
 
