@@ -4,7 +4,7 @@
 # bytes.
 set -eu
 
-fleet-agent status
+fleet-agent status -o brief
 systemctl is-active --quiet nginx.service || {
 	systemctl status --no-pager --lines 20 nginx.service
 	exit 1

@@ -3,4 +3,4 @@
 set -euo pipefail
 curl -sf -o /dev/null http://127.0.0.1/
 grep -q '^IMAGE_VERSION=1\.8\.' /etc/fleet-agent/image-release
-fleet-agent status
+fleet-agent status -o brief
