@@ -183,8 +183,8 @@ func TestOddFiles(t *testing.T) {
 	require.Empty(t, all)
 }
 
-// asNobody makes the rest of a test look at files as a user who is not root. The thread
-// of the test is, and ends with it.
+// asNobody makes the rest of a test work on files as a user who is not root. What it
+// changes is of its thread.
 func asNobody(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -193,12 +193,17 @@ func asNobody(t *testing.T) {
 	runtime.LockOSThread()
 	const nobody = 65534
 	require.NoError(t, unix.Setfsuid(nobody))
+	t.Cleanup(func() {
+		require.NoError(t, unix.Setfsuid(0))
+		runtime.UnlockOSThread()
+	})
 }
 
 // Who may only read can read, and is told why he may not write.
 func TestReadOnly(t *testing.T) {
 	root := t.TempDir()
 	require.NoError(t, os.Chmod(root, 0o777))
+	require.NoError(t, os.Chmod(filepath.Dir(root), 0o755))
 	p, err := At(root+"/pay", nil, nil)
 	require.NoError(t, err)
 	asNobody(t)
