@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -60,16 +61,17 @@ func (c *Client) DeleteBlob(ctx context.Context, address string) error {
 
 // BlobState returns what is known of a blob.
 func (c *Client) BlobState(ctx context.Context, address string) (BlobState, error) {
-	resp, err := c.changeBlob(ctx, "look at blob", http.MethodHead, address, "", nil, nil)
+	h, err := c.changeBlob(ctx, "look at blob", http.MethodHead, address, "", nil, nil)
 	if err != nil {
 		return BlobState{}, err
 	}
-	s := BlobState{Size: max(resp.ContentLength, 0), Leased: resp.Header.Get("X-Ms-Lease-Status") == "locked", Metadata: map[string]string{}}
-	s.Modified, _ = http.ParseTime(resp.Header.Get("Last-Modified")) // zero when it is odd
-	s.Asked, _ = http.ParseTime(resp.Header.Get("Date"))
-	for name := range resp.Header {
+	s := BlobState{Leased: h.Get("X-Ms-Lease-Status") == "locked", Metadata: map[string]string{}}
+	s.Size, _ = strconv.ParseInt(h.Get("Content-Length"), 10, 64) // 0 when it is odd
+	s.Modified, _ = http.ParseTime(h.Get("Last-Modified"))        // zero when it is odd
+	s.Asked, _ = http.ParseTime(h.Get("Date"))
+	for name := range h {
 		if meta, ok := strings.CutPrefix(name, metaHeader); ok {
-			s.Metadata[strings.ToLower(meta)] = resp.Header.Get(name)
+			s.Metadata[strings.ToLower(meta)] = h.Get(name)
 		}
 	}
 	return s, nil
@@ -89,8 +91,8 @@ func (c *Client) SetBlobMetadata(ctx context.Context, address, lease string, met
 	return leaseError(err)
 }
 
-// changeBlob sends a request whose answer is in the headers.
-func (c *Client) changeBlob(ctx context.Context, what, method, address, comp string, body []byte, headers http.Header) (*http.Response, error) {
+// changeBlob sends a request whose answer is in the headers, and returns those.
+func (c *Client) changeBlob(ctx context.Context, what, method, address, comp string, body []byte, headers http.Header) (http.Header, error) {
 	op := what + " " + blobName(address)
 	query := url.Values{}
 	if comp != "" {
@@ -100,9 +102,7 @@ func (c *Client) changeBlob(ctx context.Context, what, method, address, comp str
 	if err != nil {
 		return nil, explain(op, err)
 	}
-	for name, values := range headers {
-		req.Raw().Header[name] = values
-	}
+	maps.Copy(req.Raw().Header, headers)
 	if len(body) > 0 {
 		if err := req.SetBody(streaming.NopCloser(bytes.NewReader(body)), "application/octet-stream"); err != nil {
 			return nil, explain(op, err)
@@ -116,7 +116,7 @@ func (c *Client) changeBlob(ctx context.Context, what, method, address, comp str
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return nil, explain(op, runtime.NewResponseError(resp))
 	}
-	return resp, nil
+	return resp.Header, nil
 }
 
 // marked is the error with what it means, for errors.Is.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -129,8 +130,8 @@ func TestAnswers(t *testing.T) {
 	needed := map[string]bool{}
 	compared := 0
 	for _, q := range blobRequests {
-		real, ours := answerOf(services["azurite"], container, q), answerOf(services["fleetsim"], container, q)
-		for what, value := range real {
+		theirs, ours := answerOf(services["azurite"], container, q), answerOf(services["fleetsim"], container, q)
+		for what, value := range theirs {
 			compared++
 			if ours[what] == value {
 				continue
@@ -170,12 +171,12 @@ func answerOf(service http.Handler, container string, q blobRequest) map[string]
 	w := httptest.NewRecorder()
 	service.ServeHTTP(w, req)
 	h := w.Result().Header
-	found := map[string]string{"status": fmt.Sprint(w.Code)}
+	found := map[string]string{"status": strconv.Itoa(w.Code)}
 	for _, name := range tellingHeaders {
 		found[name] = h.Get(name)
 	}
 	for _, name := range presentHeaders {
-		found[name] = fmt.Sprint(h.Get(name) != "")
+		found[name] = strconv.FormatBool(h.Get(name) != "")
 	}
 	body := bytes.TrimPrefix(w.Body.Bytes(), []byte("\ufeff"))
 	if q.method == http.MethodHead {

@@ -119,18 +119,18 @@ func TestTornLine(t *testing.T) {
 
 // A disk that is full in the middle of a line leaves no half of it.
 func TestFullDisk(t *testing.T) {
-	real := writeAt
-	t.Cleanup(func() { writeAt = real })
+	good := writeAt
+	t.Cleanup(func() { writeAt = good })
 	p, _ := directorySite(t).open()
 	l := taken(t, p, "7", "ada")
 	appended(t, l, "1")
 	writeAt = func(f *os.File, line []byte, at int64) error {
-		return errors.Join(real(f, line[:len(line)/2], at), syscall.ENOSPC)
+		return errors.Join(good(f, line[:len(line)/2], at), syscall.ENOSPC)
 	}
 	err := l.Append(t.Context(), json.RawMessage("2"))
 	require.ErrorIs(t, err, syscall.ENOSPC)
 	require.ErrorIs(t, err, ErrLost)
-	writeAt = real
+	writeAt = good
 	require.ErrorIs(t, l.Append(t.Context(), json.RawMessage("3")), syscall.ENOSPC, "an append that failed is the last")
 	said := told(p)
 	require.Equal(t, []string{"1"}, texts(t, journalOf(t, p, "7")))

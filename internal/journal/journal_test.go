@@ -327,8 +327,12 @@ func (s site) complete(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if held, err := j.Holder(ctx); err != nil || held != nil {
-		return fmt.Errorf("the lock was not given back: %v, %w", held, err)
+	held, err := j.Holder(ctx)
+	if err != nil {
+		return err
+	}
+	if held != nil {
+		return fmt.Errorf("the lock was not given back: %w", held)
 	}
 	if left, err := j.Requests(ctx); err != nil || len(left) > 0 {
 		return fmt.Errorf("requests are left: %v, %w", left, err)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -183,9 +184,7 @@ func (w *wire) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	for _, deliver := range late {
 		deliver()
 	}
-	for name, values := range answer.Header() {
-		out.Header()[name] = values
-	}
+	maps.Copy(out.Header(), answer.Header())
 	out.WriteHeader(answer.Code)
 	_, _ = out.Write(answer.Body.Bytes())
 }
@@ -197,10 +196,13 @@ func (s site) entries(t *testing.T, id string) []string {
 	return texts(t, journalOf(t, p, id))
 }
 
-// texts are the entries as text.
-func texts(t *testing.T, j interface {
+// A reader is a Journal or a Lock.
+type reader interface {
 	Entries(ctx context.Context) ([]json.RawMessage, error)
-}) []string {
+}
+
+// texts are the entries as text.
+func texts(t *testing.T, j reader) []string {
 	t.Helper()
 	all, err := j.Entries(t.Context())
 	require.NoError(t, err)

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -29,7 +30,7 @@ var requestName = regexp.MustCompile(`^\d{8}T\d{6}\.\d{9}Z-[0-9a-f]{8}$`)
 func (j *Journal) Ask(ctx context.Context, request []byte) (name string, err error) {
 	switch {
 	case !json.Valid(request):
-		return "", fmt.Errorf("the request is not JSON")
+		return "", errors.New("the request is not JSON")
 	case len(request) > maxRequest:
 		return "", fmt.Errorf("the request has %d bytes, and a journal takes at most %d", len(request), maxRequest)
 	}
