@@ -62,28 +62,33 @@ var mayImport = map[string][]string{
 		"internal/server", "internal/systemd",
 	},
 
+	"internal/apply":           {"internal/azure", "internal/fleet"},
 	"internal/azure":           {"internal/fleet", "internal/safetext"},
+	"internal/bake":            {"internal/azure", "internal/fleet", "internal/release", "internal/safetext"},
 	"internal/fleet":           {},
 	"internal/journal":         {"internal/azure", "internal/safefile"},
 	"internal/fleet/fleettest": {"internal/fleet"},
 	"internal/fleetfile":       {"internal/fleet", "internal/graph", "internal/strict"},
+	"internal/release":         {"internal/azure", "internal/fleet"},
 
 	"internal/sim/strict": {},
 	"internal/sim/steer":  {"internal/sim/strict"},
 	"internal/sim/imds":   {"internal/sim/steer", "internal/sim/strict"},
 	"internal/sim/arm":    {"internal/sim/blob", "internal/sim/steer", "internal/sim/strict"},
 	"internal/sim/blob":   {},
+	"internal/sim/nodes":  {"internal/child", "internal/control", "internal/sim/arm", "internal/sim/imds", "internal/sim/strict"},
 
 	// Judges of the simulated control plane: for tests only.
 	"internal/sim/arm/armtypes": {},
+	"internal/sim/standstill":   {"internal/sim/arm"},
 	"internal/sim/judgeproxy":   {"internal/sim/arm/armtypes"},
 
 	"cmd/fleet-agent": {
 		"internal/adopt", "internal/agent", "internal/cli", "internal/command", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/systemd",
 	},
-	"cmd/fleetctl": {"internal/azure", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/graph", "internal/manual"},
-	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds"},
+	"cmd/fleetctl": {"internal/apply", "internal/azure", "internal/bake", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/graph", "internal/manual", "internal/release"},
+	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds", "internal/sim/nodes"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":      {},

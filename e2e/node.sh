@@ -162,8 +162,8 @@ stop() {
 remove() {
   stop
   if mountpoint -q "$node/root"; then umount "$node/root"; fi
-  ip netns del "$name" || true
-  ip netns del "$name-imds" || true
+  ip netns del "$name" 2>/dev/null || true
+  ip netns del "$name-imds" 2>/dev/null || true
   rm -rf --one-file-system "$node"
 }
 

@@ -23,6 +23,7 @@ e2e/tools.sh systemd-nspawn:systemd-container mmdebstrap:mmdebstrap zstd:zstd ip
   packer:packer ssh-keygen:openssh-client
 
 out=$PWD/bin/e2e
+arch=$(dpkg --print-architecture)
 export E2E_STATE=$out/nodes
 mkdir -p "$out" "$E2E_STATE"
 
@@ -42,7 +43,7 @@ trap 'exit 1' HUP INT TERM
 package() {
   local dir=$out/$1 version=$2
   shift 2
-  make --no-print-directory deb ARCHES="$(dpkg --print-architecture)" VERSION="$version" GOBUILDFLAGS="$*" BIN="$dir/bin" DIST="$dir"
+  make --no-print-directory deb ARCHES="$arch" VERSION="$version" GOBUILDFLAGS="$*" BIN="$dir/bin" DIST="$dir"
 }
 
 build() {
@@ -76,6 +77,7 @@ rc=0
 "$out/e2e.test" -test.run "${E2E_RUN:-.}" -test.timeout 20m -nodes "${E2E_NODES:-6}" \
   -full "${full[*]}" -short-leg "${short[*]}" -root "$PWD" \
   -old "$(echo "$out"/old/fleet-agent_*.deb)" -new "$(echo "$out"/new/fleet-agent_*.deb)" \
+  -fleetctl "$out/old/bin/$arch/fleetctl" -fleetsim "$out/old/bin/$arch/fleetsim" \
   -notifyd "$out/notifyd" -systemd-test "$out/systemd.test" -coverage "$out/coverage" || rc=$?
 
 if [ -n "$(ls "$out/coverage")" ]; then

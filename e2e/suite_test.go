@@ -28,6 +28,8 @@ var settings struct {
 	newDeb      string // counts what is covered
 	notifyd     string
 	systemdTest string // the tests of internal/systemd
+	fleetctl    string // the program
+	fleetsim    string // the program
 	coverage    string // directory for the counters
 	nodes       int    // how many groups run at once
 }
@@ -47,6 +49,7 @@ var groups = []groupOfChecks{
 	{"hang", true, checkHang},
 	{"events", false, checkEvents},
 	{"adopt", true, checkAdopt},
+	{"golden", false, checkGolden},
 	{"bake", false, checkBake},
 	{"install", true, checkInstall},
 	{"preempt", true, checkPreempt},
@@ -66,6 +69,8 @@ func TestMain(m *testing.M) {
 	flag.StringVar(&settings.newDeb, "new", "", "package that is upgraded to")
 	flag.StringVar(&settings.notifyd, "notifyd", "", "the program notifyd")
 	flag.StringVar(&settings.systemdTest, "systemd-test", "", "the tests of internal/systemd, compiled")
+	flag.StringVar(&settings.fleetctl, "fleetctl", "", "the program fleetctl")
+	flag.StringVar(&settings.fleetsim, "fleetsim", "", "the program fleetsim")
 	flag.StringVar(&settings.coverage, "coverage", "", "directory for what the agent covers")
 	flag.IntVar(&settings.nodes, "nodes", 1, "how many groups run at once")
 	flag.Parse()

@@ -26,6 +26,9 @@ USAGE
 }
 
 # -- the same in every customizer: each is uploaded alone
+# fleetctl starts scripts by bash with pipefail; the pipes of these are POSIX's.
+# shellcheck disable=SC3040
+[ -z "${BASH_VERSION-}" ] || set +o pipefail
 say() { printf '%s: %s\n' "$me" "$*"; }
 die() {
 	printf '%s: error: %s\n' "$me" "$*" >&2

@@ -8,15 +8,16 @@ me=install-fleet-agent
 
 usage() {
 	cat <<'USAGE'
-usage: install-fleet-agent.sh --deb FILE --sha256 HEX [option]...
+usage: install-fleet-agent.sh [option]...
 
 Installs the package fleet-agent from a local file whose checksum is known,
 enables it for the next boot and validates its configuration. Nothing of the
 package is started on the build VM, and an agent that the base image brought
 along is stopped: a build VM must not acknowledge events.
 
-  --deb FILE         the package
-  --sha256 HEX       its SHA-256 checksum
+  --deb FILE         the package (default /tmp/fleet-agent.deb)
+  --sha256 HEX       its SHA-256 checksum (default: what FILE.sha256 says, which
+                     `fleetctl bake` puts beside the file)
   --config FILE      goes to /etc/fleet-agent/config.yaml
   --stamp KEY=VALUE  one more line for /etc/fleet-agent/image-release; repeatable
   --root DIR         work on the tree at DIR (a mounted image) instead of /
@@ -28,6 +29,9 @@ USAGE
 }
 
 # -- the same in every customizer: each is uploaded alone
+# fleetctl starts scripts by bash with pipefail; the pipes of these are POSIX's.
+# shellcheck disable=SC3040
+[ -z "${BASH_VERSION-}" ] || set +o pipefail
 say() { printf '%s: %s\n' "$me" "$*"; }
 die() {
 	printf '%s: error: %s\n' "$me" "$*" >&2
@@ -46,7 +50,7 @@ as_root() {
 }
 # --
 
-deb='' sha256='' config='' stamps='' root=''
+deb=/tmp/fleet-agent.deb sha256='' config='' stamps='' root=''
 parse() {
 	while [ $# -gt 0 ]; do
 		case $1 in
@@ -68,12 +72,14 @@ parse() {
 		*) wrong "unknown argument $1" ;;
 		esac
 	done
-	[ -n "$deb" ] || wrong "--deb is missing"
+	if [ -z "$sha256" ] && [ -f "$deb.sha256" ]; then
+		read -r sha256 _ <"$deb.sha256" || [ -n "$sha256" ] || wrong "$deb.sha256 is empty"
+	fi
 	case $sha256 in
-	'') wrong "--sha256 is missing: an unchecked package is not installed" ;;
-	*[!0-9a-f]*) wrong "--sha256 is not a hexadecimal number" ;;
+	'') wrong "--sha256 is missing, and there is no $deb.sha256: an unchecked package is not installed" ;;
+	*[!0-9a-f]*) wrong "the checksum is not a hexadecimal number" ;;
 	esac
-	[ ${#sha256} -eq 64 ] || wrong "--sha256 has ${#sha256} digits, not 64"
+	[ ${#sha256} -eq 64 ] || wrong "the checksum has ${#sha256} digits, not 64"
 }
 
 # add_stamp takes KEY=VALUE with nothing in it that a shell that sources the file

@@ -67,6 +67,18 @@ variable "ports" {
   default     = ["80"]
 }
 
+variable "source_image" {
+  type        = object({ publisher = string, offer = string, sku = string })
+  description = "The image of the Marketplace that the build begins with."
+  default     = { publisher = "Canonical", offer = "0001-com-ubuntu-server-jammy", sku = "22_04-lts-gen2" }
+}
+
+variable "build_network" {
+  type        = object({ resource_group = string, name = string, subnet = string })
+  description = "A network to build in, over private addresses alone; left out: one of the build's own."
+  default     = { resource_group = "", name = "", subnet = "" }
+}
+
 variable "subscription_id" {
   type    = string
   default = "00000000-0000-0000-0000-000000000000"
@@ -115,9 +127,13 @@ source "azure-arm" "ubuntu" {
   vm_size            = "Standard_D2as_v5"
 
   os_type         = "Linux"
-  image_publisher = "Canonical"
-  image_offer     = "0001-com-ubuntu-server-jammy"
-  image_sku       = "22_04-lts-gen2"
+  image_publisher = var.source_image.publisher
+  image_offer     = var.source_image.offer
+  image_sku       = var.source_image.sku
+
+  virtual_network_resource_group_name = var.build_network.resource_group
+  virtual_network_name                = var.build_network.name
+  virtual_network_subnet_name         = var.build_network.subnet
 
   # Excluded from latest: a scale set that follows the definition takes the version
   # when it is promoted, and not before.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
 
 // client returns a client of Azure, as the global flags say.
@@ -33,6 +34,12 @@ func (g *globals) within(ctx context.Context) (context.Context, context.CancelFu
 func explained(err error) error {
 	if _, ok := errors.AsType[*cli.Error](err); ok {
 		return err
+	}
+	if refused, ok := errors.AsType[*fleet.RefusedError](err); ok {
+		return &cli.Error{Code: exitRefused, Err: err, Hint: refused.Hint}
+	}
+	if unknown, ok := errors.AsType[*fleet.UnknownError](err); ok {
+		return &cli.Error{Err: err, Hint: unknown.Hint}
 	}
 	e, ok := errors.AsType[*azure.Error](err)
 	switch {

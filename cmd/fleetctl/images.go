@@ -47,6 +47,7 @@ marked latest.`,
 		},
 	}
 	g.scopeFlags(cmd)
+	cmd.AddCommand(newPruneCommand(g))
 	return cmd
 }
 

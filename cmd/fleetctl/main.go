@@ -2,7 +2,8 @@
 // where, what is wrong with it, and how does a new image get everywhere safely?
 //
 // It reads Azure's control plane, and a file that declares a fleet. It starts no
-// goroutines of its own; those of internal/azure are gone when a command ends.
+// goroutine of its own but the one that waits for an answer on a terminal; those of
+// internal/azure are gone when a command ends.
 package main
 
 import (
@@ -18,9 +19,12 @@ func main() {
 
 // run executes the command line and returns the code to exit with.
 func run(args []string, stdout, stderr io.Writer, getenv func(string) string) int {
-	g := newGlobals(stdout, stderr, getenv)
+	return newGlobals(stdout, stderr, getenv).run(args)
+}
+
+func (g *globals) run(args []string) int {
 	root := newRootCommand(g)
 	root.SetArgs(args)
 	err := explained(cli.Run(root.ExecuteContext))
-	return cli.Report(stderr, g.out.ErrStyle, "fleetctl", err)
+	return cli.Report(g.out.Err, g.out.ErrStyle, "fleetctl", err)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -22,7 +21,7 @@ const explainAll = "all"
 
 func newPreflightCommand(g *globals) *cobra.Command {
 	var offline bool
-	var explain string
+	var template, explain string
 	cmd := &cobra.Command{
 		Use:   "preflight",
 		Short: "look for the mistakes that others made before",
@@ -32,7 +31,8 @@ that were seen, and what to do.
 
 With a file, the scale sets that it declares are looked at, and what Azure has
 of them; --offline looks at the file alone. With a resource group, everything in
-it is looked at.
+it is looked at. With --template, the JSON file of an image template is, and
+nothing else: a template for deployments, or the resource alone.
 
 Exit codes: 0 no error was found, though there may be warnings and notes,
 3 an error was found, 1 the command failed, 2 wrong usage, 4 not authorised,
@@ -40,13 +40,19 @@ Exit codes: 0 no error was found, though there may be warnings and notes,
 		Example: `  fleetctl preflight
   fleetctl preflight --offline -f fleet.yaml
   fleetctl preflight -g rg-pay-prod -o json
+  fleetctl preflight --template aib-ubuntu-app.json
   fleetctl preflight --explain health-without-json
   fleetctl preflight --explain all`,
 		Args: usage.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			switch explaining := cmd.Flags().Changed("explain"); {
-			case explaining:
+			given := cmd.Flags().Changed
+			switch {
+			case given("explain"):
 				return g.explainTrap(cmd, explain)
+			case given("template") && (g.resourceGroup != "" || given("file")):
+				return usage.Error(cmd, errors.New("--template looks at that file alone: it excludes --file and --resource-group"))
+			case given("template"):
+				return g.preflightTemplate(template)
 			case offline && g.resourceGroup != "":
 				return usage.Error(cmd, errors.New("--offline looks at a file, and --resource-group at Azure: they exclude each other"))
 			}
@@ -57,6 +63,7 @@ Exit codes: 0 no error was found, though there may be warnings and notes,
 	}
 	g.scopeFlags(cmd)
 	cmd.Flags().BoolVar(&offline, "offline", false, "look at the file alone, without asking Azure")
+	cmd.Flags().StringVar(&template, "template", "", "look at the image templates in this JSON `FILE`")
 	cmd.Flags().StringVar(&explain, "explain", "", "explain the `TRAP` of this id or number; or all")
 	return cmd
 }
@@ -67,6 +74,27 @@ func (g *globals) preflight(ctx context.Context, offline bool) error {
 	if err != nil {
 		return err
 	}
+	return g.found(evidence)
+}
+
+// preflightTemplate is preflight of the file of an image template.
+func (g *globals) preflightTemplate(path string) error {
+	source, err := readRegular(path, fleet.MaxTemplateFile)
+	if err != nil {
+		return err
+	}
+	if source.Size > fleet.MaxTemplateFile {
+		return fmt.Errorf("%s has more than 4 MB, which is the most that Azure takes as a template", path)
+	}
+	file, err := fleet.ReadTemplate(path, source.Data)
+	if err != nil {
+		return cli.Hint(err, "name a JSON file: a template for deployments, or an image template alone")
+	}
+	return g.found(fleet.Evidence{Now: g.now(), Template: file})
+}
+
+// found prints what is found in the evidence, and refuses when there is an error.
+func (g *globals) found(evidence fleet.Evidence) (err error) {
 	view := newPreflightView(evidence)
 	if g.json() {
 		err = g.out.JSON(view)
@@ -85,40 +113,27 @@ func (g *globals) preflight(ctx context.Context, offline bool) error {
 // evidence reads what traps are looked for in.
 func (g *globals) evidence(ctx context.Context, offline bool) (fleet.Evidence, error) {
 	e := fleet.Evidence{Now: g.now()}
+	var err error
 	if offline {
-		spec, err := g.load()
-		e.Spec, e.Sizes = spec, sizes(spec)
+		e.Spec, err = g.load()
+	} else {
+		var read fleet.Fleet
+		read, e.Spec, err = g.look(ctx, azure.Scope{
+			Members: true, Upgrades: true, History: true, Autoscale: true, Images: true, Templates: true, Providers: true,
+		})
+		e.Live = &read
+	}
+	if err != nil || e.Spec == nil {
 		return e, err
 	}
-	read, spec, err := g.look(ctx, azure.Scope{
-		Members: true, Upgrades: true, History: true, Autoscale: true, Images: true, Templates: true, Providers: true,
-	})
-	e.Live, e.Spec, e.Sizes = &read, spec, sizes(spec)
+	e.Files, err = readSources(e.Spec)
 	return e, err
-}
-
-// sizes asks for the sizes of the files that a bake copies. One that is not there is
-// the bake's business.
-func sizes(spec *fleet.Spec) map[string]int64 {
-	if spec == nil || spec.Bake == nil {
-		return nil
-	}
-	found := make(map[string]int64)
-	for _, c := range spec.Bake.Customize {
-		if c.File == "" || strings.Contains(c.File, "://") {
-			continue
-		}
-		if info, err := os.Stat(c.File); err == nil && info.Mode().IsRegular() {
-			found[c.File] = info.Size()
-		}
-	}
-	return found
 }
 
 // A preflightView is what was found, and how much was looked for.
 type preflightView struct {
 	Version   int             `json:"version"`
-	LookedIn  fleet.Looks     `json:"looked_in"` // file, live or both
+	LookedIn  fleet.Looks     `json:"looked_in"` // file, live, both or template
 	Errors    int             `json:"errors"`
 	Warnings  int             `json:"warnings"`
 	Notes     int             `json:"notes"`
@@ -209,8 +224,8 @@ func (p *page) finding(f *fleet.Finding) {
 	lead := p.leading(0, mark)
 	p.Flow(lead, 2, painted(mark.Color, string(f.Severity)+" "+strconv.Itoa(f.Trap)+": "+f.Title))
 	p.Text(4, cli.Plain, f.Seen, findingLines)
-	if f.Key != "" {
-		p.Text(4, cli.Dim, "at "+f.Key, findingLines)
+	if f.Key != "" || f.Place != "" {
+		p.Text(4, cli.Dim, "at "+strings.Trim(f.Place+" "+f.Key, " "), findingLines)
 	}
 	p.Text(4, cli.Cyan, "fix: "+f.Fix, findingLines)
 }
@@ -233,6 +248,7 @@ type trapView struct {
 	Title       string         `json:"title"`
 	Severity    fleet.Severity `json:"severity"`
 	LooksIn     fleet.Looks    `json:"looks_in"`
+	InTemplate  bool           `json:"looks_in_template"`
 	Seen        bool           `json:"seen"`
 	Unseen      string         `json:"unseen,omitempty"`
 	Condition   string         `json:"condition"`
@@ -243,7 +259,7 @@ type trapView struct {
 
 func newTrapView(t *fleet.Trap) trapView {
 	return trapView{
-		Number: t.Number, ID: t.ID, Title: t.Title, Severity: t.Severity, LooksIn: t.Looks, Seen: t.Seen(), Unseen: t.Unseen,
+		Number: t.Number, ID: t.ID, Title: t.Title, Severity: t.Severity, LooksIn: t.Looks, InTemplate: t.InTemplate || t.Looks == fleet.LooksTemplate, Seen: t.Seen(), Unseen: t.Unseen,
 		Condition: t.Condition, Consequence: t.Consequence, Fix: t.Fix, Source: t.Source,
 	}
 }
@@ -300,7 +316,7 @@ func (g *globals) trapPage(t *fleet.Trap) *page {
 		{"then", t.Consequence},
 		{"fix", t.Fix},
 		{"source", t.Source},
-		{"looked for in", cmp.Or(prefixed("nothing: ", t.Unseen), t.Looks.Text())},
+		{"looked for in", cmp.Or(prefixed("nothing: ", t.Unseen), t.LooksText())},
 	} {
 		table.Add(dim(row[0]), plain(row[1]))
 	}

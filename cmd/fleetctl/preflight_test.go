@@ -53,6 +53,10 @@ func preflightPages(t *testing.T) map[string]func(*globals) *page {
 	warned := armedFleet()
 	warned.Templates = nil
 	warned.Sets[0].Members = nil
+	text, err := os.ReadFile("testdata/template/aib-ubuntu-app.json")
+	require.NoError(t, err)
+	template, err := fleet.ReadTemplate("aib-ubuntu-app.json", text)
+	require.NoError(t, err)
 	trap, found := fleet.FindTrap("health-without-json")
 	require.True(t, found)
 	unseen, found := fleet.FindTrap("51")
@@ -63,6 +67,7 @@ func preflightPages(t *testing.T) map[string]func(*globals) *page {
 		"clean":       view(fleet.Evidence{Now: fleettest.Now, Live: &fleet.Fleet{}}),
 		"article":     view(fleet.Evidence{Now: fleettest.Now, Live: &article}),
 		"file":        view(fleet.Evidence{Now: fleettest.Now, Spec: armedSpec()}),
+		"template":    view(fleet.Evidence{Now: fleettest.Now, Template: template}),
 		"explain":     func(g *globals) *page { return g.trapPage(&trap) },
 		"explain-not": func(g *globals) *page { return g.trapPage(&unseen) },
 		"explain-all": func(g *globals) *page { return g.trapsPage(fleet.Traps()) },

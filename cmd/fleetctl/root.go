@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/command"
+	"github.com/fleet-agent/fleet-agent/internal/release"
 )
 
 // The codes that fleetctl exits with, besides those of internal/cli.
@@ -34,6 +36,7 @@ const (
 // The groups that the commands are listed in.
 const (
 	groupSee  = "see"
+	groupBake = "bake"
 	groupFile = "file"
 	groupTool = "tool"
 )
@@ -51,18 +54,20 @@ type globals struct {
 	debug         bool          // requests are shown on standard error
 	noColor       bool
 
-	reader reader // of fleets; nil: Azure
-	out    *cli.Output
-	getenv func(string) string
-	now    func() time.Time
-	zone   *time.Location // of the times in text
+	reader  reader    // of fleets; nil: Azure
+	answers io.Reader // of somebody who is asked; nil: nobody is there
+	out     *cli.Output
+	getenv  func(string) string
+	now     func() time.Time
+	sleep   func(context.Context, time.Duration) error // the error is that of the context
+	zone    *time.Location                             // of the times in text
 }
 
 func newGlobals(stdout, stderr io.Writer, getenv func(string) string) *globals {
 	return &globals{
 		subscription: getenv(subscriptionVariable),
 		out:          cli.NewOutput(cli.OutputConfig{Out: stdout, Err: stderr, Getenv: getenv}),
-		getenv:       getenv, now: time.Now, zone: time.Local,
+		getenv:       getenv, now: time.Now, sleep: release.Sleep, zone: time.Local, answers: terminalInput(),
 	}
 }
 
@@ -110,6 +115,7 @@ Environment:
 
 	root.AddGroup(
 		&cobra.Group{ID: groupSee, Title: "See:"},
+		&cobra.Group{ID: groupBake, Title: "Bake:"},
 		&cobra.Group{ID: groupFile, Title: "Declare:"},
 		&cobra.Group{ID: groupTool, Title: "More:"},
 	)
@@ -120,7 +126,8 @@ Environment:
 		}
 	}
 	add(groupSee, newStatusCommand(g), newImagesCommand(g), newVerifyCommand(g), newPreflightCommand(g))
-	add(groupFile, newInitCommand(g), newSchemaCommand(g))
+	add(groupFile, newInitCommand(g), newPlanCommand(g), newApplyCommand(g), newSchemaCommand(g))
+	add(groupBake, newBakeCommand(g), newPromoteCommand(g), newDemoteCommand(g))
 	add(groupTool, newVersionCommand(g), newCompletionCommand())
 	root.SetHelpCommandGroupID(groupTool)
 	root.SetUsageFunc(command.WriteUsage)

@@ -13,6 +13,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
+	"github.com/fleet-agent/fleet-agent/internal/fleetfile"
 	"github.com/fleet-agent/fleet-agent/internal/graph"
 )
 
@@ -68,16 +69,21 @@ func (g *globals) place(want *azure.Scope) (*fleet.Spec, error) {
 	return spec, nil
 }
 
-// load reads the file.
+// load reads what the file declares.
 func (g *globals) load() (*fleet.Spec, error) {
-	if _, err := os.Stat(g.file); errors.Is(err, fs.ErrNotExist) {
-		return nil, cli.Hint(fmt.Errorf("there is no %s", g.file), "name a file with --file, or look without one: --resource-group RG")
-	}
-	file, err := g.readFile()
+	file, err := g.loadFile()
 	if err != nil {
 		return nil, err
 	}
 	return file.Spec, nil
+}
+
+// loadFile reads the file. The error of one that is not there says what to do.
+func (g *globals) loadFile() (*fleetfile.File, error) {
+	if _, err := os.Stat(g.file); errors.Is(err, fs.ErrNotExist) {
+		return nil, cli.Hint(fmt.Errorf("there is no %s", g.file), "name a file with --file, or look without one: --resource-group RG")
+	}
+	return g.readFile()
 }
 
 // only leaves the named scale sets of a fleet, or all without names. One that does

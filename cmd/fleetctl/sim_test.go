@@ -3,6 +3,7 @@ package main
 import (
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -24,18 +25,28 @@ type simulator struct {
 
 // simCommand is a simulated Azure in scripts:
 //
-//	sim SCENARIO [PAGE-SIZE]      what fleetctl speaks to from now on
+//	sim SCENARIO [PAGE-SIZE]      what fleetctl speaks to from now on: an example's name, or a file
+//	sim speed N                   time runs N times as fast from now on; it stands still before
+//	sim advance TIME              moves the clock
 //	sim fault KIND [STATUS [CODE [MESSAGE]]]
 //	sim clear                     ends all faults
 //	sim requests MOST             fails if there were more since the start
 func simCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: sim SCENARIO [PAGE-SIZE] | sim fault KIND [STATUS [CODE [MESSAGE]]] | sim clear | sim requests MOST")
+		ts.Fatalf("usage: sim SCENARIO [PAGE-SIZE] | sim speed N | sim advance TIME | sim fault KIND [STATUS [CODE [MESSAGE]]] | sim clear | sim requests MOST")
 	}
 	sim, _ := ts.Value(simKey{}).(*simulator)
 	switch args[0] {
 	case "fault":
 		ts.Check(sim.server.SetFault(faultOf(ts, args[1:])))
+	case "speed":
+		speed, err := strconv.ParseFloat(args[1], 64)
+		ts.Check(err)
+		sim.server.Clock().SetFactor(speed)
+	case "advance":
+		d, err := time.ParseDuration(args[1])
+		ts.Check(err)
+		sim.server.Advance(d)
 	case "clear":
 		sim.server.ClearFaults()
 	case "requests":
@@ -56,7 +67,9 @@ func simCommand(ts *testscript.TestScript, neg bool, args []string) {
 			size, err = strconv.Atoi(args[1])
 			ts.Check(err)
 		}
-		ts.Check(sim.start(args[0], size))
+		scenario, err := scenarioOf(ts, args[0])
+		ts.Check(err)
+		ts.Check(sim.start(scenario, size))
 		ts.Setenv(azure.EndpointVariable, sim.endpoint.URL)
 		ts.Setenv(subscriptionVariable, arm.DefaultSubscription)
 	}
@@ -73,18 +86,22 @@ func faultOf(ts *testscript.TestScript, args []string) arm.Fault {
 	return f
 }
 
+// scenarioOf is an example, or a file of the script.
+func scenarioOf(ts *testscript.TestScript, name string) (*arm.Scenario, error) {
+	if !strings.HasSuffix(name, ".yaml") {
+		return arm.Example(name)
+	}
+	return arm.LoadScenario(ts.MkAbs(name))
+}
+
 // start begins a simulation in the place of the one before.
-func (s *simulator) start(scenario string, pageSize int) error {
+func (s *simulator) start(scenario *arm.Scenario, pageSize int) error {
 	s.stop()
-	server, err := arm.New(arm.Config{Clock: arm.NewClock(simStart(), 0), PageSize: pageSize})
+	server, err := arm.New(arm.Config{Clock: arm.NewClock(simStart(), 0), PageSize: pageSize, Rules: scenario.Rules()})
 	if err != nil {
 		return err
 	}
-	file, err := arm.Example(scenario)
-	if err != nil {
-		return err
-	}
-	if err := server.Apply(file); err != nil {
+	if err := server.Apply(scenario); err != nil {
 		return err
 	}
 	s.server, s.endpoint = server, httptest.NewServer(server)

@@ -37,6 +37,7 @@ type armOptions struct {
 	noThrottling bool
 	readyFile    string
 	state        string
+	machines     machineOptions
 }
 
 func newARMCommand(g *globals) *cobra.Command {
@@ -71,11 +72,44 @@ What is in the subscription at the start comes from a scenario, which is a file 
 of those that --list shows. --show prints one to begin with, and --schema the JSON
 Schema of the files.
 
+A member of a scale set is what the scenario says of it, or more. With --agent each
+is a process of fleet-agent, whose answers to the health extension are its health, and
+which drains and acknowledges before it is evicted or deleted; the scenario has
+  machines:
+    sets: [boot-*]           # without it, all scale sets
+    agent:
+      config: {checks: [...], drain: {settle: 0s, plan: [...]}}   # or file: FILE
+      versions: {"1.7.0": {file: broken.yaml}}                    # by version of the image
+The agent's own time is real: with --clock 60 the notice of an eviction is half a
+second. With --machines PROG the members are machines that a program boots. It is
+started once for each request, as one of
+  PROG start NAME IMAGE         boot it afresh; one of that name may be left
+  PROG stop NAME                end it, with its disk; one that is not there is no error
+  PROG run NAME < SCRIPT        run it with sh as root, once the machine takes scripts
+  PROG probe NAME PORT PATH     GET http://localhost:PORT/PATH there: a line with the
+                                status code, then the body; https or tcp, where the
+                                extension asks so, is one more argument
+  PROG capture IMAGE            with --packer: end the build machine, keep its disk
+IMAGE is build:TEMPLATE of a build by --packer, or the resource id of a version. An exit
+code other than 0 is an error, of run it is the script's. What PROG leaves running has to
+be in a session of its own, without FLEET_RUN in its environment.
+
+With --packer FILE image templates are built by Packer, one at a time, on a machine that
+FILE names; a build ends with the machine deprovisioned, as Image Builder does it:
+  {host: 10.0.0.10, port: 22, user: packer, private_key: key}   # of a user with sudo
+Validators run on a machine that boots the image: they need --machines.
+
+run_commands in a scenario say what scripts answer to Run Command; others run on the
+machine. capacity says which births fail:
+  run_commands: [{contains: smoke.sh, stdout: ok}]
+  capacity: [{error: AllocationFailed, set: boot-*, count: 1}]
+
 A fault is one of error, throttle, operation, delay, hang, reset, lost, empty, truncated,
 html and huge; it is limited by method, path, count, after and for.`,
 		Example: `  fleetsim arm --scenario article --clock 60
   FLEETCTL_ARM_ENDPOINT=http://127.0.0.1:8080 fleetctl status -g rg-pay-prod   # with --listen 127.0.0.1:8080
-  fleetsim arm --tls --ca-out ca.pem --request-log requests.jsonl`,
+  fleetsim arm --tls --ca-out ca.pem --request-log requests.jsonl
+  fleetsim arm --scenario fleet.yaml --agent /usr/bin/fleet-agent`,
 		Args: usage.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
@@ -105,6 +139,7 @@ html and huge; it is limited by method, path, count, after and for.`,
 	f.IntVar(&o.pageSize, "page-size", arm.DefaultPageSize, "how many resources a page of a list has")
 	f.StringVar(&o.requestLog, "request-log", "", "`FILE` that gets a line of JSON for every request")
 	f.BoolVar(&o.noThrottling, "no-throttling", false, "turn the limits of requests off")
+	o.machines.flags(f)
 	f.StringVar(&o.readyFile, "ready-file", "", "`FILE` to write the addresses to, as JSON; it is removed at the end")
 	return cmd
 }
@@ -153,6 +188,11 @@ func runARM(cmd *cobra.Command, g *globals, o armOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	machines, err := o.machines.prepare(cmd, scenario, &cfg)
+	if err != nil {
+		return err
+	}
+	defer machines.close()
 	if o.requestLog != "" {
 		f, err := os.OpenFile(o.requestLog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
@@ -184,7 +224,7 @@ func runARM(cmd *cobra.Command, g *globals, o armOptions) (err error) {
 			return err
 		}
 	}
-	return o.serve(cmd.Context(), g.out.Out, log, endpoint, service{address: o.control, handler: server.Control()})
+	return o.serve(cmd.Context(), g.out.Out, log, machines.work(server), endpoint, service{address: o.control, handler: server.Control()})
 }
 
 // certificate makes the endpoint's certificate and writes its authority's.
@@ -205,9 +245,9 @@ func (o *armOptions) certificate() (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}, nil
 }
 
-// serve runs the endpoint and, when it has an address, the control API until ctx is
-// done and all goroutines have ended.
-func (o *armOptions) serve(ctx context.Context, out io.Writer, log *slog.Logger, endpoint, control service) error {
+// serve runs the endpoint, the work behind it and, when it has an address, the control
+// API until ctx is done and all goroutines have ended.
+func (o *armOptions) serve(ctx context.Context, out io.Writer, log *slog.Logger, work []func(context.Context) error, endpoint, control service) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancel(ctx)
 	// A return before the end of this function stops what has been started.
@@ -226,6 +266,9 @@ func (o *armOptions) serve(ctx context.Context, out io.Writer, log *slog.Logger,
 			return err
 		}
 		lines += "control " + ready.Control + "\n"
+	}
+	for _, w := range work {
+		group.Go(func() error { return w(ctx) })
 	}
 	if _, err := io.WriteString(out, lines); err != nil {
 		return fmt.Errorf("print the addresses: %w", err)

@@ -30,6 +30,7 @@ func TestScripts(t *testing.T) {
 			"imds":    imdsRequest,
 			"http":    httpRequest,
 			"waitfor": waitFor,
+			"await":   await,
 		},
 	})
 }
@@ -106,6 +107,22 @@ func request(ts *testscript.TestScript, transport *http.Transport, header http.H
 	_, err = io.WriteString(ts.Stdout(), resp.Status+"\n"+string(body)+"\n")
 	ts.Check(err)
 	return resp.StatusCode
+}
+
+// await waits until a file has a text: await FILE TEXT.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: await FILE TEXT")
+	}
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(10 * time.Millisecond) {
+		data, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && strings.Contains(string(data), args[1]) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not have %q after a minute: %s", args[0], args[1], data)
+		}
+	}
 }
 
 // waitFor waits until the first event has a status: waitfor STATUS.

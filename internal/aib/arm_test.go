@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -138,7 +139,7 @@ func (d *deployment) evaluate(s string) (any, error) {
 }
 
 // expression reads the part of ARM's template language that the template uses:
-// strings, calls, and members as .name and ['name'].
+// strings, whole numbers, calls, and members as .name and ['name'].
 type expression struct {
 	deployment *deployment
 	rest       string
@@ -166,14 +167,31 @@ func (e *expression) name() string {
 	return name
 }
 
-func (e *expression) value() (any, error) {
-	if e.take("'") {
+// text reads a string up to its end; two quotes in it are one.
+func (e *expression) text() (any, error) {
+	var b strings.Builder
+	for {
 		s, rest, ok := strings.Cut(e.rest, "'")
 		if !ok {
 			return nil, errors.New("a string does not end")
 		}
-		e.rest = rest
-		return s, nil
+		b.WriteString(s)
+		if e.rest = rest; !strings.HasPrefix(rest, "'") {
+			return b.String(), nil
+		}
+		b.WriteByte('\'')
+		e.rest = rest[1:]
+	}
+}
+
+func (e *expression) value() (any, error) {
+	if e.take("'") {
+		return e.text()
+	}
+	if digits := len(e.rest) - len(strings.TrimLeft(strings.TrimLeft(e.rest, " "), "0123456789")); strings.Trim(e.rest[:digits], " ") != "" {
+		n, err := strconv.Atoi(strings.Trim(e.rest[:digits], " "))
+		e.rest = e.rest[digits:]
+		return n, err
 	}
 	function := e.name()
 	if function == "" || !e.take("(") {
@@ -238,18 +256,36 @@ func (d *deployment) call(function string, args []any) (any, error) {
 		if !ok {
 			return nil, errors.New("format takes a string")
 		}
+		pairs := []string{"{{", "{", "}}", "}"}
 		for i, arg := range args[1:] {
 			place := "{" + strconv.Itoa(i) + "}"
 			if !strings.Contains(text, place) {
 				return nil, fmt.Errorf("format: %s is not used", place)
 			}
-			text = strings.ReplaceAll(text, place, fmt.Sprint(arg))
+			pairs = append(pairs, place, fmt.Sprint(arg))
 		}
-		return text, nil
+		return strings.NewReplacer(pairs...).Replace(text), nil
+	case "if":
+		if args[0] == true {
+			return args[1], nil
+		}
+		return args[2], nil
+	case "empty":
+		return args[0] == "", nil
+	case "createObject":
+		object := make(map[string]any)
+		for i := 0; i < len(args); i += 2 {
+			object[args[i].(string)] = args[i+1]
+		}
+		return object, nil
+	case "union":
+		all := make(map[string]any)
+		for _, object := range args {
+			maps.Copy(all, object.(map[string]any))
+		}
+		return all, nil
 	case "resourceGroup":
 		return map[string]any{"location": "eastus", "name": "rg-images"}, nil
-	case "utcNow":
-		return "20260102030405", nil
 	}
 	return nil, fmt.Errorf("function %s is not known to this test", function)
 }

@@ -72,6 +72,27 @@ func TestInstall(t *testing.T) {
 	require.Equal(t, before, m.tree(t))
 }
 
+// TestInstallBySidecar: the checksum that a bake puts beside the package is as good as
+// one that is given, and no better.
+func TestInstallBySidecar(t *testing.T) {
+	m, deb, sum := packaged(t)
+	for text, want := range map[string]string{
+		sum + "  " + deb + "\n": "",
+		sum:                     "",
+		strings.Repeat("0", 64) + "  " + deb + "\n": "not " + strings.Repeat("0", 64),
+		"":           "is empty",
+		"\n":         "is missing",
+		"$(id)  x\n": "is not a hexadecimal number",
+	} {
+		require.NoError(t, os.WriteFile(deb+".sha256", []byte(text), 0o600))
+		r := m.run(t, "install-fleet-agent.sh", "--root", m.root, "--deb", deb)
+		require.Equal(t, want == "", r.code == 0, "%q: %s", text, r.stderr)
+		require.Contains(t, r.stderr, want)
+	}
+	require.NoError(t, os.WriteFile(deb+".sha256", []byte(strings.Repeat("0", 64)+"\n"), 0o600))
+	m.ok(t, "install-fleet-agent.sh", "--root", m.root, "--deb", deb, "--sha256", sum)
+}
+
 // TestInstallFails: each failure ends the build with its reason and leaves no
 // policy-rc.d that would keep services of the image down for ever.
 func TestInstallFails(t *testing.T) {
@@ -542,4 +563,26 @@ func TestValidateTree(t *testing.T) {
 	old := baked(t)
 	old.command(t, "systemd-analyze", ``) // before 250
 	require.Contains(t, old.ok(t, "validate.sh", "--root", old.root).stdout, "validate: skip exposure is at most 1.5")
+}
+
+// TestUnderBash: fleetctl starts the scripts by bash -euo pipefail, and a build user who
+// is root stays there.
+func TestUnderBash(t *testing.T) {
+	m, deb, sum := packaged(t)
+	m.bash = true
+	require.NoError(t, os.WriteFile(deb+".sha256", []byte(sum+"  "+deb+"\n"), 0o600))
+	m.ok(t, "install-fleet-agent.sh", "--root", m.root, "--deb", deb, "--stamp", "IMAGE=ubuntu-app")
+	m.file(t, "usr/bin/fleet-agent", "#!/bin/sh\n", 0o755)
+	m.ok(t, "adopt-workloads.sh", "--root", m.root, "nginx.service")
+
+	m = hardenable(t)
+	m.bash = true
+	// As much as sshd prints, and more than a pipe holds.
+	m.command(t, "sshd", `tr 'A-Z' 'a-z' <"$ROOT/etc/ssh/sshd_config.d/00-fleet-baseline.conf"; for i in $(seq 10000); do echo "subsystem sftp"; done`)
+	m.ok(t, "harden-cis-baseline.sh", "--root", m.root)
+
+	m = baked(t)
+	m.bash = true
+	m.ok(t, "generalize.sh", "--root", m.root)
+	m.ok(t, "validate.sh", "--root", m.root, "--workload", "nginx.service")
 }

@@ -54,6 +54,7 @@ func shellcheck(t *testing.T, args ...string) {
 // to a log.
 type machine struct {
 	root, bin, log string
+	bash           bool // scripts are started as fleetctl does, and not as Packer
 }
 
 // newMachine returns an empty machine on which the scripts are root. Its chroot
@@ -176,11 +177,15 @@ type result struct {
 	stdout, stderr string
 }
 
-// run starts a script by the shell that Packer starts inline commands with.
+// run starts a script by the shell that Packer starts inline commands with, or by
+// bash.
 func (m *machine) run(t *testing.T, script string, args ...string) result {
 	t.Helper()
-	shell := testkit.Tool(t, "dash", "dash")
-	cmd := exec.CommandContext(t.Context(), shell, append([]string{"-e", filepath.Join(repo(t), "aib/customizers", script)}, args...)...)
+	path := filepath.Join(repo(t), "aib/customizers", script)
+	cmd := exec.CommandContext(t.Context(), testkit.Tool(t, "dash", "dash"), append([]string{"-e", path}, args...)...)
+	if m.bash {
+		cmd = exec.CommandContext(t.Context(), "bash", append([]string{"-euo", "pipefail", path}, args...)...)
+	}
 	cmd.Env = append(os.Environ(), "PATH="+m.bin+":/usr/sbin:/usr/bin:/sbin:/bin")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -205,7 +210,10 @@ func TestShellcheck(t *testing.T) {
 	found, err := filepath.Glob(filepath.Join(repo(t), "aib/*/*.sh"))
 	require.NoError(t, err)
 	require.Len(t, found, len(customizers), "customizers is not the list of the scripts")
-	shellcheck(t, found...)
+	examples, err := filepath.Glob(filepath.Join(repo(t), "examples/fleet/*.sh"))
+	require.NoError(t, err)
+	require.NotEmpty(t, examples)
+	shellcheck(t, append(found, examples...)...)
 }
 
 // TestScriptsStandAlone: each is uploaded by itself, runs under any POSIX shell
@@ -229,7 +237,7 @@ func TestScriptsStandAlone(t *testing.T) {
 			common = part
 		}
 		require.Equal(t, common, part, name)
-		for _, forbidden := range []string{"pipefail", "curl ", "wget "} {
+		for _, forbidden := range []string{"-o pipefail", "curl ", "wget "} {
 			require.NotContains(t, text, forbidden, name)
 		}
 	}
@@ -254,11 +262,11 @@ func TestUsage(t *testing.T) {
 	for _, tt := range []struct {
 		script, args, want string
 	}{
-		{"install-fleet-agent.sh", "", "--deb is missing"},
-		{"install-fleet-agent.sh", "--deb x.deb", "--sha256 is missing: an unchecked package is not installed"},
+		{"install-fleet-agent.sh", "", "--sha256 is missing, and there is no /tmp/fleet-agent.deb.sha256: an unchecked package is not installed"},
+		{"install-fleet-agent.sh", "--deb x.deb", "--sha256 is missing, and there is no x.deb.sha256: an unchecked package is not installed"},
 		{"install-fleet-agent.sh", "--deb", "--deb needs a value"},
-		{"install-fleet-agent.sh", "--deb x.deb --sha256 abc", "--sha256 has 3 digits, not 64"},
-		{"install-fleet-agent.sh", "--deb x.deb --sha256 xyz", "--sha256 is not a hexadecimal number"},
+		{"install-fleet-agent.sh", "--deb x.deb --sha256 abc", "the checksum has 3 digits, not 64"},
+		{"install-fleet-agent.sh", "--deb x.deb --sha256 xyz", "the checksum is not a hexadecimal number"},
 		{"install-fleet-agent.sh", "--deb x.deb --sha256 " + sum + " --stamp image=x", "--stamp image=x: write KEY=VALUE, the key in upper case"},
 		{"install-fleet-agent.sh", "--deb x.deb --sha256 " + sum + " --stamp IMAge=x", "--stamp IMAge=x: a key has upper-case letters, digits and _"},
 		{"install-fleet-agent.sh", "--deb x.deb --sha256 " + sum + " --stamp A=$(reboot)", "--stamp A=$(reboot): a value has letters, digits and ._:/+@~-"},

@@ -8,7 +8,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/monitor/armmonitor"
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/virtualmachineimagebuilder/armvirtualmachineimagebuilder/v2"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/safetext"
@@ -24,7 +23,6 @@ type services struct {
 	definitions *armcompute.GalleryImagesClient
 	versions    *armcompute.GalleryImageVersionsClient
 	autoscale   *armmonitor.AutoscaleSettingsClient
-	templates   *armvirtualmachineimagebuilder.VirtualMachineImageTemplatesClient
 }
 
 // in returns the clients for a subscription.
@@ -43,15 +41,11 @@ func (c *Client) in(subscription string) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
-	templates, err := armvirtualmachineimagebuilder.NewVirtualMachineImageTemplatesClient(subscription, c.cred, c.options)
-	if err != nil {
-		return nil, err
-	}
 	s := &services{
 		sets: compute.NewVirtualMachineScaleSetsClient(), setMembers: compute.NewVirtualMachineScaleSetVMsClient(),
 		machines: compute.NewVirtualMachinesClient(), upgrades: compute.NewVirtualMachineScaleSetRollingUpgradesClient(),
 		galleries: compute.NewGalleriesClient(), definitions: compute.NewGalleryImagesClient(), versions: compute.NewGalleryImageVersionsClient(),
-		autoscale: autoscale, templates: templates,
+		autoscale: autoscale,
 	}
 	c.services[key] = s
 	return s, nil

@@ -7,7 +7,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/monitor/armmonitor"
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/virtualmachineimagebuilder/armvirtualmachineimagebuilder/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
@@ -131,7 +130,7 @@ func TestHealthMapping(t *testing.T) {
 		"HealthState/healthy": fleet.Healthy, "HealthState/Unhealthy": fleet.Unhealthy, "HealthState/initializing": fleet.Initializing,
 		"HealthState/unknown": fleet.HealthUnknown, "HealthState/tired": fleet.HealthUnknown, "": fleet.HealthUnknown,
 	} {
-		require.Equal(t, want, health(code), code)
+		require.Equal(t, want, fleet.HealthOf(code), code)
 	}
 }
 
@@ -192,15 +191,6 @@ func TestImageMapping(t *testing.T) {
 			"targetRegions":[{"name":"East US","regionalReplicaCount":3,"storageAccountType":"Standard_ZRS"},null,{"name":"westus3","regionalReplicaCount":1,"excludeFromLatest":true},{"name":"West Europe"}]},
 		"safetyProfile":{"blockDeletionBeforeEndOfLife":true},
 		"replicationStatus":{"aggregatedState":"Failed","summary":[{"region":"eastus","state":"Completed","progress":100},{"region":"West US 3","state":"Failed","progress":40,"details":"no capacity"},null,{"region":"North Europe","state":"Replicating","progress":5}]}}}`)))
-}
-
-func TestTemplateMapping(t *testing.T) {
-	raw := map[string]any{"a": 1.0}
-	require.Equal(t, fleet.Template{
-		ID: "/t", Location: "eastus", Provisioning: "Succeeded", RunState: "Failed", RunSubState: "Building", RunMessage: "m",
-		RunStart: time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), RunEnd: time.Date(2026, 3, 5, 14, 9, 0, 0, time.UTC), Properties: raw,
-	}, template(decoded[armvirtualmachineimagebuilder.ImageTemplate](t, `{"id":"/t","location":"eastus","properties":{"provisioningState":"Succeeded",
-		"lastRunStatus":{"runState":"Failed","runSubState":"Building","message":"m","startTime":"2026-03-05T14:00:00Z","endTime":"2026-03-05T14:09:00Z"}}}`), raw))
 }
 
 func TestDuration(t *testing.T) {

@@ -155,7 +155,7 @@ func instanceView(m *fleet.Member, v *armcompute.VirtualMachineInstanceView) {
 		}
 	}
 	if v.VMHealth != nil && v.VMHealth.Status != nil {
-		m.Health, m.HealthAt = health(get(v.VMHealth.Status.Code)), get(v.VMHealth.Status.Time)
+		m.Health, m.HealthAt = fleet.HealthOf(get(v.VMHealth.Status.Code)), get(v.VMHealth.Status.Time)
 	}
 	m.Extensions = make(map[string]string)
 	for _, e := range v.Extensions {
@@ -168,16 +168,4 @@ func instanceView(m *fleet.Member, v *armcompute.VirtualMachineInstanceView) {
 		}
 		m.Extensions[kind[strings.LastIndexByte(kind, '.')+1:]] = get(e.TypeHandlerVersion)
 	}
-}
-
-// health reads the code of vmHealth: HealthState/healthy. What Azure may say one day
-// and says not today is unknown.
-func health(code string) fleet.HealthState {
-	state, _ := strings.CutPrefix(strings.ToLower(code), "healthstate/")
-	for _, known := range []fleet.HealthState{fleet.Healthy, fleet.Unhealthy, fleet.Initializing} {
-		if strings.EqualFold(state, string(known)) {
-			return known
-		}
-	}
-	return fleet.HealthUnknown
 }

@@ -24,6 +24,9 @@ type Resource struct {
 	// After is how long to wait before it makes sense to look again at something that
 	// is under way; 0: Azure does not say. A simulator whose time runs faster does.
 	After time.Duration
+	// At is when Azure answered, by its own clock, which the times in a resource are of;
+	// zero when it does not say.
+	At time.Time
 }
 
 // Resource returns a resource; expand is the query parameter $expand, or "". The error
@@ -47,7 +50,8 @@ func (c *Client) Resource(ctx context.Context, id fleet.ResourceID, expand strin
 	if h := resp.Header.Get("Etag"); h != "" {
 		etag = h
 	}
-	return Resource{Body: body, ETag: etag, After: retryAfter(resp.Header, time.Now())}, nil
+	at, _ := http.ParseTime(resp.Header.Get("Date")) // zero when it is odd
+	return Resource{Body: body, ETag: etag, After: retryAfter(resp.Header, time.Now()), At: at}, nil
 }
 
 // A documentPage is a page of a list.

@@ -1,7 +1,7 @@
 // Package child answers: how does a program run for the agent, within bounds, and
 // leave nothing behind?
 //
-// A program runs in a process group of its own, without input. When it has ended,
+// A program runs in a process group of its own. When it has ended,
 // and when its context has, the whole group gets SIGKILL: nothing that it started
 // outlives it. A descendant that left the group (setsid, a daemon) is found by
 // FLEET_RUN, a random value in its environment, and killed as well; one that has
@@ -48,10 +48,15 @@ type Command struct {
 	Env []string
 	// Dir is where it runs; empty: where the agent does.
 	Dir string
+	// Input is what it reads; nil: nothing.
+	Input *os.File
 	// Output is given what the program writes to its output and error output,
 	// from one goroutine, until Run returns. It must not fail: a program that
 	// nobody reads from blocks.
 	Output io.Writer
+	// Errors, unless it is nil, is given the error output in place of Output,
+	// from a goroutine of its own.
+	Errors io.Writer
 	// Grace is the time between SIGTERM and SIGKILL once the context has ended,
 	// for the program itself; 0: SIGKILL at once.
 	Grace time.Duration
@@ -76,7 +81,13 @@ func (c Command) Run(ctx context.Context) (*os.ProcessState, error) {
 	tag := newRunTag()
 	cmd := &exec.Cmd{Path: program, Args: c.Args, Env: append(slices.Clip(c.Env), tag.variable()), Dir: c.Dir}
 	limited := limitTasks(cmd, cmp.Or(c.limit, taskLimit("/")))
+	if c.Input != nil {
+		cmd.Stdin = c.Input
+	}
 	output := &beginning{to: c.Output}
+	if c.Errors != nil {
+		output.to = c.Errors
+	}
 	state, err := c.run(ctx, cmd, output, tag)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -89,13 +100,24 @@ func (c Command) Run(ctx context.Context) (*os.ProcessState, error) {
 	return state, nil
 }
 
-func (c Command) run(ctx context.Context, cmd *exec.Cmd, output io.Writer, tag runTag) (*os.ProcessState, error) {
-	r, w, err := os.Pipe()
+func (c Command) run(ctx context.Context, cmd *exec.Cmd, complaints io.Writer, tag runTag) (*os.ProcessState, error) {
+	stderr, err := newStream(complaints)
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
-	cmd.Stdout, cmd.Stderr = w, w
+	defer stderr.r.Close()
+	streams := []*stream{stderr}
+	cmd.Stdout, cmd.Stderr = stderr.w, stderr.w
+	if c.Errors != nil {
+		output, err := newStream(c.Output)
+		if err != nil {
+			_ = stderr.w.Close()
+			return nil, err
+		}
+		defer output.r.Close()
+		streams = append(streams, output)
+		cmd.Stdout = output.w
+	}
 	// Go opens everything close-on-exec, but we may have inherited what is not.
 	// The kernel is new enough or the child inherits it, too.
 	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
@@ -106,16 +128,16 @@ func (c Command) run(ctx context.Context, cmd *exec.Cmd, output io.Writer, tag r
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err = cmd.Start()
-	_ = w.Close() // ours; the child has its own
+	for _, s := range streams {
+		_ = s.w.Close() // ours; the child has its own
+	}
 	if err != nil {
 		return nil, err
 	}
 
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		_, _ = io.Copy(output, r) // the end of the output is no error
-	}()
+	for _, s := range streams {
+		go s.drain()
+	}
 	exited := make(chan struct{})
 	killed := make(chan struct{})
 	go func() {
@@ -131,12 +153,31 @@ func (c Command) run(ctx context.Context, cmd *exec.Cmd, output io.Writer, tag r
 	signalGroup(cmd.Process.Pid, unix.SIGKILL)
 	tag.kill(cmd.Process.Pid)
 	err = cmd.Wait()
-	_ = r.SetReadDeadline(time.Now().Add(drainWait)) // a pipe has deadlines
-	<-drained
+	for _, s := range streams {
+		_ = s.r.SetReadDeadline(time.Now().Add(drainWait)) // a pipe has deadlines
+		<-s.drained
+	}
 	if _, isExit := errors.AsType[*exec.ExitError](err); isExit {
 		err = nil // the state says it
 	}
 	return cmd.ProcessState, err
+}
+
+// A stream is a pipe from the program to a writer.
+type stream struct {
+	r, w    *os.File
+	to      io.Writer
+	drained chan struct{} // closed at the end
+}
+
+func newStream(to io.Writer) (*stream, error) {
+	r, w, err := os.Pipe()
+	return &stream{r: r, w: w, to: to, drained: make(chan struct{})}, err
+}
+
+func (s *stream) drain() {
+	defer close(s.drained)
+	_, _ = io.Copy(s.to, s.r) // the end of the output is no error
 }
 
 // kill ends the group once ctx has ended, unless its leader exits before.

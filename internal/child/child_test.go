@@ -255,3 +255,21 @@ func runAsUser() int {
 	_, _ = os.Stdout.WriteString(lines[len(lines)-1] + "\n")
 	return 0
 }
+
+// TestStreams: a program may have input, and error output apart from its output.
+func TestStreams(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "input")
+	require.NoError(t, os.WriteFile(file, []byte("read\n"), 0o600))
+	input, err := os.Open(file)
+	require.NoError(t, err)
+	defer input.Close()
+	var complaints bytes.Buffer
+	out, state, err := run(t, Command{Args: []string{"sh", "-c", "cat; echo wrong >&2; exit 3"}, Input: input, Errors: &complaints})
+	require.NoError(t, err)
+	require.Equal(t, 3, state.ExitCode())
+	require.Equal(t, "read\n", out)
+	require.Equal(t, "wrong\n", complaints.String())
+	out, _, err = run(t, Command{Args: []string{"sh", "-c", "cat; echo out; echo wrong >&2"}})
+	require.NoError(t, err)
+	require.Equal(t, "out\nwrong\n", out)
+}

@@ -14,8 +14,12 @@ import (
 func WriteUsage(cmd *cobra.Command) error {
 	var b strings.Builder
 	use := cmd.UseLine()
-	if cmd.HasAvailableSubCommands() {
-		use = cmd.CommandPath() + " COMMAND"
+	switch group := cmd.CommandPath() + " COMMAND"; {
+	case !cmd.HasAvailableSubCommands():
+	case cmd.HasParent() && cmd.Runnable(): // it does something without one, too
+		use += "\n  " + group
+	default:
+		use = group
 	}
 	fmt.Fprintf(&b, "Usage:\n  %s\n", use)
 	if cmd.HasExample() {

@@ -131,7 +131,9 @@ func TestArticle(t *testing.T) {
 	require.Equal(t, []string{
 		"aib-ubuntu-app: error bake-not-excluded", // an untested image is the latest at once
 		"aib-ubuntu-app: error inline-pipefail",   // set -euo pipefail under dash
+		"aib-ubuntu-app: warning and-list",        // apt-get update && …
 		"aib-ubuntu-app: warning quoted-substitution",
+		"aib-ubuntu-app: warning unchecked-download", // scriptUri without sha256Checksum
 
 		"ubuntu-app 1.7.1: warning not-replicated", // the target regions say nothing of it
 

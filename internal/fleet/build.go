@@ -11,10 +11,16 @@ type build struct {
 	resource Resource
 	inAzure  bool
 	template *Template // in Azure only
+	// file is where a template of a file was read, body what it says there, and path
+	// where in the file it stands.
+	file *TemplateFile
+	path string
+	body Document
 	// publisher is of the Marketplace image that it begins with, or "".
 	publisher     string
 	steps         []step
 	timeout       *time.Duration
+	timeoutKey    string
 	distributions []distribution
 	staging       ResourceID // a resource group of the user's own
 	subnet        string
@@ -22,16 +28,18 @@ type build struct {
 
 // A step is a customizer or a validator.
 type step struct {
-	key    string // of the file: "bake.customize[0]"
-	name   string
-	inline []string
-	script string // a URI or a local file
-	file   string
-	to     string
+	key     string // of the file: "bake.customize[0]"
+	name    string
+	inline  []string
+	script  string // a URI or a local file
+	file    string
+	to      string
+	checked bool // it has a checksum
 }
 
 // A distribution is where the image goes.
 type distribution struct {
+	key        string // of the file
 	definition ResourceID
 	excluded   bool
 }
@@ -41,11 +49,24 @@ func builds(e *Evidence) []build {
 	if e.Spec != nil && e.Spec.Bake != nil {
 		all = append(all, fileBuild(e.Spec))
 	}
-	if e.Live == nil {
-		return all
+	if e.Live != nil {
+		for i := range e.Live.Templates {
+			t := &e.Live.Templates[i]
+			b := templateBuild(t.Properties)
+			b.resource = Resource{Kind: kindTemplate, Name: t.ID.Name(), ID: t.ID}
+			b.inAzure, b.template = true, t
+			all = append(all, b)
+		}
 	}
-	for i := range e.Live.Templates {
-		all = append(all, templateBuild(&e.Live.Templates[i]))
+	if e.Template != nil {
+		for i := range e.Template.resources {
+			r := &e.Template.resources[i]
+			properties, _ := dig(r.body, "properties").(Document)
+			b := templateBuild(properties)
+			b.resource = Resource{Kind: kindTemplate, Name: e.Template.label(r)}
+			b.file, b.path, b.body = e.Template, r.path, r.body
+			all = append(all, b)
+		}
 	}
 	return all
 }
@@ -54,9 +75,9 @@ func fileBuild(s *Spec) build {
 	b := build{
 		resource:  Resource{Kind: kindBake, Name: s.Name},
 		publisher: s.Bake.Source.Publisher,
-		timeout:   &s.Bake.Timeout,
+		timeout:   &s.Bake.Timeout, timeoutKey: "bake.timeout",
 		// The version that a bake makes is always excluded.
-		distributions: []distribution{{definition: s.DefinitionID(), excluded: true}},
+		distributions: []distribution{{key: "bake", definition: s.DefinitionID(), excluded: true}},
 	}
 	for i, c := range s.Bake.Customize {
 		b.steps = append(b.steps, step{key: fmt.Sprintf("bake.customize[%d]", i), name: c.Name, script: c.Script, file: c.File, to: c.To})
@@ -67,32 +88,40 @@ func fileBuild(s *Spec) build {
 	return b
 }
 
-func templateBuild(t *Template) build {
-	p := t.Properties
+// templateBuild is the build of an image template with these properties.
+func templateBuild(p Document) build {
 	b := build{
-		resource: Resource{Kind: kindTemplate, Name: t.ID.Name(), ID: t.ID}, inAzure: true, template: t,
-		publisher: textAt(p, "source", "publisher"),
-		staging:   ResourceID(textAt(p, "stagingResourceGroup")),
-		subnet:    textAt(p, "vmProfile", "vnetConfig", "subnetId"),
+		publisher:  textAt(p, "source", "publisher"),
+		staging:    ResourceID(textAt(p, "stagingResourceGroup")),
+		subnet:     textAt(p, "vmProfile", "vnetConfig", "subnetId"),
+		timeoutKey: "properties.buildTimeoutInMinutes",
 	}
 	if n, ok := integer(dig(p, "buildTimeoutInMinutes")); ok {
 		b.timeout = new(time.Duration(n) * time.Minute)
 	}
-	for _, one := range append(listAt(p, "customize"), listAt(p, "validate", "inVMValidations")...) {
-		b.steps = append(b.steps, templateStep(one))
+	for i, one := range listAt(p, "customize") {
+		b.steps = append(b.steps, templateStep(fmt.Sprintf("properties.customize[%d]", i), one))
 	}
-	for _, one := range listAt(p, "distribute") {
+	for i, one := range listAt(p, "validate", "inVMValidations") {
+		b.steps = append(b.steps, templateStep(fmt.Sprintf("properties.validate.inVMValidations[%d]", i), one))
+	}
+	for i, one := range listAt(p, "distribute") {
 		if !strings.EqualFold(textAt(one, "type"), "SharedImage") {
 			continue
 		}
-		excluded, _ := dig(one, "excludeFromLatest").(bool)
-		b.distributions = append(b.distributions, distribution{definition: ResourceID(textAt(one, "galleryImageId")), excluded: excluded})
+		excluded := dig(one, "excludeFromLatest")
+		b.distributions = append(b.distributions, distribution{
+			key: fmt.Sprintf("properties.distribute[%d]", i), definition: ResourceID(textAt(one, "galleryImageId")),
+			excluded: excluded == true || excluded == unresolved{},
+		})
 	}
 	return b
 }
 
-func templateStep(v any) step {
-	s := step{name: textAt(v, "name"), script: textAt(v, "scriptUri")}
+func templateStep(key string, v any) step {
+	s := step{key: key, name: textAt(v, "name"), script: textAt(v, "scriptUri")}
+	sum := dig(v, "sha256Checksum")
+	s.checked = sum != nil && sum != ""
 	if strings.EqualFold(textAt(v, "type"), "Shell") {
 		for _, line := range listAt(v, "inline") {
 			command, _ := line.(string)
@@ -108,10 +137,32 @@ func templateStep(v any) step {
 // say makes a finding about the build.
 func (b *build) say(key, seen, fix string) Finding {
 	f := Finding{Resource: b.resource, Live: b.inAzure, Seen: seen, Fix: fix}
-	if !b.inAzure {
+	switch {
+	case b.file != nil:
+		f.Key = strings.Trim(b.path+"."+key, ".")
+		f.Place = b.file.place(f.Key)
+	case !b.inAzure:
 		f.Key = key
 	}
 	return f
+}
+
+// toKey is the key of a step that says where a file goes.
+func (s *step) toKey() string {
+	if strings.HasPrefix(s.key, "properties.") {
+		return ".destination"
+	}
+	return ".to"
+}
+
+// inlineKey is the place of the inline command that has a line of all of them.
+func (s *step) inlineKey(line int) string {
+	for i, command := range s.inline {
+		if line -= 1 + strings.Count(command, "\n"); line <= 0 {
+			return fmt.Sprintf("%s.inline[%d]", s.key, i)
+		}
+	}
+	return s.key
 }
 
 // label names a step for a message.

@@ -1,9 +1,6 @@
 package fleet
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // A ScaleSet is the model of a scale set: what its members are made from, and how
 // they are upgraded (Microsoft.Compute/virtualMachineScaleSets).
@@ -132,7 +129,7 @@ const (
 func (s *ScaleSet) Health() []Extension {
 	var found []Extension
 	for _, e := range s.Extensions {
-		if strings.EqualFold(e.Publisher, HealthPublisher) && (strings.EqualFold(e.Type, HealthTypeLinux) || strings.EqualFold(e.Type, HealthTypeWindows)) {
+		if isHealthExtension(e.Publisher, e.Type) {
 			found = append(found, e)
 		}
 	}

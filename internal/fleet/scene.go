@@ -15,7 +15,7 @@ type scene struct {
 	sets    []*joinedSet
 	builds  []build
 	catalog catalog
-	sizes   map[string]int64
+	files   []SourceFile
 }
 
 // A joinedSet is a scale set in the file, in Azure or in both.
@@ -41,7 +41,7 @@ type model struct {
 // scene joins the evidence. With a file, sets that are not in it are none of its
 // environment and are left out.
 func (e *Evidence) scene() *scene {
-	s := &scene{now: e.Now, spec: e.Spec, live: e.Live, sizes: e.Sizes}
+	s := &scene{now: e.Now, spec: e.Spec, live: e.Live, files: e.Files}
 	if e.Live != nil {
 		s.catalog = e.Live.catalog()
 	}

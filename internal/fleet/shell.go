@@ -32,6 +32,8 @@ func (w shellWord) text() string {
 type shellCommand struct {
 	line  int // from 1
 	words []shellWord
+	depth int    // of command substitutions
+	next  string // "&&" or "||" ahead of the next command; else ""
 }
 
 // maxNesting bounds command substitutions within each other that are looked into.
@@ -55,6 +57,7 @@ type shellLexer struct {
 	inWord  bool // an empty pair of quotes is a word, too
 	current shellCommand
 	found   []shellCommand
+	depth   int       // of the command that is being read
 	heredoc []hereDoc // begun on this line
 }
 
@@ -71,6 +74,7 @@ type hereDoc struct {
 
 // commands reads up to the end, or in a substitution up to its parenthesis.
 func (l *shellLexer) commands(depth int) {
+	l.depth = depth
 	open := 0 // parentheses of this level
 	for l.pos < len(l.src) {
 		c := l.src[l.pos]
@@ -97,6 +101,11 @@ func (l *shellLexer) commands(depth int) {
 			l.pos += len("<<<")
 		case strings.HasPrefix(l.src[l.pos:], "<<"):
 			l.beginHereDoc()
+		case strings.HasPrefix(l.src[l.pos:], "&&"), strings.HasPrefix(l.src[l.pos:], "||"):
+			l.endWord()
+			l.current.next = l.src[l.pos : l.pos+2]
+			l.endCommand()
+			l.pos += 2
 		case strings.IndexByte(";&|(){}", c) >= 0:
 			// A brace within a word is a part of it: ${NAME}, {a,b}.
 			if (c == '{' || c == '}') && l.inWord {
@@ -150,6 +159,7 @@ func (l *shellLexer) endWord() {
 func (l *shellLexer) endCommand() {
 	l.endWord()
 	if len(l.current.words) > 0 {
+		l.current.depth = l.depth
 		l.found = append(l.found, l.current)
 	}
 	l.current = shellCommand{}
@@ -217,14 +227,14 @@ func (l *shellLexer) substitution(depth int) {
 		return
 	}
 	l.add("", double)
-	word, current := l.word, l.current
+	word, current, outer := l.word, l.current, l.depth
 	l.word, l.inWord, l.current = nil, false, shellCommand{}
 	l.pos += len("$(")
 	l.commands(depth + 1)
 	if l.pos < len(l.src) {
 		l.pos++ // the parenthesis
 	}
-	l.word, l.inWord, l.current = word, true, current
+	l.word, l.inWord, l.current, l.depth = word, true, current, outer
 }
 
 func (l *shellLexer) skipLine() {
@@ -328,6 +338,41 @@ func quotedSubstitution(script string) (line int, quoted string) {
 				}
 			}
 		}
+	}
+	return 0, ""
+}
+
+// conditions are words ahead of commands whose failure is an answer.
+var conditions = map[string]bool{"if": true, "elif": true, "while": true, "until": true, "!": true}
+
+// questions are commands that are run for their exit code.
+var questions = map[string]bool{"[": true, "[[": true, "test": true, "command": true, "type": true, "grep": true, "cmp": true}
+
+// andList returns the line of commands joined by && whose failure nobody sees, and the
+// name of the first: under sh -e the script goes on when another than the last fails.
+// It does not when the list is the last of the script, nor where || or a condition
+// takes the failure.
+func andList(script string) (line int, name string) {
+	var list []shellCommand
+	for _, c := range shellCommands(script) {
+		if c.depth == 0 {
+			list = append(list, c)
+		}
+	}
+	for first := 0; first < len(list); first++ {
+		last, handled := first, false
+		for last+1 < len(list) && list[last].next != "" {
+			handled = handled || list[last].next == "||"
+			last++
+		}
+		if last > first && last+1 < len(list) && !handled {
+			c := list[first]
+			word := c.words[0].text()
+			if name, _ := c.run(); name != "" && !conditions[word] && !questions[word] && !questions[name] {
+				return c.line, name
+			}
+		}
+		first = last
 	}
 	return 0, ""
 }

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"cmp"
+	"strings"
 	"time"
 )
 
@@ -62,12 +63,15 @@ type DefinitionSpec struct {
 
 // BakeSpec is how a golden image is made.
 type BakeSpec struct {
-	Identity     string            `yaml:"identity"` // name or id of a user-assigned identity
-	Source       SourceSpec        `yaml:"source"`
-	VMSize       string            `yaml:"vm_size"`
-	OSDiskGB     int               `yaml:"os_disk_gb"`
-	Timeout      time.Duration     `yaml:"timeout"`
-	Version      string            `yaml:"version"` // "1.8.{n}" or "1.8.3"
+	Identity string        `yaml:"identity"` // name or id of a user-assigned identity
+	Source   SourceSpec    `yaml:"source"`
+	VMSize   string        `yaml:"vm_size"`
+	OSDiskGB int           `yaml:"os_disk_gb"`
+	Timeout  time.Duration `yaml:"timeout"`
+	Version  string        `yaml:"version"` // "1.8.{n}" or "1.8.3"
+	// Artifacts is the https URL of a container of blobs, and a path in it if need be,
+	// for local files that are too large for the template; empty: there is none.
+	Artifacts    string            `yaml:"artifacts"`
 	ArtifactTags map[string]string `yaml:"artifact_tags"`
 	Customize    []CustomizeSpec   `yaml:"customize"`
 	Validate     []ScriptSpec      `yaml:"validate"`
@@ -84,19 +88,28 @@ type SourceSpec struct {
 
 // CustomizeSpec is one customizer: a file to copy, or a script to run.
 type CustomizeSpec struct {
-	Name   string `yaml:"name"`
-	File   string `yaml:"file"` // local, as it can be opened from here
-	To     string `yaml:"to"`   // below /tmp
-	Script string `yaml:"script"`
-	SHA256 string `yaml:"sha256"` // of a script at an https URL
+	Name   string   `yaml:"name"`
+	File   string   `yaml:"file"` // local, as it can be opened from here
+	To     string   `yaml:"to"`   // below /tmp
+	Script string   `yaml:"script"`
+	SHA256 string   `yaml:"sha256"` // of a script at an https URL
+	Args   []string `yaml:"args"`   // of a script; see ArgVersion
 }
 
 // ScriptSpec is a script to run: a local file, or an https URL with its hash.
 type ScriptSpec struct {
-	Name   string `yaml:"name"`
-	Script string `yaml:"script"`
-	SHA256 string `yaml:"sha256"`
+	Name   string   `yaml:"name"`
+	Script string   `yaml:"script"`
+	SHA256 string   `yaml:"sha256"`
+	Args   []string `yaml:"args"`
 }
+
+// What stands in the arguments of a script for the image version that is made, and
+// for the name of the image definition.
+const (
+	ArgVersion = "{version}"
+	ArgImage   = "{image}"
+)
 
 // BootTestSpec is the gate that an image passes before anybody may use it.
 type BootTestSpec struct {
@@ -328,6 +341,18 @@ func (s *Spec) DefinitionID() ResourceID {
 		return ""
 	}
 	return s.GalleryID() + ResourceID("/images/"+s.Gallery.Image.Name)
+}
+
+// IdentityID returns the id of the identity that Image Builder works as; empty when the
+// file has none.
+func (s *Spec) IdentityID() ResourceID {
+	switch {
+	case s.Bake == nil || s.Bake.Identity == "":
+		return ""
+	case strings.HasPrefix(s.Bake.Identity, "/"):
+		return ResourceID(s.Bake.Identity)
+	}
+	return s.group("") + ResourceID("/providers/Microsoft.ManagedIdentity/userAssignedIdentities/"+s.Bake.Identity)
 }
 
 // group returns the id of a resource group of the subscription; that of the file when

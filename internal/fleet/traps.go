@@ -14,6 +14,8 @@ type Trap struct {
 	Title    string
 	Severity Severity // of a finding, unless what was seen makes it less
 	Looks    Looks
+	// InTemplate says that the file of an image template may show it as well.
+	InTemplate bool
 
 	Condition   string // when it is armed
 	Consequence string // what it does then
@@ -49,13 +51,14 @@ func (s Severity) rank() int { return slices.Index(severities, s) }
 // Looks says where a trap can be seen.
 type Looks string
 
-// Where a trap can be seen: in the file alone, in Azure alone, in either, or only in
-// how the two differ.
+// Where a trap can be seen: in the file alone, in Azure alone, in either, only in how
+// the two differ, or only in the file of an image template.
 const (
-	LooksFile   Looks = "file"
-	LooksLive   Looks = "live"
-	LooksBoth   Looks = "both"
-	LooksJoined Looks = "joined"
+	LooksFile     Looks = "file"
+	LooksLive     Looks = "live"
+	LooksBoth     Looks = "both"
+	LooksJoined   Looks = "joined"
+	LooksTemplate Looks = "template"
 )
 
 // Evidence is what traps are looked for in. Each part may be missing.
@@ -63,9 +66,10 @@ type Evidence struct {
 	Now  time.Time
 	Spec *Spec  // the file; nil: none
 	Live *Fleet // what was read from Azure; nil: nothing
-	// Sizes holds the bytes of the local files that the file names, by name; one that
-	// could not be asked is missing.
-	Sizes map[string]int64
+	// Files are the local files that the file's bake names, as far as they are there.
+	Files []SourceFile
+	// Template is a file with image templates; nil: none. It comes alone.
+	Template *TemplateFile
 }
 
 // A Finding is a trap that is armed.
@@ -76,11 +80,13 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	Resource Resource `json:"resource"`
 	// Key is the place in the file, "scale_sets.vmss-authz.health", when the file
-	// arms the trap; Live says that Azure does. Both may be so.
-	Key  string `json:"key,omitempty"`
-	Live bool   `json:"live"`
-	Seen string `json:"seen"` // the values that arm it
-	Fix  string `json:"fix"`
+	// arms the trap; Live says that Azure does. Both may be so. Place is FILE:LINE of
+	// an image template's file.
+	Key   string `json:"key,omitempty"`
+	Place string `json:"place,omitempty"`
+	Live  bool   `json:"live"`
+	Seen  string `json:"seen"` // the values that arm it
+	Fix   string `json:"fix"`
 }
 
 // A Resource is what a finding is about.

@@ -97,7 +97,7 @@ var findBuildTimeout = eachBuild(func(_ *scene, b *build) []Finding {
 	if b.timeout == nil || *b.timeout == 0 || *b.timeout >= leastBuild && *b.timeout <= mostBuild {
 		return nil
 	}
-	return one(b.say("bake.timeout", "buildTimeoutInMinutes is "+strconv.Itoa(int(b.timeout.Minutes())), "set it to 6 to 960 minutes"))
+	return one(b.say(b.timeoutKey, "buildTimeoutInMinutes is "+strconv.Itoa(int(b.timeout.Minutes())), "set it to 6 to 960 minutes"))
 })
 
 // neededProviders are those that a build uses.
@@ -144,7 +144,7 @@ var findBuildSubnet = eachBuild(func(_ *scene, b *build) []Finding {
 	if b.subnet == "" {
 		return nil
 	}
-	return one(b.say("", "it builds in the subnet "+ResourceID(b.subnet).Name()+", whose way out was not looked at",
+	return one(b.say("properties.vmProfile.vnetConfig.subnetId", "it builds in the subnet "+ResourceID(b.subnet).Name()+", whose way out was not looked at",
 		"give "+ResourceID(b.subnet).Name()+" a NAT gateway if it was made after "+privateSubnets.Format(time.DateOnly)))
 })
 
@@ -153,7 +153,7 @@ var findPipefail = eachStep(func(_ *scene, b *build, st *step) []Finding {
 	if line == 0 || slices.ContainsFunc(bashPublishers, func(p string) bool { return strings.EqualFold(p, b.publisher) }) {
 		return nil
 	}
-	f := b.say(st.key, fmt.Sprintf("line %d of %s sets pipefail, and inline commands are run by /bin/sh", line, st.label()),
+	f := b.say(st.inlineKey(line), fmt.Sprintf("line %d of %s sets pipefail, and inline commands are run by /bin/sh", line, st.label()),
 		"move "+st.label()+" to a script that begins with #!/bin/bash, or wrap its commands in bash -c")
 	if !slices.ContainsFunc(dashPublishers, func(p string) bool { return strings.EqualFold(p, b.publisher) }) {
 		f.Severity = SeverityWarning // it is not known which shell /bin/sh is
@@ -172,7 +172,7 @@ var findQuotedSubstitution = eachStep(func(_ *scene, b *build, st *step) []Findi
 	if line == 0 {
 		return nil
 	}
-	return one(b.say(st.key, fmt.Sprintf("line %d of %s writes %s as it stands", line, st.label(), shorten(quoted)), "use double quotes around $(…)"))
+	return one(b.say(st.inlineKey(line), fmt.Sprintf("line %d of %s writes %s as it stands", line, st.label(), shorten(quoted)), "use double quotes around $(…)"))
 })
 
 // maxQuote bounds a quotation in a message.
@@ -186,19 +186,13 @@ func shorten(s string) string {
 	return "'" + s + "'"
 }
 
-// maxCustomizerFile is what the file customizer takes.
-const maxCustomizerFile = 20 << 20
-
-var findFileCustomizer = eachStep(func(s *scene, b *build, st *step) []Finding {
-	if st.file == "" {
-		return nil
-	}
-	var all []Finding
-	if to := path.Clean(st.to); st.to != "" && to != "/tmp" && !strings.HasPrefix(to, "/tmp/") && !strings.Contains(st.to, `\`) {
-		all = append(all, b.say(st.key+".to", st.label()+" is copied to "+st.to, "copy it below /tmp, and move it with a script"))
-	}
-	if size, known := s.sizes[st.file]; known && size > maxCustomizerFile {
-		all = append(all, b.say(st.key+".file", fmt.Sprintf("%s has %.1f MB", path.Base(st.file), float64(size)/(1<<20)), "let a script fetch "+path.Base(st.file)+" from storage"))
-	}
-	return all
-})
+func findFileCustomizer(s *scene) []Finding {
+	elsewhere := eachStep(func(_ *scene, b *build, st *step) []Finding {
+		to := path.Clean(st.to)
+		if st.file == "" || st.to == "" || to == "/tmp" || strings.HasPrefix(to, "/tmp/") || strings.Contains(st.to, `\`) {
+			return nil
+		}
+		return one(b.say(st.key+st.toKey(), st.label()+" is copied to "+st.to, "copy it below /tmp, and move it with a script"))
+	})
+	return append(elsewhere(s), findContent(trapFileCustomizer)(s)...)
+}

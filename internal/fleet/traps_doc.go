@@ -10,6 +10,8 @@ import (
 // LooksIn says where the evidence lets traps be looked for.
 func (e *Evidence) LooksIn() Looks {
 	switch {
+	case e.Template != nil:
+		return LooksTemplate
 	case e.Spec != nil && e.Live != nil:
 		return LooksBoth
 	case e.Spec != nil:
@@ -20,7 +22,13 @@ func (e *Evidence) LooksIn() Looks {
 
 // SeenIn says whether the trap is looked for in such evidence.
 func (t *Trap) SeenIn(where Looks) bool {
-	return t.Seen() && (t.Looks == LooksBoth || where == LooksBoth || t.Looks == where)
+	switch {
+	case !t.Seen():
+		return false
+	case where == LooksTemplate || t.Looks == LooksTemplate:
+		return where == t.Looks || where == LooksTemplate && t.InTemplate
+	}
+	return t.Looks == LooksBoth || where == LooksBoth || t.Looks == where
 }
 
 // Text says in words where a trap is looked for.
@@ -34,8 +42,18 @@ func (l Looks) Text() string {
 		return "the file and Azure"
 	case LooksJoined:
 		return "the file against Azure"
+	case LooksTemplate:
+		return "an image template's file"
 	}
 	return string(l)
+}
+
+// LooksText says in words all places where the trap is looked for.
+func (t *Trap) LooksText() string {
+	if t.InTemplate {
+		return t.Looks.Text() + ", or " + LooksTemplate.Text()
+	}
+	return t.Looks.Text()
 }
 
 // FindTrap returns the trap with this number or id.
@@ -58,6 +76,9 @@ An **error** is refused by Azure, or does what its consequence says. A **warning
 when something else happens as well. A **note** is good to know. The exit code is 3 when
 there is an error, and 0 otherwise.
 
+The traps from 64 on are about how images are described: ` + "`fleetctl preflight --template FILE`" + `
+looks for them, and for those that say so, in the JSON file of an image template.
+
 `
 
 // WriteTraps writes the page about all traps.
@@ -66,7 +87,7 @@ func WriteTraps(w io.Writer) error {
 	b.WriteString(trapsHead)
 	b.WriteString("| | trap | severity | looked for in |\n|---|---|---|---|\n")
 	for _, t := range Traps() {
-		where := strings.TrimPrefix(t.Looks.Text(), "the ")
+		where := strings.TrimPrefix(strings.TrimPrefix(t.LooksText(), "the "), "an ")
 		if !t.Seen() {
 			where = "nothing, as the entry says"
 		}

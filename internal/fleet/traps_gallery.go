@@ -217,7 +217,7 @@ func findNotExcluded(s *scene) []Finding {
 			if d.excluded {
 				continue
 			}
-			f := b.say("bake", "it distributes to "+d.definition.Name()+" without excludeFromLatest: true",
+			f := b.say(d.key, "it distributes to "+d.definition.Name()+" without excludeFromLatest: true",
 				"set excludeFromLatest: true, and clear it when the last wave has the version")
 			if followers := s.followers(d.definition); len(followers) > 0 {
 				f.Seen += ", and " + names(followers) + " takes the latest"

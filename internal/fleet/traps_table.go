@@ -134,7 +134,7 @@ func Traps() []Trap {
 			Source:      docsRolling + "; Azure/bicep-registry-modules#3634", find: findMembersWithoutHealth,
 		},
 		{
-			Number: 15, ID: "expired-signature", Severity: SeverityError, Looks: LooksBoth,
+			Number: 15, ID: "expired-signature", Severity: SeverityError, Looks: LooksBoth, InTemplate: true,
 			Title:       "A shared access signature that has ended",
 			Condition:   "An extension's settings or a build's address hold a signature whose se= is past; within seven days it is a warning.",
 			Consequence: "The next member or build cannot fetch what it needs: the first batch fails.",
@@ -282,7 +282,7 @@ func Traps() []Trap {
 			Source:      docsGallery, find: findShallow,
 		},
 		{
-			Number: 33, ID: "bake-not-excluded", Severity: SeverityWarning, Looks: LooksLive,
+			Number: 33, ID: "bake-not-excluded", Severity: SeverityWarning, Looks: LooksLive, InTemplate: true,
 			Title:       "A build that publishes at once",
 			Condition:   "An image template distributes without excludeFromLatest: true. Where a scale set takes the latest, this is an error.",
 			Consequence: "The untested version is the latest at once: scale-outs and automatic OS upgrade take it.",
@@ -316,13 +316,12 @@ func Traps() []Trap {
 
 		// Image Builder.
 		{
-			Number: 37, ID: "template-fields", Severity: SeverityError, Looks: LooksFile,
+			Number: 37, ID: "template-fields", Severity: SeverityError, Looks: LooksTemplate,
 			Title:       "A field of Image Builder in the wrong letters",
-			Condition:   "A template has an unknown field, or one in the wrong case, at API 2024-02-01 or later. Image Builder says replicaCount, the gallery says regionalReplicaCount.",
+			Condition:   "A template of API 2024-02-01 or later has a field in the wrong case, or at 2024-02-01 one that is unknown there. Image Builder says replicaCount, the gallery says regionalReplicaCount.",
 			Consequence: "The template is refused.",
 			Fix:         "Write the names as the schema has them.",
-			Source:      docsBuilder,
-			Unseen:      "fleetctl writes templates itself, and Azure keeps none that has such a field",
+			Source:      docsBuilder + "; Microsoft.VirtualMachineImages schema 2024-02-01", find: findTemplateFields,
 		},
 		{
 			Number: 38, ID: "failed-template", Severity: SeverityWarning, Looks: LooksLive,
@@ -349,7 +348,7 @@ func Traps() []Trap {
 			Source:      docsBuilder, find: findStaging,
 		},
 		{
-			Number: 41, ID: "build-timeout", Severity: SeverityError, Looks: LooksBoth,
+			Number: 41, ID: "build-timeout", Severity: SeverityError, Looks: LooksBoth, InTemplate: true,
 			Title:       "A build timeout out of range",
 			Condition:   "buildTimeoutInMinutes is neither 0 nor within 6 to 960.",
 			Consequence: "The template is refused.",
@@ -365,7 +364,7 @@ func Traps() []Trap {
 			Source:      docsBuilder, find: findProviders,
 		},
 		{
-			Number: 43, ID: "build-subnet", Severity: SeverityNote, Looks: LooksLive,
+			Number: 43, ID: "build-subnet", Severity: SeverityNote, Looks: LooksLive, InTemplate: true,
 			Title:       "A build in a subnet of its own",
 			Condition:   "A template builds in a subnet of yours. Its way out is not read, so this is a note.",
 			Consequence: "Subnets made after 2026-03-31 are private: the build cannot download anything.",
@@ -373,7 +372,7 @@ func Traps() []Trap {
 			Source:      docsBuilder, find: findBuildSubnet,
 		},
 		{
-			Number: 44, ID: "inline-pipefail", Severity: SeverityError, Looks: LooksLive,
+			Number: 44, ID: "inline-pipefail", Severity: SeverityError, Looks: LooksLive, InTemplate: true,
 			Title:       "set -o pipefail in inline commands",
 			Condition:   "Inline commands of a Shell customizer set pipefail. They are run by /bin/sh -e, which is dash on Debian and Ubuntu; of other sources this is a warning, and of those with bash nothing.",
 			Consequence: "\"Illegal option -o pipefail\", exit 2: the build fails.",
@@ -381,7 +380,7 @@ func Traps() []Trap {
 			Source:      measuredDash + "; hashicorp/packer, inline_shebang", find: findPipefail,
 		},
 		{
-			Number: 45, ID: "quoted-substitution", Severity: SeverityWarning, Looks: LooksLive,
+			Number: 45, ID: "quoted-substitution", Severity: SeverityWarning, Looks: LooksLive, InTemplate: true,
 			Title:       "$(…) in single quotes",
 			Condition:   "An echo or printf of inline commands has $(…) in single quotes.",
 			Consequence: "The text is written as it stands; nothing is run.",
@@ -389,7 +388,7 @@ func Traps() []Trap {
 			Source:      "measured", find: findQuotedSubstitution,
 		},
 		{
-			Number: 46, ID: "file-customizer", Severity: SeverityError, Looks: LooksBoth,
+			Number: 46, ID: trapFileCustomizer, Severity: SeverityError, Looks: LooksBoth, InTemplate: true,
 			Title:       "A file that the File customizer does not take",
 			Condition:   "The file has more than 20 MB, or its destination is outside /tmp on Linux.",
 			Consequence: "The build fails.",
@@ -538,6 +537,57 @@ func Traps() []Trap {
 			Consequence: "excludeFromLatest keeps future members off it and takes nothing back.",
 			Fix:         "Roll the scale set to a good version.",
 			Source:      docsAutoOS, find: findDemoted,
+		},
+
+		// Of the files that a bake is made of. These are ours: the numbers above came from
+		// others.
+		{
+			Number: 64, ID: "bare-template", Severity: SeverityError, Looks: LooksTemplate,
+			Title:       "A template file that cannot be deployed",
+			Condition:   "The file holds an image template without the template for deployments around it, or lacks $schema, contentVersion or the name of the resource.",
+			Consequence: "az deployment group create refuses it.",
+			Fix:         "Put the resource, with a name, into resources of a template for deployments.",
+			Source:      "Microsoft: Structure and syntax of ARM templates", find: findBareTemplate,
+		},
+		{
+			Number: 65, ID: "placeholder", Severity: SeverityError, Looks: LooksTemplate,
+			Title:       "A placeholder that nobody filled in",
+			Condition:   "A value or a key of the template has text in angle brackets, such as <sub>.",
+			Consequence: "Azure takes it for an id, and refuses the template or does not find what it names.",
+			Fix:         "Write what it stands for, or make it a parameter.",
+			Source:      "found in published examples", find: findPlaceholder,
+		},
+		{
+			Number: 66, ID: "unchecked-download", Severity: SeverityWarning, Looks: LooksLive, InTemplate: true,
+			Title:       "A build that runs what it has not checked",
+			Condition:   "A customizer or validator with scriptUri or sourceUri has no sha256Checksum.",
+			Consequence: "Whoever can write there, or stands in between, is root on every member. Two builds of one template may differ.",
+			Fix:         "Add sha256Checksum.",
+			Source:      docsBuilder, find: findUnchecked,
+		},
+		{
+			Number: 67, ID: "and-list", Severity: SeverityWarning, Looks: LooksLive, InTemplate: true,
+			Title:       "Commands joined by && whose failure nobody sees",
+			Condition:   "Inline commands have a && b ahead of other commands, outside a condition and without ||.",
+			Consequence: "Under sh -e a failure of a does not end the script: the build goes on without it, and succeeds.",
+			Fix:         "Write each command on a line of its own.",
+			Source:      "POSIX, XCU 2.14, set -e; " + measuredDash, find: findAndList,
+		},
+		{
+			Number: 68, ID: trapHomelessFile, Severity: SeverityError, Looks: LooksFile,
+			Title:       "A local file that has no way to the build",
+			Condition:   "A file or script of the bake is larger than the 64 KiB that a template takes of one, or all are larger than 512 KiB, and there is no bake.artifacts. Of boot_test.run: it has more than 64 KiB.",
+			Consequence: "fleetctl bake refuses it.",
+			Fix:         "Set bake.artifacts to a container of blobs that the identity may read.",
+			Source:      "fleetctl", find: findContent(trapHomelessFile),
+		},
+		{
+			Number: 69, ID: trapUnreadableScript, Severity: SeverityError, Looks: LooksFile,
+			Title:       "A script that bash does not read as it was meant",
+			Condition:   "A local script has a line that ends in CR LF, a NUL byte, or a byte order mark.",
+			Consequence: "bash takes the \\r for a part of the command: not found, or a file with a strange name. fleetctl bake refuses it.",
+			Fix:         "Save it with the line ends of Linux, as UTF-8 without a byte order mark.",
+			Source:      "measured with bash 5.2", find: findContent(trapUnreadableScript),
 		},
 	}
 }

@@ -78,7 +78,7 @@ func cleanTemplate() Template {
 			"buildTimeoutInMinutes": 60.0,
 			"source":                map[string]any{"type": "PlatformImage", "publisher": "Canonical"},
 			"customize": []any{
-				map[string]any{"type": "File", "name": "agent", "sourceUri": "https://stbuild.blob.core.windows.net/a.deb", "destination": "/tmp/fleet-agent.deb"},
+				map[string]any{"type": "File", "name": "agent", "sourceUri": "https://stbuild.blob.core.windows.net/a.deb", "sha256Checksum": "9f2c", "destination": "/tmp/fleet-agent.deb"},
 				map[string]any{"type": "Shell", "name": "install", "inline": []any{"set -eu", `echo "baked $(date)"`}},
 			},
 			"distribute": []any{map[string]any{"type": "SharedImage", "galleryImageId": testDefinition, "excludeFromLatest": true}},
@@ -403,6 +403,7 @@ func trapCases() []trapCase {
 		{"pipefail for bash", 44, inlineSeen("", "set -o pipefail"), "line 1", inlineSeen("Canonical", "bash -c 'set -o pipefail; a | b'")},
 		{"a literal substitution", 45, inlineSeen("Canonical", "true", "echo 'baked $(date)' | sudo tee /etc/stamp"), "line 2 of harden writes 'baked $(date)'", inlineSeen("Canonical", `echo "baked $(date)" 'and $5'`, `awk '{print $(NF-1)}'`)},
 		{"a large file", 46, sized("dist/fleet-agent_amd64.deb", 20<<20+1), "20.0 MB", sized("dist/fleet-agent_amd64.deb", 20<<20)},
+		{"a large file of a name alone", 46, sized("aib/customizers/install-fleet-agent.sh", 30<<20), "30.0 MB", sized("aib/customizers/other.sh", 30<<20)},
 		{"a file elsewhere", 46, declared(func(s *Spec) { s.Bake.Customize[0].To = "/tmp/../opt/agent.deb" }), "copied to /tmp/../opt", declared(func(s *Spec) { s.Bake.Customize[0].To = "/tmp/a/b.deb" })},
 
 		{"another metric", 48, autoscaled(func(a *Autoscale) { a.Rules[0].Metric = "Network In" }), "no rule scales out", autoscaled(asIs)},
@@ -472,6 +473,41 @@ func trapCases() []trapCase {
 				m.Image.ExactVersion = "1.8.0" // excluded, and the newest: a rollout's
 			}
 		})},
+		{"another case", 37, written(versioned("2024-02-01", `"vmProfile": {"osDiskSizeGb": 30}`)), "osDiskSizeGb is in the wrong letters", written(versioned("2022-07-01", `"vmProfile": {"osDiskSizeGb": 30}`))},
+		{"another case, later", 37, written(versioned("2025-10-01", `"Source": {}`)), "Source is in the wrong letters", written(versioned("2025-10-01", `"distribute": [{"replicationMode": "Full"}]`))},
+		{"the gallery's word", 37, written(versioned("2024-02-01", `"distribute": [{"excludeFromLatest": true, "targetRegions": [{"name": "eastus", "regionalReplicaCount": 3}]}]`)), "there is no regionalReplicaCount here at API 2024-02-01", written(versioned("2024-02-01", `"distribute": [{"excludeFromLatest": true, "artifactTags": {"any": "x"}, "targetRegions": [{"name": "eastus", "replicaCount": 3}]}], "managedResourceTags": {"any": "x"}`))},
+		{"a bare resource", 64, written(`{"type": "Microsoft.VirtualMachineImages/imageTemplates", "properties": {}}`), "lacks $schema, contentVersion, resources and a name", written(deployable(``))},
+		{"no schema", 64, written(`{"contentVersion": "1.0.0.0", "resources": {"a": {"name": "a", "type": "Microsoft.VirtualMachineImages/imageTemplates"}}}`), "the file lacks $schema", written(deployable(``))},
+		{"an id to fill in", 65, written(deployable(`"distribute": [{"type": "SharedImage", "galleryImageId": "/subscriptions/<sub>/x", "excludeFromLatest": true}]`)), "<sub> was to be filled in", written(deployable(`"customize": [{"type": "Shell", "inline": ["cat <in> out"]}]`))},
+		{"a key to fill in", 65, written(deployable(`"x": {"<AIB_ID resource id>": {}}`)), "<AIB_ID resource id>", written(deployable(`"x": {"[parameters('id')]": {}, "a < b": "c > d"}`))},
+		{"a script of anybody's", 66, templateSeen(func(t *Template) {
+			t.Properties["customize"] = []any{map[string]any{"type": "Shell", "name": "cis", "scriptUri": "https://st.blob.core.windows.net/s/cis.sh?sig=SECRET"}}
+		}), "cis fetches from st.blob.core.windows.net without", templateSeen(asIs)},
+		{"a file of anybody's", 66, written(deployable(`"customize": [{"type": "File", "name": "deb", "sourceUri": "https://st.blob.core.windows.net/a.deb"}]`)), "deb fetches from", written(deployable(`"customize": [{"type": "File", "name": "deb", "sourceUri": "https://st.blob.core.windows.net/a.deb", "sha256Checksum": "[parameters('sum')]"}]`))},
+		{"a list of commands", 67, inlineSeen("Canonical", "sudo apt-get update && sudo apt-get -y upgrade", "true"), "line 1 of harden goes on when apt-get fails", inlineSeen("Canonical", "sudo apt-get update && sudo apt-get -y upgrade")},
+		{"a list over lines", 67, inlineSeen("Canonical", "true", "a &&", "b $(c)", "d"), "line 2 of harden goes on when a fails", inlineSeen("Canonical", "if a && b; then c; fi", "[ -f x ] && y", "a && b || exit 1", `e "$(f && g)"`, "grep -q x y && z", "h && i $(j)")},
+		{"no way to the build", 68, filed(sourceFile("dist/fleet-agent_amd64.deb", strings.Repeat("x", 64<<10+1))), "fleet-agent_amd64.deb has 65 KiB, the template takes files of at most 64 KiB, and there is no bake.artifacts", filed(sourceFile("dist/fleet-agent_amd64.deb", strings.Repeat("x", 64<<10)))},
+		{"a way to the build", 68, sized("dist/fleet-agent_amd64.deb", 1<<20), "1024 KiB", func() Evidence {
+			e := sized("dist/fleet-agent_amd64.deb", 1<<20)
+			e.Spec.Bake.Artifacts = "https://stbuild.blob.core.windows.net/a"
+			return e
+		}()},
+		{"a long smoke test", 68, func() Evidence {
+			e := sized("image/smoke.sh", 64<<10+1)
+			e.Spec.Bake.BootTest = &BootTestSpec{Run: "image/smoke.sh"}
+			return e
+		}(), "smoke.sh has 65 KiB", func() Evidence {
+			e := sized("image/smoke.sh", 64<<10)
+			e.Spec.Bake.BootTest = &BootTestSpec{Run: "image/smoke.sh"}
+			return e
+		}()},
+		{"written under Windows", 69, scripted("#!/bin/bash\nset -e\r\ntrue\n"), "install-fleet-agent.sh:2 ends in CR LF", scripted("printf 'a\rb'\n")},
+		{"the last line under Windows", 69, scripted("true\r"), "install-fleet-agent.sh:1 ends in CR LF", scripted("true")},
+		{"a program", 69, scripted("\x7fELF\n\x00"), "install-fleet-agent.sh:2 has a NUL byte", filed(sourceFile("dist/fleet-agent_amd64.deb", "!<arch>\n\x00\r\n"))},
+		{"a byte order mark", 69, scripted("\ufeff#!/bin/sh\n"), "begins with a byte order mark", scripted("#!/bin/sh\n: \ufeff\n")},
+		{"a timeout in a file", 41, written(deployable(`"buildTimeoutInMinutes": 5`)), "is 5", written(deployable(`"buildTimeoutInMinutes": "[parameters('timeout')]"`))},
+		{"latest at once, in a file", 33, written(deployable(`"distribute": [{"type": "SharedImage", "galleryImageId": "/images/app"}]`)), "without excludeFromLatest", written(deployable(`"distribute": [{"type": "SharedImage", "galleryImageId": "/images/app", "excludeFromLatest": "[parameters('excluded')]"}]`))},
+		{"a default to fill in", 65, written(deployable(`"source": {"id": "[parameters('sub')]"}`)), "<sub>", written(deployable(`"source": {"id": "[parameters('other')]"}`))},
 		{"failed, still there", 63, versionSeen(func(v *Version) { v.Tags = map[string]string{TagFailed: ""} }), "6 of 6 running members run 1.7.1", versionSeen(func(v *Version) { v.Tags = map[string]string{TagGood: ""} })},
 	}
 }
@@ -501,10 +537,44 @@ func autoscaled(change func(*Autoscale)) Evidence {
 	})
 }
 
-func sized(name string, size int64) Evidence {
+// filed is evidence of the example with these local files.
+func filed(files ...SourceFile) Evidence {
 	e := declared(asIs)
-	e.Sizes = map[string]int64{name: size}
+	e.Files = files
 	return e
+}
+
+func sized(name string, size int64) Evidence { return filed(SourceFile{Path: name, Size: size}) }
+
+// scripted is evidence of the example with this text of its script.
+func scripted(text string) Evidence {
+	return filed(sourceFile("aib/customizers/install-fleet-agent.sh", text))
+}
+
+func sourceFile(path, text string) SourceFile {
+	return SourceFile{Path: path, Size: int64(len(text)), Data: []byte(text)}
+}
+
+// written is evidence of the file of an image template.
+func written(text string) Evidence {
+	f, err := ReadTemplate("image.json", []byte(text))
+	if err != nil {
+		panic(err)
+	}
+	return Evidence{Now: testNow, Template: f}
+}
+
+// versioned is deployable at an API version.
+func versioned(api, properties string) string {
+	return strings.Replace(deployable(properties), `"name": "app-1.0.0"`, `"name": "app-1.0.0", "dependsOn": [], "tags": {"any": "x"}, "apiVersion": "`+api+`"`, 1)
+}
+
+// deployable is the text of a template for deployments with an image template that has
+// these properties, as JSON has them between braces.
+func deployable(properties string) string {
+	return `{"$schema": "s", "contentVersion": "1.0.0.0", "parameters": {"sub": {"defaultValue": "<sub>"}},
+"resources": [{"type": "Microsoft.VirtualMachineImages/imageTemplates", "name": "app-1.0.0",
+"properties": {` + properties + `}}]}`
 }
 
 // of returns the findings of one trap.
@@ -523,8 +593,8 @@ func TestTraps(t *testing.T) {
 				said.WriteString(f.Seen + "\n")
 				require.NotEmpty(t, f.Fix)
 				require.NotEmpty(t, f.Resource.Name)
-				require.True(t, f.Key == "" || c.armed.Spec != nil, "a place in no file")
-				require.True(t, f.Live || f.Key != "", "neither in Azure nor in the file")
+				require.True(t, f.Key == "" || c.armed.Spec != nil || f.Place != "", "a place in no file")
+				require.True(t, f.Live || f.Key != "" || f.Place != "", "neither in Azure nor in the file")
 			}
 			require.Contains(t, said.String(), c.says)
 			require.Empty(t, findingsOf(c.near, c.trap), "near")
@@ -562,7 +632,7 @@ func TestTable(t *testing.T) {
 		require.False(t, ids[trap.ID], trap.ID)
 		ids[trap.ID] = true
 		require.GreaterOrEqual(t, trap.Severity.rank(), 0, trap.ID)
-		require.Contains(t, []Looks{LooksFile, LooksLive, LooksBoth, LooksJoined}, trap.Looks, trap.ID)
+		require.Contains(t, []Looks{LooksFile, LooksLive, LooksBoth, LooksJoined, LooksTemplate}, trap.Looks, trap.ID)
 		require.LessOrEqual(t, len(trap.Title), 72, trap.ID)
 		for name, text := range map[string]string{"title": trap.Title, "condition": trap.Condition, "consequence": trap.Consequence, "fix": trap.Fix, "source": trap.Source} {
 			require.NotEmpty(t, text, "%s of %s", name, trap.ID)
@@ -579,7 +649,8 @@ func TestLooks(t *testing.T) {
 			if found[f.Trap] == nil {
 				found[f.Trap] = make(map[Looks]bool)
 			}
-			found[f.Trap][LooksFile] = found[f.Trap][LooksFile] || f.Key != ""
+			found[f.Trap][LooksFile] = found[f.Trap][LooksFile] || f.Key != "" && f.Place == ""
+			found[f.Trap][LooksTemplate] = found[f.Trap][LooksTemplate] || f.Place != ""
 			found[f.Trap][LooksLive] = found[f.Trap][LooksLive] || f.Live
 		}
 	}
@@ -591,7 +662,12 @@ func TestLooks(t *testing.T) {
 			require.False(t, found[trap.Number][LooksFile], "%s has a key of the file", trap.ID)
 		case LooksJoined:
 			require.True(t, found[trap.Number][LooksFile] && found[trap.Number][LooksLive], trap.ID)
+		case LooksTemplate:
+			require.False(t, found[trap.Number][LooksLive] || found[trap.Number][LooksFile], trap.ID)
 		case LooksBoth:
+		}
+		if !trap.InTemplate && trap.Looks != LooksTemplate {
+			require.False(t, found[trap.Number][LooksTemplate], "%s shows in the file of a template", trap.ID)
 		}
 	}
 }

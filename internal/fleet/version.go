@@ -19,11 +19,23 @@ const (
 	Updating  = "Updating"
 )
 
-// Tags of an image version that say what is known of it. The value of TagFailed is
-// the reason, or empty.
+// Tags that say what is known of a resource. The first three are on an image template
+// and on its version, the next three on a version, then one on the scale set of a boot
+// test, and two on a template. The value of TagFailed is the reason, or empty; times are
+// in RFC 3339.
 const (
+	TagContent = "fleetctl-content" // the hash of what the image is made of
+	TagFleet   = "fleetctl-fleet"   // Spec.Name
+	TagLeft    = "fleetctl-left"    // versions that this bake left behind, with spaces between
+
+	TagBooted = "fleetctl-booted" // when the version passed the boot test
 	TagFailed = "fleetctl-failed"
 	TagGood   = "fleetctl-good"
+
+	TagExpires = "fleetctl-expires" // from when on the set may be swept
+
+	TagCall     = "fleetctl-call"     // the random id of the call that reserved the number
+	TagReserved = "fleetctl-reserved" // when it did
 )
 
 // CompareVersions orders the names of image versions as Azure does: by major, minor

@@ -52,6 +52,9 @@ func (id ResourceID) Type() string {
 	if start+1 >= len(parts) {
 		return ""
 	}
+	if start+2 == len(parts) {
+		return "Microsoft.Resources/providers"
+	}
 	typ := parts[start+1]
 	for i := start + 2; i < len(parts); i += 2 {
 		typ += "/" + parts[i]
@@ -62,6 +65,7 @@ func (id ResourceID) Type() string {
 // apiVersions are the versions that requests are made in, by the type of the resource
 // in lower case, or by the type that it is below. Bodies are written for these.
 var apiVersions = map[string]string{
+	"microsoft.resources/providers":                    "2021-04-01",
 	"microsoft.resources/resourcegroups":               "2021-04-01",
 	"microsoft.authorization/permissions":              "2022-04-01",
 	"microsoft.authorization/roledefinitions":          "2022-04-01",

@@ -171,6 +171,11 @@ func bakeFields() []strict.Field {
 			Doc: "The image version to make: `{n}` is the next number that is free.",
 		},
 		{
+			Path: "bake.artifacts", Format: formatArtifacts, Example: "https://stbuild.blob.core.windows.net/artifacts",
+			Doc: "A container of blobs, and a path in it if need be, for the local files that are copied and for scripts of more than 64 KiB: `fleetctl bake` puts each there as `SHA256/NAME`. You need Storage Blob Data Contributor on it, and the identity Storage Blob Data Reader. " +
+				"Left out: files and scripts of at most 64 KiB stand in the template itself, and larger ones are refused.",
+		},
+		{
 			Path: "bake.artifact_tags", Format: formatTags, Example: "{commit: 4f2a9c1}",
 			Doc: "Tags of the version, beside those of the file.",
 		},
@@ -193,7 +198,7 @@ func customizeFields() []strict.Field {
 		},
 		{
 			Path: "bake.customize[].to", Format: formatTmp, Example: "/tmp/fleet-agent.deb",
-			Doc: "Where the file goes: below `/tmp`, which is where Image Builder may write.",
+			Doc: "Where the file goes: below `/tmp`, which is where Image Builder may write. Its checksum is put beside it, in the form of `sha256sum`, as `/tmp/NAME.sha256`.",
 		},
 	}
 	fields = append(fields, scriptFields("bake.customize[]")...)
@@ -235,11 +240,15 @@ func scriptFields(path string) []strict.Field {
 	return []strict.Field{
 		{
 			Path: path + ".script", Format: formatScript, Example: "aib/customizers/validate.sh",
-			Doc: "A script to run: a local file, from the directory of fleet.yaml on, or an https URL.",
+			Doc: "A script to run: a local file, from the directory of fleet.yaml on, or an https URL. It is run by `bash -euo pipefail` as the build user, who may use `sudo`, with nothing to read.",
 		},
 		{
 			Path: path + ".sha256", Format: formatSHA256, Example: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
 			Doc: "The SHA-256 of a script at a URL, which has to have one.",
+		},
+		{
+			Path: path + ".args", Format: formatArgs, Example: "[--stamp, 'IMAGE_VERSION={version}']",
+			Doc: "Arguments of the script. `{version}` is the image version that is made, `{image}` the name of the image definition; in quotes, for braces are YAML's.",
 		},
 	}
 }

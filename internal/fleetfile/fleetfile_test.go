@@ -203,6 +203,34 @@ func TestLocalFiles(t *testing.T) {
 	require.Equal(t, "/d.sh", c[2].Script)
 }
 
+// TestBakeContent: what goes into an image, and where in the file a fault of it is.
+func TestBakeContent(t *testing.T) {
+	f, err := Read("pay/fleet.yaml", []byte(head+`gallery: {name: galProd, image: {name: i, publisher: p, offer: o, sku: s}}
+bake:
+  identity: id-aib
+  source: {publisher: Canonical, offer: o, sku: s}
+  version: 1.8.{n}
+  artifacts: https://st${NUMBER}.blob.core.windows.net/artifacts/b
+  customize:
+    - {name: a, file: a.deb, to: /tmp/a.deb}
+    - {name: b, script: b.sh, args: [--port, 80, --port, 'V={version}', '', '{print $1}', true]}
+  validate:
+    - {name: c, script: c.sh, args: ['{image}']}
+`), environ)
+	require.NoError(t, err)
+	b := f.Spec.Bake
+	require.Equal(t, "https://st3.blob.core.windows.net/artifacts/b", b.Artifacts)
+	require.Equal(t, []string{"--port", "80", "--port", "V={version}", "", "{print $1}", "true"}, b.Customize[1].Args)
+	require.Equal(t, []string{"{image}"}, b.Validate[0].Args)
+	require.Equal(t, []string{"pay/a.deb", "pay/b.sh", "pay/c.sh"}, f.Spec.SourcePaths())
+
+	_, err = fleet.NewContent(f.Spec, []fleet.SourceFile{{Path: "pay/b.sh", Data: []byte("\x00")}, {Path: "pay/c.sh"}})
+	var faults fleet.ContentError
+	require.ErrorAs(t, err, &faults)
+	require.EqualError(t, f.Faults(faults), `pay/fleet.yaml:13:23: bake.customize[0].file: pay/a.deb does not exist; create it, or name another file
+pay/fleet.yaml:14:25: bake.customize[1].script: pay/b.sh:1 has a NUL byte: it is no shell script; name a script; copy a program with file and to`)
+}
+
 func TestPlace(t *testing.T) {
 	f, err := Read("fleet.yaml", []byte(head+"defaults: {health: {port: 1}}\nscale_sets: {vmss-a: {manage: observe, id: "+setID+"a}}"), environ)
 	require.NoError(t, err)

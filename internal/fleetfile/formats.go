@@ -8,8 +8,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
+	"github.com/fleet-agent/fleet-agent/internal/graph"
 	"github.com/fleet-agent/fleet-agent/internal/strict"
 )
 
@@ -30,6 +32,8 @@ const (
 	formatTmp           = "path below /tmp"
 	formatScript        = "local file or https URL"
 	formatSHA256        = "64 hexadecimal digits"
+	formatArgs          = "arguments"
+	formatArtifacts     = "https URL of a container"
 	formatLike          = "scale set of this file, or id of a scale set"
 	formatSets          = "names of scale sets"
 	formatSetID         = "id of a scale set"
@@ -69,6 +73,8 @@ func formats() map[string]strict.Format {
 		formatTmp:           {Check: checkTmp, Pattern: `^/tmp/.`},
 		formatScript:        {Check: checkScript},
 		formatSHA256:        matching(`^[0-9a-fA-F]{64}$`, "is not a SHA-256"),
+		formatArgs:          {Check: checkArg, Loose: true, Repeats: true},
+		formatArtifacts:     {Check: checkArtifacts, Pattern: `^https://`},
 		formatLike:          {Check: checkLike},
 		formatSets:          {Key: checkSetName},
 		formatSetID:         matching(setIDPattern, "is not the id of a scale set"),
@@ -175,7 +181,7 @@ func checkFile(f *strict.Field, s string) (msg, hint string) {
 }
 
 func checkTmp(f *strict.Field, s string) (msg, hint string) {
-	if path.Clean(s) != s || !strings.HasPrefix(s, "/tmp/") {
+	if path.Clean(s) != s || !strings.HasPrefix(s, "/tmp/") || strings.ContainsFunc(s, unicode.IsControl) || strings.Contains(s, `\`) {
 		return quote(s) + " is not a path below /tmp", "write " + f.Write() + ": Image Builder may write nowhere else"
 	}
 	return "", ""
@@ -188,6 +194,44 @@ func checkScript(f *strict.Field, s string) (msg, hint string) {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" {
 		return "is neither a local file nor an https URL without login and query", "write " + f.Write()
+	}
+	return "", ""
+}
+
+// maxArg bounds an argument of a script.
+const maxArg = 4 << 10
+
+// placeholderRE is what may be meant for ArgVersion or ArgImage. Other braces are the
+// script's.
+var placeholderRE = strict.Lazily(`\{[A-Za-z]+\}`)
+
+func checkArg(_ *strict.Field, s string) (msg, hint string) {
+	switch {
+	case len(s) > maxArg:
+		return fmt.Sprintf("has more than %d bytes", maxArg), "bake a file with it, and let the script read that"
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return quote(s) + " has a line break or another control character", "bake a file with it, and let the script read that"
+	}
+	known := []string{fleet.ArgVersion, fleet.ArgImage}
+	for _, found := range placeholderRE().FindAllString(s, -1) {
+		if near := graph.Nearest(found, known); near != "" && !slices.Contains(known, found) {
+			return quote(found) + " stands for nothing", "did you mean " + near + "?"
+		}
+	}
+	return "", ""
+}
+
+// containerRE is the name of a container of blobs.
+var containerRE = strict.Lazily(`^[a-z0-9](-?[a-z0-9])*$`)
+
+func checkArtifacts(f *strict.Field, s string) (msg, hint string) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "is not an https URL without login and query", "write " + f.Write()
+	}
+	container, _, _ := strings.Cut(strings.Trim(u.Path, "/"), "/")
+	if len(container) < 3 || len(container) > 63 || !containerRE().MatchString(container) {
+		return quote(container) + " is not the name of a container of blobs", "write " + f.Write()
 	}
 	return "", ""
 }

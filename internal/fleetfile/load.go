@@ -32,6 +32,15 @@ type File struct {
 // "scale_sets.vmss-authz.health.port".
 func (f *File) Place(path string) strict.Place { return f.origins.At(path) }
 
+// Faults gives the faults of a bake's content their places in this file.
+func (f *File) Faults(faults fleet.ContentError) strict.Errors {
+	var errs strict.Errors
+	for _, fault := range faults {
+		errs = append(errs, f.origins.Fault(fault.Key, fault.Fix, "%s", fault.Text))
+	}
+	return errs
+}
+
 // Load reads the file at path. Variables come from getenv, which is os.LookupEnv
 // outside tests.
 //

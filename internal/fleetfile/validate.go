@@ -1,6 +1,7 @@
 package fleetfile
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -173,6 +174,7 @@ func (v *validator) bake(b *fleet.BakeSpec) {
 	if v.Gallery == nil && !v.given("gallery") {
 		v.fail("bake", "add gallery: {name: …, image: {…}}", "has no gallery to publish to")
 	}
+	v.templateName(b)
 	names := uniqueNames{v: v, word: "customizer"}
 	for i, c := range b.Customize {
 		path := item("bake.customize", i)
@@ -183,6 +185,9 @@ func (v *validator) bake(b *fleet.BakeSpec) {
 		case c.File == "" && c.To != "":
 			v.fail(path+".to", "remove it", "goes with file only")
 		}
+		if c.File != "" && len(c.Args) > 0 {
+			v.fail(path+".args", "remove it", "goes with script only")
+		}
 		v.script(path, c.Script, c.SHA256)
 	}
 	for i, s := range b.Validate {
@@ -192,6 +197,18 @@ func (v *validator) bake(b *fleet.BakeSpec) {
 	}
 	if t := b.BootTest; t != nil && t.Like != "" && !strings.HasPrefix(t.Like, "/") {
 		v.known("bake.boot_test.like", t.Like)
+	}
+}
+
+// templateName requires that the bake's image template can be named.
+func (v *validator) templateName(b *fleet.BakeSpec) {
+	if v.Gallery == nil {
+		return
+	}
+	const most = 64 // characters of the name, which is IMAGE-VERSION
+	name := v.TemplateName(strings.ReplaceAll(b.Version, "{n}", "0000"))
+	if over := len(name) - most; over > 0 {
+		v.fail("gallery.image.name", fmt.Sprintf("shorten it by %d", over), "is too long for bakes: an image template is named IMAGE-VERSION, with at most %d characters", most)
 	}
 }
 

@@ -21,13 +21,14 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, w where) {
 		return
 	}
 	list := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
+	repeats := row.Format == FormatCommand || d.schema.formats[row.Format].Repeats
 	first := make(map[any]int)
 	for i, item := range n.Content {
 		at := w.item(i, i)
 		at.key = w.key // an item is checked by the row of its list
 		before := len(d.errs)
 		d.value(item, list.Index(i), at)
-		if len(d.errs) > before || row.Format == FormatCommand {
+		if len(d.errs) > before || repeats {
 			continue
 		}
 		have := list.Index(i).Interface()

@@ -27,6 +27,8 @@ type Format struct {
 	Pattern string
 	// Loose says that numbers and truths are texts as well, as they are written.
 	Loose bool
+	// Repeats says that a text may stand in a list more than once, as arguments may.
+	Repeats bool
 }
 
 // The formats that every table may use, in words.

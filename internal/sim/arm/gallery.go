@@ -24,6 +24,8 @@ type Rules struct {
 	Replication time.Duration
 	// Regions are those where it is otherwise, by id: "westus3".
 	Regions map[string]RegionRules
+	// Machines say what stands behind virtual machines.
+	Machines MachineRules
 }
 
 // RegionRules are the Rules of one region.

@@ -26,6 +26,7 @@ func instanceKind() kind {
 			"start":            ofInstance(powerOne("start")),
 			"reimage":          ofInstance(reimageOne),
 			"simulateeviction": ofInstance(evictOne),
+			"runcommand":       ofInstance(runCommand),
 		},
 		reads: map[string]handler{"instanceview": ofInstance(viewOne)},
 	}
@@ -223,18 +224,22 @@ func (tx *txn) deleteNamed(c *call, setID string, ids []string) (answer, error) 
 	for _, id := range ids {
 		r := tx.get(id)
 		tx.leave(r)
-		if wait := deleteTime + noticeOfMember(r); r.state() != "Deleting" {
-			takes = max(takes, wait)
-			tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", "Deleting") })
-			tx.schedule(tx.now.Add(wait), vmType, id, "gone", nil)
+		if r.state() != "Deleting" {
+			takes = max(takes, tx.depart(id))
 		}
 	}
-	return tx.act(c, setID, takes+time.Second, nil)
-}
-
-// noticeOfMember is how long a member hears of its deletion before.
-func noticeOfMember(r *resource) time.Duration {
-	return noticeOf(object{"properties": object{"virtualMachineProfile": sub(r.Body, "properties")}})
+	a, err := tx.act(c, setID, takes+time.Second, nil)
+	if err != nil {
+		return answer{}, err
+	}
+	for _, id := range ids {
+		tx.editHidden(id, func(hidden object) {
+			if told := sub(hidden, "event"); told != nil {
+				told["operation"] = a.Operation.ID
+			}
+		})
+	}
+	return a, nil
 }
 
 // named resolves the instance ids of an action's body: names, or "*" for all.
@@ -337,6 +342,9 @@ func (tx *txn) evict(id string) (answer, error) {
 	if power := str(r.Hidden, "power"); power != "running" {
 		return answer{}, conflict("OperationNotAllowed", "Operation 'simulateEviction' is not allowed on VM '%s' since its power state is %s.", r.name(), power)
 	}
-	tx.schedule(tx.now.Add(evictTime), vmType, id, "evicted", nil)
+	if str(r.Hidden, "event.type") != eventPreempt { // it is under way
+		tx.tell(id, eventPreempt, evictTime)
+		tx.schedule(tx.now.Add(evictTime), vmType, id, "evicted", nil)
+	}
 	return answer{Status: http.StatusNoContent}, nil
 }

@@ -9,8 +9,8 @@ const machineExtType = vmType + "/extensions"
 
 // machineExtensionKind is the kind of the extensions of a machine: those that came
 // with its set's model and those that were put on it alone. Hidden in the machine,
-// under "extensions", each has name, publisher, type and version; of one that was put,
-// "resource" is its body.
+// under "extensions", each has name, publisher, type, version and settings; of one that
+// was put, "resource" is its body.
 func machineExtensionKind() kind {
 	return kind{
 		name: machineExtType, orphan: true,
@@ -91,7 +91,8 @@ func writeMachineExtension(tx *txn, c *call) (answer, error) {
 	setDefault(body, "location", str(r.Body, "location"))
 	e := object{
 		"name": c.Target.name(), "publisher": str(body, "properties.publisher"), "type": str(body, "properties.type"),
-		"version": handlerVersion(str(body, "properties.typeHandlerVersion")), "resource": body,
+		"version": handlerVersion(str(body, "properties.typeHandlerVersion")), "settings": cloneAny(dig(body, "properties.settings")),
+		"resource": body,
 	}
 	status := http.StatusOK
 	if i >= 0 {
@@ -128,7 +129,7 @@ func (tx *txn) writeMachineExtensions(c *call, r *resource, list []object) *oper
 	reported := reportsHealth(r)
 	tx.editHidden(r.ID, func(hidden object) { hidden["extensions"] = all })
 	if !reported && reportsHealth(tx.get(r.ID)) {
-		tx.schedule(tx.now.Add(reportTime), vmType, r.ID, "reported", nil)
+		tx.expectReport(tx.get(r.ID))
 	}
 	return tx.start(operation{
 		Kind: vmType, Resource: r.ID, Location: location(str(r.Body, "location")), Name: "extension", Method: c.Method,

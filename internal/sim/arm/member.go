@@ -13,10 +13,14 @@ import (
 // other that is put. Hidden are
 //
 //	model       what of its set's model it was made from (see modelOf), or custom
+//	boot        how many times it has booted
 //	power       running, stopped, deallocated, starting or deallocating
 //	health      Healthy, Unhealthy, Unknown, Initializing or missing
 //	healthAt    when that was seen
-//	extensions  what runs on it: name, publisher, type, version
+//	extensions  what runs on it: name, publisher, type, version, settings
+//	event       the scheduled event that it is told of (see machines.go)
+//	command     the operation of the last Run Command
+//	failure     why it could not be allocated: code and message
 //	protection  protectionPolicy, which only the set's view of a member has
 //	latest      what latestModelApplied says, when it lies
 //	vanished    the set lists it and it is not there
@@ -26,12 +30,15 @@ func machineKind() kind {
 		complete: completeVM,
 		takes: func(_ *txn, w *write) time.Duration {
 			if w.Method == http.MethodDelete {
-				return deleteTime
+				return deleteTime + noticeOfMember(w.Old)
 			}
 			return modelTime
 		},
 		remove: func(tx *txn, w *write) error {
 			tx.leave(w.Old)
+			if notice := noticeOfMember(w.Old); notice > 0 {
+				tx.tell(w.ID, eventTerminate, notice)
+			}
 			return nil
 		},
 		end:   func(tx *txn, o operation) error { return tx.endMemberAction(o) },
@@ -44,13 +51,16 @@ func machineKind() kind {
 			"start":            ofMachine(powerOne("start")),
 			"reimage":          ofMachine(reimageOne),
 			"simulateeviction": ofMachine(evictOne),
+			"runcommand":       ofMachine(runCommand),
 		},
 		reads: map[string]handler{"instanceview": ofMachine(viewOne)},
 		transitions: map[string]transition{
-			"running":  func(tx *txn, id string, _ object) { tx.running(id) },
-			"reported": func(tx *txn, id string, _ object) { tx.reported(id) },
-			"gone":     func(tx *txn, id string, _ object) { tx.delete(id) },
-			"evicted":  func(tx *txn, id string, _ object) { tx.evicted(id) },
+			"running":       func(tx *txn, id string, _ object) { tx.running(id) },
+			"unallocated":   (*txn).unallocated,
+			"reported":      func(tx *txn, id string, _ object) { tx.reported(id) },
+			"gone":          func(tx *txn, id string, _ object) { tx.delete(id) },
+			"evicted":       func(tx *txn, id string, _ object) { tx.evicted(id) },
+			"command ended": (*txn).commandEnded,
 		},
 	}
 }
@@ -181,8 +191,7 @@ func (tx *txn) scale(setID string) error {
 	members := tx.members(setID)
 	want := capacityOf(r.Body)
 	for _, m := range victims(r.Body, members, len(members)-want) {
-		tx.edit(m.ID, func(r *resource) { set(r.Body, "properties.provisioningState", "Deleting") })
-		tx.schedule(tx.now.Add(deleteTime+noticeOf(r.Body)), vmType, m.ID, "gone", nil)
+		tx.depart(m.ID)
 	}
 	if want <= len(members) {
 		return nil
@@ -191,20 +200,28 @@ func (tx *txn) scale(setID string) error {
 	if err != nil {
 		return err
 	}
-	for range want - len(members) {
-		m := tx.bear(setID, birth{exact: img.exact})
-		tx.schedule(tx.now.Add(bootTime), vmType, m.ID, "running", nil)
-	}
-	return nil
+	return tx.populate(r, img.exact, want-len(members))
 }
 
-// noticeOf is how long a member that is deleted hears of it before.
-func noticeOf(body object) time.Duration {
-	const notice = profile + ".scheduledEventsProfile.terminateNotificationProfile"
-	if !boolean(body, notice+".enable") {
+// depart lets a member go, which hears of it before when its model says so. It
+// returns how long that takes.
+func (tx *txn) depart(id string) time.Duration {
+	r := tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", "Deleting") })
+	notice := noticeOfMember(r)
+	if notice > 0 {
+		tx.tell(id, eventTerminate, notice)
+	}
+	tx.schedule(tx.now.Add(deleteTime+notice), vmType, id, "gone", nil)
+	return deleteTime + notice
+}
+
+// noticeOfMember is how long a member that is deleted hears of it before.
+func noticeOfMember(r *resource) time.Duration {
+	const notice = "properties.scheduledEventsProfile.terminateNotificationProfile"
+	if !boolean(r.Body, notice+".enable") {
 		return 0
 	}
-	d, _ := parseISO(str(body, notice+".notBeforeTimeout"))
+	d, _ := parseISO(str(r.Body, notice+".notBeforeTimeout"))
 	return cmp.Or(d, 5*time.Minute)
 }
 
@@ -419,7 +436,7 @@ func installed(body object) []any {
 	for _, e := range items(body, extensionPath) {
 		all = append(all, object{
 			"name": str(e, "name"), "publisher": str(e, "properties.publisher"), "type": str(e, "properties.type"),
-			"version": handlerVersion(str(e, "properties.typeHandlerVersion")),
+			"version": handlerVersion(str(e, "properties.typeHandlerVersion")), "settings": cloneAny(dig(e, "properties.settings")),
 		})
 	}
 	return all
@@ -448,6 +465,9 @@ func (tx *txn) running(id string) {
 			set(r.Body, "properties.provisioningState", statusSucceeded)
 		}
 		r.Hidden["power"] = "running"
+		boot, _ := integer(r.Hidden, "boot")
+		r.Hidden["boot"] = whole(boot + 1)
+		delete(r.Hidden, "failure")
 		if reportsHealth(r) {
 			r.Hidden["health"], r.Hidden["healthAt"] = "Initializing", stamp(tx.now)
 		} else {
@@ -455,9 +475,18 @@ func (tx *txn) running(id string) {
 		}
 	})
 	if r != nil && reportsHealth(r) {
-		tx.unschedule(id, "reported")
-		tx.schedule(tx.now.Add(reportTime), vmType, id, "reported", nil)
+		tx.expectReport(r)
 	}
+}
+
+// expectReport lets the first health of a machine come after a while, unless there is
+// a machine outside that reports its own.
+func (tx *txn) expectReport(r *resource) {
+	if tx.real(r) {
+		return
+	}
+	tx.unschedule(r.ID, "reported")
+	tx.schedule(tx.now.Add(reportTime), vmType, r.ID, "reported", nil)
 }
 
 // reportsHealth says whether the health extension is on a machine.
@@ -501,6 +530,7 @@ func (tx *txn) evicted(id string) {
 		return
 	}
 	tx.setPower(id, "deallocated")
+	tx.editHidden(id, func(hidden object) { delete(hidden, "event") })
 }
 
 func (tx *txn) setPower(id, power string) {

@@ -52,7 +52,12 @@ func provisioningStatus(r *resource) object {
 	case statusFailed:
 		level = "Error"
 	}
-	return object{"code": "ProvisioningState/" + strings.ToLower(state), "level": level, "displayStatus": display, "time": stamp(r.Changed)}
+	status := object{"code": "ProvisioningState/" + strings.ToLower(state), "level": level, "displayStatus": display, "time": stamp(r.Changed)}
+	if failure := sub(r.Hidden, "failure"); failure != nil && state == statusFailed {
+		status["code"] = "ProvisioningState/failed/" + str(failure, "code")
+		status["message"] = str(failure, "message")
+	}
+	return status
 }
 
 func powerStatus(power string) object {

@@ -50,6 +50,8 @@ type scenarioFile struct {
 	Caller          callerSpec        `yaml:"caller" doc:"what whoever asks may not do"`
 	Resources       []rawSpec         `yaml:"resources" doc:"any other resource as Azure holds it"`
 	Faults          []faultSpec       `yaml:"faults" doc:"answers that take the place of the right ones"`
+
+	machineSections `yaml:",inline"`
 }
 
 type clockSpec struct {

@@ -64,6 +64,7 @@ func checkScenario(c *strict.Checker, f *scenarioFile) {
 			c.Fail("an id begins with /subscriptions/ or, in the resource group, with a namespace like Microsoft.Network/", "resources", i, "id")
 		}
 	}
+	f.checkMachines(c)
 	for i, fault := range f.Faults {
 		f := fault.fault()
 		c.Check(f.check(), "faults", i)

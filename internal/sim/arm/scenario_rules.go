@@ -17,7 +17,9 @@ type regionalSpec struct {
 
 // Rules are what the scenario says about how long things take and what fails.
 func (sc *Scenario) Rules() Rules {
-	r := Rules{Replication: time.Duration(sc.file.Replication.Takes), Regions: map[string]RegionRules{}}
+	r := Rules{
+		Replication: time.Duration(sc.file.Replication.Takes), Regions: map[string]RegionRules{}, Machines: sc.file.machineRules(),
+	}
 	for name, region := range sc.file.Replication.Regions {
 		r.Regions[location(name)] = RegionRules{Replication: time.Duration(region.Takes), Lag: time.Duration(region.Lag), Fails: region.Fails}
 	}

@@ -57,9 +57,10 @@ type Server struct {
 	store    *store
 	contents *contents // of blobs
 	throttle throttle
-	state    *stateDir // nil: none
-	restored bool      // the store was taken up from the state directory
-	dirty    bool      // the store has changed since it was saved
+	state    *stateDir           // nil: none
+	restored bool                // the store was taken up from the state directory
+	dirty    bool                // the store has changed since it was saved
+	capacity steer.Book[limited] // which births are refused
 
 	faultMu sync.Mutex // guards what follows
 	faults  steer.Book[fault]
@@ -92,6 +93,7 @@ func New(cfg Config) (*Server, error) {
 	if err := s.restore(); err != nil {
 		return nil, err
 	}
+	s.limitCapacity()
 	return s, nil
 }
 

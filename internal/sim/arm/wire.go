@@ -332,6 +332,7 @@ func (s *Server) stampHeaders(h http.Header, r *http.Request) {
 	id := guid("request", strconv.FormatInt(s.answered.Add(1), 10), s.clock.Now().String())
 	correlation := cmp.Or(r.Header.Get("X-Ms-Correlation-Request-Id"), id)
 	h.Set("X-Ms-Request-Id", id)
+	h.Set("Date", s.clock.Now().UTC().Format(http.TimeFormat)) // simulated, as every time is
 	h.Set("X-Ms-Correlation-Request-Id", correlation)
 	h.Set("X-Ms-Routing-Request-Id", "FLEETSIM:"+s.clock.Now().Format("20060102T150405Z")+":"+id)
 	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")

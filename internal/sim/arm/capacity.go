@@ -1,0 +1,151 @@
+package arm
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A CapacityRule refuses the births of members that Region, VMSize and Set let through,
+// from After on, until Count or For is used up. Empty fields fit everything.
+type CapacityRule struct {
+	Code   string // of the error: see noCapacity
+	Region string
+	VMSize string
+	Set    string // pattern of the scale set's name
+
+	After, For time.Duration // since the simulation was started
+	Count      int           // how many births; 0 means any number
+}
+
+// limitCapacity puts the rules of capacity into force. Like faults they are not part of
+// the state.
+func (s *Server) limitCapacity() {
+	for _, rule := range s.rules.Machines.Capacity {
+		var until time.Time
+		if rule.For > 0 {
+			until = s.clock.Now().Add(rule.After + rule.For)
+		}
+		s.capacity.Set(limited{CapacityRule: rule, from: s.clock.Now().Add(rule.After)}, rule.Count, until)
+	}
+}
+
+// limited is a CapacityRule in force.
+type limited struct {
+	CapacityRule
+
+	from time.Time
+}
+
+// refused is why a member of a scale set cannot be born now, or nil.
+func (tx *txn) refused(r *resource) *armError {
+	size, region := str(r.Body, "sku.name"), location(str(r.Body, "location"))
+	met := tx.server.capacity.Take(tx.now, func(rule limited) bool {
+		return !tx.now.Before(rule.from) && (rule.Region == "" || location(rule.Region) == region) &&
+			(rule.VMSize == "" || strings.EqualFold(rule.VMSize, size)) && matchName(rule.Set, r.name())
+	})
+	if met == nil {
+		return nil
+	}
+	return noCapacity(met.Fault.Code, size, region)
+}
+
+// noCapacity is the error with a code, in Azure's words. OperationNotAllowed and
+// QuotaExceeded are of quotas.
+func noCapacity(code, size, region string) *armError {
+	cores := coresOf(size)
+	e := conflict(code, "%s", "")
+	switch code {
+	case "ZonalAllocationFailed":
+		e.Message = "Allocation failed. We do not have sufficient capacity for the requested VM size in this zone. " +
+			"Read more about improving likelihood of allocation success at http://aka.ms/allocation-guidance"
+	case "OverconstrainedZonalAllocationRequest":
+		e.Message = "Allocation failed. VM(s) with the following constraints cannot be allocated, because the condition is too restrictive. " +
+			"Please remove some constraints and try again. Constraints applied are:\n  - Availability Zone\n  - VM Size\n"
+	case "OperationNotAllowed":
+		const limit = 100
+		e.Message = fmt.Sprintf("Operation could not be completed as it results in exceeding approved %s Cores quota. "+
+			"Additional details - Deployment Model: Resource Manager, Location: %s, Current Limit: %d, Current Usage: %d, "+
+			"Additional Required: %d, (Minimum) New Limit Required: %d. Setup Alerts when Quota reaches threshold. "+
+			"Learn more at https://aka.ms/quotamonitoringalerting . Submit a request for Quota increase at https://aka.ms/quotaincrease "+
+			"by specifying parameters listed in the 'Details' section for deployment to succeed. "+
+			"Please read more about quota limits at https://docs.microsoft.com/en-us/azure/azure-supportability/per-vm-quota-requests",
+			familyOf(size), region, limit, limit, cores, limit+cores)
+	case "QuotaExceeded":
+		const limit = 4
+		e.Message = fmt.Sprintf("The operation couldn't be completed as it results in exceeding quota limit of Core. "+
+			"Maximum allowed: %d, Current in use: %d, Additional requested: %d. "+
+			"Read more about quota limits at https://aka.ms/AzurePerVMQuotaLimits. Submit a request for Quota increase using the link https://aka.ms/quotaincrease.",
+			limit, limit, cores)
+	default: // AllocationFailed
+		e.Message = "Allocation failed. We do not have sufficient capacity for the requested VM size in this region. " +
+			"Read more about improving likelihood of allocation success at http://aka.ms/allocation-guidance"
+	}
+	return e
+}
+
+// ofQuota says whether a birth was refused before there was a machine.
+func ofQuota(e *armError) bool { return e.Code == "OperationNotAllowed" || e.Code == "QuotaExceeded" }
+
+// vmSize are the parts of the name of a size: Standard_D2as_v5.
+var vmSize = regexp.MustCompile(`^Standard_([A-Z]+)(\d+)[-\d]*([a-z]*)(?:_(v\d+))?$`)
+
+// coresOf is how many cores a size has, by its name.
+func coresOf(size string) int {
+	if m := vmSize.FindStringSubmatch(size); m != nil {
+		if n, err := strconv.Atoi(m[2]); err == nil {
+			return n
+		}
+	}
+	return 1
+}
+
+// familyOf is the family of a size, by its name: standardDASv5Family.
+func familyOf(size string) string {
+	m := vmSize.FindStringSubmatch(size)
+	if m == nil {
+		return "Total Regional"
+	}
+	return "standard" + m[1] + strings.ToUpper(m[3]) + m[4] + "Family"
+}
+
+// populate makes n members of a scale set from a version. The first that is refused is
+// the error; the others are born all the same.
+func (tx *txn) populate(r *resource, exact string, n int) error {
+	var first *armError
+	for range n {
+		refused := tx.refused(r)
+		if refused != nil && first == nil {
+			first = refused
+		}
+		if refused != nil && ofQuota(refused) {
+			continue
+		}
+		m := tx.bear(r.ID, birth{exact: exact})
+		if refused == nil {
+			tx.schedule(tx.now.Add(bootTime), vmType, m.ID, "running", nil)
+			continue
+		}
+		tx.schedule(tx.now.Add(allocationTime), vmType, m.ID, "unallocated", object{"code": refused.Code, "message": refused.Message})
+	}
+	if first == nil {
+		return nil
+	}
+	return first
+}
+
+// allocationTime is how long the platform looks for a host.
+const allocationTime = 5 * time.Second
+
+// unallocated is the end of a birth for which there was no host.
+func (tx *txn) unallocated(id string, args object) {
+	tx.setPower(id, "deallocated")
+	tx.edit(id, func(r *resource) {
+		if r.state() != "Deleting" {
+			set(r.Body, "properties.provisioningState", statusFailed)
+		}
+		r.Hidden["failure"] = args
+	})
+}
