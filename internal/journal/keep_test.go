@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,7 +14,9 @@ import (
 
 // A memory is a place without a disk or a network, for a virtual clock.
 type memory struct {
-	text    []byte
+	text []byte
+
+	mu      sync.Mutex
 	renewed []time.Time
 	renewal func(ctx context.Context) error // what a renewal comes to; nil: it is done
 	given   int                             // how often the lock was given back
@@ -46,11 +49,28 @@ func (m *memory) write(_ context.Context, at int64, line []byte, may func() erro
 }
 
 func (m *memory) renew(ctx context.Context) error {
+	m.mu.Lock()
 	m.renewed = append(m.renewed, time.Now())
-	if m.renewal == nil {
+	renewal := m.renewal
+	m.mu.Unlock()
+	if renewal == nil {
 		return nil
 	}
-	return m.renewal(ctx)
+	return renewal(ctx)
+}
+
+// answer sets what renewals come to from now on.
+func (m *memory) answer(renewal func(ctx context.Context) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.renewal = renewal
+}
+
+// renewals are when there was one.
+func (m *memory) renewals() []time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.renewed
 }
 
 // inMemory is a lock of a place without a network, whose clock is that of a bubble.
@@ -75,12 +95,12 @@ func TestKeep(t *testing.T) {
 		cancel()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		require.Len(t, m.renewed, 240)
+		require.Len(t, m.renewals(), 240)
 		require.NoError(t, l.Guard())
 		require.NoError(t, l.Append(t.Context(), json.RawMessage("1")))
 		require.NoError(t, l.Release(ctx))
 		time.Sleep(time.Hour)
-		require.Len(t, m.renewed, 240)
+		require.Len(t, m.renewals(), 240)
 		require.Equal(t, 1, m.given)
 		require.ErrorIs(t, l.Guard(), ErrLost)
 	})
@@ -97,7 +117,7 @@ func TestKeepThroughAnOutage(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m, l := inMemory(t)
 				start := time.Now()
-				m.renewal = renewal
+				m.answer(renewal)
 				time.Sleep(39 * time.Second)
 				require.NoError(t, l.Guard())
 				time.Sleep(2 * time.Second)
@@ -105,19 +125,19 @@ func TestKeepThroughAnOutage(t *testing.T) {
 				require.Error(t, err)
 				require.NotErrorIs(t, err, ErrLost)
 				require.NoError(t, l.Append(t.Context(), json.RawMessage("1")), "what was done is still written down")
-				m.renewal = nil
+				m.answer(nil)
 				time.Sleep(15 * time.Second)
 				require.NoError(t, l.Guard(), "it came back in time")
 
-				m.renewal = renewal
+				m.answer(renewal)
 				time.Sleep(75 * time.Second)
 				require.ErrorIs(t, l.Guard(), ErrLost)
 				require.ErrorIs(t, l.Append(t.Context(), json.RawMessage("2")), ErrLost)
-				require.Less(t, len(m.renewed), 40)
-				last := m.renewed[len(m.renewed)-1]
-				m.renewal = nil
+				require.Less(t, len(m.renewals()), 40)
+				last := m.renewals()[len(m.renewals())-1]
+				m.answer(nil)
 				time.Sleep(time.Hour)
-				require.Equal(t, last, m.renewed[len(m.renewed)-1], "what is lost is not taken back: %s", last.Sub(start))
+				require.Equal(t, last, m.renewals()[len(m.renewals())-1], "what is lost is not taken back: %s", last.Sub(start))
 				require.ErrorIs(t, l.Guard(), ErrLost)
 				require.NoError(t, l.Release(t.Context()))
 			})
@@ -129,7 +149,7 @@ func TestKeepThroughAnOutage(t *testing.T) {
 func TestKeepOfABrokenLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, l := inMemory(t)
-		m.renewal = func(context.Context) error { return lost("somebody unlocked it") }
+		m.answer(func(context.Context) error { return lost("somebody unlocked it") })
 		time.Sleep(renewEvery)
 		synctest.Wait()
 		require.EqualError(t, l.Guard(), "the lock is lost: somebody unlocked it")
