@@ -110,6 +110,7 @@ const retryAfter = time.Second
 
 // write appends, and looks at the journal after each answer that leaves a doubt.
 func (s *blobStore) write(ctx context.Context, at int64, line []byte, may func() error) error {
+	made := false
 	for {
 		if err := may(); err != nil {
 			return err
@@ -118,10 +119,11 @@ func (s *blobStore) write(ctx context.Context, at int64, line []byte, may func()
 		switch {
 		case err == nil:
 			return nil
-		case at == 0 && errors.Is(err, &azure.Error{Kind: azure.NotFound}):
+		case at == 0 && !made && errors.Is(err, &azure.Error{Kind: azure.NotFound}):
 			if err := s.client.CreateAppendBlob(ctx, s.name()); err != nil {
 				return err
 			}
+			made = true
 			continue
 		case !errors.Is(err, azure.ErrMoved) && !doubtful(err):
 			return err

@@ -141,6 +141,8 @@ func (j *Journal) read(ctx context.Context) (content, error) {
 // fence reads the journal and adds a line without an entry, so that nothing fits any
 // more that was sent before.
 func (j *Journal) fence(ctx context.Context, writer string, may func() error) (content, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaseTime)
+	defer cancel()
 	for range 5 { // a holder that was not stopped adds a line or two
 		c, err := j.read(ctx)
 		if err != nil {
