@@ -93,6 +93,10 @@ clients: ## Hold fleetsim arm to Microsoft's own clients (Node 20 or later and n
 	$(BUILD) -o $(BIN)/fleetsim ./cmd/fleetsim
 	cd e2e/clients && npm ci --loglevel=error && node run.mjs $(abspath $(BIN)/fleetsim)
 
+azurite: ## Hold the rollouts' journal and fleetsim's blobs to Azurite, Microsoft's emulator (Node 20 or later and npm)
+	cd e2e/azurite && npm ci --loglevel=error
+	FLEETCTL_AZURITE=$(abspath e2e/azurite/node_modules) go test -count 1 -timeout 10m -v -run '/azurite|^TestAnswers$$' ./internal/journal
+
 SEED      ?= 1
 HISTORIES ?= 10000
 histories: ## Let the agent live through HISTORIES (10000) random lives of a node, from SEED (1) on
@@ -124,4 +128,4 @@ fuzz: ## Fuzz every parser for FUZZTIME each (20s)
 docs: ## Write the generated documentation again
 	go run ./internal/docs
 
-.PHONY: help build build-all demo fleet-demo test race histories rollouts judges mutants soak coverage lint deb deb-check e2e e2e-vm clients bench fuzz docs
+.PHONY: help build build-all demo fleet-demo test race histories rollouts judges mutants soak coverage lint deb deb-check e2e e2e-vm clients azurite bench fuzz docs
