@@ -81,7 +81,7 @@ func (g *globals) apply(ctx context.Context, cmd *cobra.Command, exitCode, regis
 			return g.unfinishedApply(err, &result)
 		}
 	}
-	return g.applied(f.spec, &result, exitCode)
+	return g.applied(f.spec, &result, view.writes(), exitCode)
 }
 
 // confirmPlan asks whether a plan shall be made. The answer may take long, so all is read
@@ -123,18 +123,20 @@ func doneText(r *apply.Result) string {
 	return fmt.Sprintf("%d created, %d changed", r.Count(fleet.ActionCreate), r.Count(fleet.ActionUpdate))
 }
 
-// applied tells how an apply has ended.
-func (g *globals) applied(spec *fleet.Spec, r *apply.Result, exitCode bool) error {
+// applied tells how an apply has ended. When there was nothing to do for it, the plan has
+// said it all.
+func (g *globals) applied(spec *fleet.Spec, r *apply.Result, did, exitCode bool) error {
 	left := newPlanView(spec, r.Left)
 	var err error
-	if g.json() {
+	switch {
+	case g.json():
 		err = g.out.JSON(struct {
 			Version int      `json:"version"`
 			Created int      `json:"created"`
 			Updated int      `json:"updated"`
 			Left    planView `json:"left"`
 		}{1, r.Count(fleet.ActionCreate), r.Count(fleet.ActionUpdate), left})
-	} else {
+	case did:
 		err = g.print(g.appliedPage(&left, r))
 	}
 	if err == nil && exitCode && left.unfinished() {
@@ -143,15 +145,14 @@ func (g *globals) applied(spec *fleet.Spec, r *apply.Result, exitCode bool) erro
 	return err
 }
 
-// appliedPage is what was done and what is left. When nothing was written, the plan has
-// said it all.
+// appliedPage is what was done and what is left.
 func (g *globals) appliedPage(left *planView, r *apply.Result) *page {
 	p := g.newPage(g.now())
-	if len(r.Written) == 0 {
-		return p
-	}
 	p.Raw("")
 	mark, text := markGood, doneText(r)
+	if len(r.Written) == 0 {
+		text = "nothing was written"
+	}
 	if left.unfinished() {
 		mark, text = markUnknown, fmt.Sprintf("%s, %d left", text, len(left.Changes)-left.Counts.None)
 	}

@@ -377,3 +377,18 @@ func TestApplyAfterTheAnswer(t *testing.T) {
 		})
 	}
 }
+
+// Where Azure refuses all that is left, and had not said so before, the commands for
+// whoever may are shown all the same.
+func TestApplyDenied(t *testing.T) {
+	s := newHurriedSim(t, planFile)
+	s.account()
+	s.mayNot()
+	_, _, code := s.run("apply", "-y")
+	require.Zero(t, code)
+	stdout, stderr, code := s.run("apply", "-y", "--exit-code")
+	require.Equal(t, exitChanges, code, stderr)
+	_, end, shown := strings.Cut(stdout, "nothing was written")
+	require.True(t, shown, stdout)
+	require.Equal(t, 3, strings.Count(end, "\naz role "), stdout)
+}
