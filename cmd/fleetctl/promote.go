@@ -240,8 +240,10 @@ func (p *page) releaseSets(view *fleet.ReleaseView) {
 	for _, s := range view.Takes {
 		why := "its image reference has no version"
 		switch {
-		case s.Pinned:
+		case s.Pinned && demote:
 			why = "pinned: its model asks for " + view.Name
+		case s.Pinned:
+			why = "pinned: its model asked for " + view.Name + " before this, too"
 		case s.AutoOS:
 			why = "its image reference has no version, and automatic OS upgrade is on: members are upgraded without being asked"
 		}

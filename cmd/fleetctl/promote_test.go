@@ -156,6 +156,7 @@ func TestRelease(t *testing.T) {
 		}, "true, East US false, West US 3 false"},
 		{"promote-untested", []string{"promote 1.8.1 --untested"}, "false, East US false, West US 3 false"},
 		{"promote-old", []string{"demote 1.6.2", "promote 1.6.2 --untested"}, "false, East US false, West US 3 false"},
+		{"promote-pinned", []string{"promote 1.7.1 --untested"}, "false, East US false, West US 3 false"},
 		{"demote", []string{"demote 1.7.1 --dry-run", "demote 1.7.1", "demote 1.7.1"}, "true, East US true, West US 3 true"},
 		{"demote-region", []string{"demote 1.7.1 --region westus3"}, "false, East US false, West US 3 true"},
 	} {
