@@ -28,8 +28,9 @@ number, younger than a day, or being changed. The output says why each stays.
 Scale sets of other subscriptions are not seen.
 
 Each deletion is asked for on a terminal; elsewhere, and with -o json, --yes
-is needed. Right before each one everything is read again. When anything cannot be read,
-nothing is deleted. What Azure does not delete is told, and the rest goes on.
+is needed. Right before each one everything is read again. When anything cannot
+be read, nothing is deleted. What Azure does not delete is told, and the rest
+goes on.
 
 A deleted version cannot be had back: no new member can be made from it.
 
