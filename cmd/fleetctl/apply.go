@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -69,15 +68,38 @@ func (g *globals) apply(ctx context.Context, cmd *cobra.Command, exitCode, regis
 	}
 	result := apply.Result{Left: fleet.PlanFoundation(f.spec, f.live, register)}
 	if view.writes() {
-		if err := g.confirm(ctx, cmd, "Make these changes?"); err != nil {
+		if err := g.mayAsk(cmd, "look at the plan, and say --yes"); err != nil {
 			return err
 		}
-		a := &apply.Applier{Azure: f.client, Spec: f.spec, Register: register, Wait: pause, Tell: g.tellApply}
+		if !g.yes {
+			if err := g.confirmPlan(ctx, &f, &view, register); err != nil {
+				return err
+			}
+		}
+		a := &apply.Applier{Azure: f.client, Spec: f.spec, Register: register, Wait: g.sleep, Tell: g.tellApply}
 		if result, err = a.Apply(ctx, f.live); err != nil {
 			return g.unfinishedApply(err, &result)
 		}
 	}
-	return g.applied(f.spec, &result, exitCode)
+	return g.applied(f.spec, &result, view.writes(), exitCode)
+}
+
+// confirmPlan asks whether a plan shall be made. The answer may take long, so all is read
+// again after it: it is for the plan that was shown, and for no other.
+func (g *globals) confirmPlan(ctx context.Context, f *foundation, shown *planView, register bool) error {
+	if err := g.confirm(ctx, "Make these changes?"); err != nil {
+		return err
+	}
+	live, err := apply.Read(ctx, f.client, f.spec)
+	if err != nil {
+		return explained(err)
+	}
+	now := newPlanView(f.spec, fleet.PlanFoundation(f.spec, live, register))
+	if !slices.EqualFunc(now.Changes, shown.Changes, changeView.sameAs) {
+		return cli.Hint(errors.New("something else changed what the plan is about meanwhile: nothing was written"), "run it again, and look at the plan")
+	}
+	f.live = live
+	return nil
 }
 
 // unfinishedApply says what an apply that did not get to its end has done, and how to
@@ -101,18 +123,20 @@ func doneText(r *apply.Result) string {
 	return fmt.Sprintf("%d created, %d changed", r.Count(fleet.ActionCreate), r.Count(fleet.ActionUpdate))
 }
 
-// applied tells how an apply has ended.
-func (g *globals) applied(spec *fleet.Spec, r *apply.Result, exitCode bool) error {
+// applied tells how an apply has ended. When there was nothing to do for it, the plan has
+// said it all.
+func (g *globals) applied(spec *fleet.Spec, r *apply.Result, did, exitCode bool) error {
 	left := newPlanView(spec, r.Left)
 	var err error
-	if g.json() {
+	switch {
+	case g.json():
 		err = g.out.JSON(struct {
 			Version int      `json:"version"`
 			Created int      `json:"created"`
 			Updated int      `json:"updated"`
 			Left    planView `json:"left"`
 		}{1, r.Count(fleet.ActionCreate), r.Count(fleet.ActionUpdate), left})
-	} else {
+	case did:
 		err = g.print(g.appliedPage(&left, r))
 	}
 	if err == nil && exitCode && left.unfinished() {
@@ -121,15 +145,14 @@ func (g *globals) applied(spec *fleet.Spec, r *apply.Result, exitCode bool) erro
 	return err
 }
 
-// appliedPage is what was done and what is left. When nothing was written, the plan has
-// said it all.
+// appliedPage is what was done and what is left.
 func (g *globals) appliedPage(left *planView, r *apply.Result) *page {
 	p := g.newPage(g.now())
-	if len(r.Written) == 0 {
-		return p
-	}
 	p.Raw("")
 	mark, text := markGood, doneText(r)
+	if len(r.Written) == 0 {
+		text = "nothing was written"
+	}
 	if left.unfinished() {
 		mark, text = markUnknown, fmt.Sprintf("%s, %d left", text, len(left.Changes)-left.Counts.None)
 	}
@@ -162,17 +185,5 @@ func (g *globals) tellApply(e apply.Event) {
 	case apply.Kept:
 		g.out.Say("fleetctl: %s: Azure took it, and shows something else than was written", cli.Clean(what))
 	case apply.Done:
-	}
-}
-
-// pause waits, unless the context ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -15,46 +15,72 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 )
 
-// confirm asks on a terminal, and takes anything but yes for no. Where nobody can be
-// asked, --yes has to say it.
-func (g *globals) confirm(ctx context.Context, cmd *cobra.Command, question string) error {
-	if g.yes {
-		return nil
-	}
-	in, isFile := cmd.InOrStdin().(*os.File)
-	if g.json() || !isFile || !term.IsTerminal(int(in.Fd())) {
-		err := usage.Error(cmd, errors.New("there is nobody to ask"))
-		if e, ok := errors.AsType[*cli.Error](err); ok {
-			e.Hint = "look at the plan, and say --yes"
-		}
-		return err
-	}
-	_, _ = fmt.Fprintf(g.out.Err, "%s [y/N] ", question)
-	yes, err := answer(ctx, in)
-	if err != nil {
-		return err
-	}
-	if !yes {
-		return &cli.Error{Err: errors.New("not confirmed: nothing was written")}
+// maxAnswer bounds what is read of all the answers of a command.
+const maxAnswer = 1 << 20
+
+// terminalInput is standard input if somebody can answer there, or nil.
+func terminalInput() *bufio.Reader {
+	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())) {
+		return answersFrom(os.Stdin)
 	}
 	return nil
 }
 
-// maxAnswer bounds what is read of an answer.
-const maxAnswer = 100
+func answersFrom(in io.Reader) *bufio.Reader { return bufio.NewReader(io.LimitReader(in, maxAnswer)) }
 
-// answer reads yes or no. The reading goes on when the context ends: the process does
-// not.
-func answer(ctx context.Context, in io.Reader) (bool, error) {
-	said := make(chan string, 1)
+// mayAsk says no where nobody can be asked and --yes was not given: the hint is how to do
+// without. Whoever wants JSON is a program.
+func (g *globals) mayAsk(cmd *cobra.Command, hint string) error {
+	if g.yes || g.answers != nil && !g.json() {
+		return nil
+	}
+	err := usage.Error(cmd, errors.New("there is nobody to ask"))
+	if e, ok := errors.AsType[*cli.Error](err); ok {
+		e.Hint = hint
+	}
+	return err
+}
+
+// ask asks a question on the terminal, and returns the answer in small letters. The end
+// of the input is the error [io.EOF]. A terminal cannot be told to stop reading, so when
+// the context ends the reading goes on to the end of the process.
+func (g *globals) ask(ctx context.Context, question string) (string, error) {
+	if _, err := fmt.Fprint(g.out.Err, question+" "); err != nil {
+		return "", err
+	}
+	type answer struct {
+		text string
+		err  error
+	}
+	got := make(chan answer, 1)
 	go func() {
-		line, _ := bufio.NewReader(io.LimitReader(in, maxAnswer)).ReadString('\n') // an end is no answer
-		said <- strings.ToLower(strings.TrimSpace(line))
+		text, err := g.answers.ReadString('\n')
+		got <- answer{text, err}
 	}()
 	select {
-	case line := <-said:
-		return line == "y" || line == "yes", nil
+	case a := <-got:
+		if a.err == nil {
+			return strings.ToLower(strings.TrimSpace(a.text)), nil
+		}
+		g.out.Say("") // what comes next is not behind the question
+		return "", a.err
 	case <-ctx.Done():
-		return false, ctx.Err()
+		g.out.Say("")
+		return "", ctx.Err()
 	}
+}
+
+// confirm asks whether something shall be done, and takes anything but yes for no.
+func (g *globals) confirm(ctx context.Context, question string) error {
+	if g.yes {
+		return nil
+	}
+	answer, err := g.ask(ctx, question+" [y/N]")
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err == nil && (answer == "y" || answer == "yes"):
+		return nil
+	}
+	return &cli.Error{Err: errors.New("not confirmed: nothing was written")}
 }

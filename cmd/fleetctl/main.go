@@ -1,9 +1,9 @@
 // Command fleetctl answers, about scale sets and the images that they run: what runs
 // where, what is wrong with it, and how does a new image get everywhere safely?
 //
-// It reads Azure's control plane, and a file that declares a fleet. It starts no
-// goroutine of its own but the one that waits for an answer on a terminal; those of
-// internal/azure are gone when a command ends.
+// It reads and writes Azure's control plane, and reads a file that declares a fleet. Its
+// one goroutine waits for an answer on a terminal, and ends with the process when nobody
+// gives one; those of internal/azure are gone when a command ends.
 package main
 
 import (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -150,6 +151,13 @@ func newPlanView(spec *fleet.Spec, plan fleet.FoundationPlan) planView {
 		}
 	}
 	return view
+}
+
+// sameAs says whether two changes are the same to whoever reads the plan. Their requests
+// may differ in what others have set.
+func (c changeView) sameAs(other changeView) bool {
+	c.Request, other.Request = nil, nil
+	return reflect.DeepEqual(c, other)
 }
 
 // unfinished says whether Azure is not what the file says.

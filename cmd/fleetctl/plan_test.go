@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -278,13 +279,30 @@ func TestPlanCommands(t *testing.T) {
 	}
 }
 
-// An answer is yes or no, and an end of the input is no.
-func TestAnswer(t *testing.T) {
-	for text, want := range map[string]bool{"y\n": true, "YES \n": true, "yes": true, "n\n": false, "\n": false, "": false, "yesterday\n": false} {
-		got, err := answer(t.Context(), strings.NewReader(text))
-		require.NoError(t, err)
-		require.Equal(t, want, got, text)
+// A change is confirmed by a line that says yes, and by nothing else.
+func TestConfirm(t *testing.T) {
+	for text, want := range map[string]bool{"y\n": true, "YES \n": true, "yes": false, "n\n": false, "\n": false, "": false, "yesterday\n": false} {
+		var errs bytes.Buffer
+		g := newGlobals(new(bytes.Buffer), &errs, func(string) string { return "" })
+		g.answers = answersFrom(strings.NewReader(text))
+		err := g.confirm(t.Context(), "Make it so?")
+		require.Equal(t, want, err == nil, "%q: %v", text, err)
+		require.Contains(t, errs.String(), "Make it so? [y/N] ")
 	}
+}
+
+// Whoever is asked and says nothing is not waited for any longer than the context lasts;
+// what is told next has a line of its own.
+func TestConfirmInterrupted(t *testing.T) {
+	silent, terminal := io.Pipe()
+	defer terminal.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var errs bytes.Buffer
+	g := newGlobals(new(bytes.Buffer), &errs, func(string) string { return "" })
+	g.answers = answersFrom(silent)
+	require.ErrorIs(t, g.confirm(ctx, "Make it so?"), context.Canceled)
+	require.Equal(t, "Make it so? [y/N] \n", errs.String())
 }
 
 // shellWords are the words that a shell makes of a command.
@@ -309,4 +327,68 @@ func TestApplyInterrupted(t *testing.T) {
 	require.Equal(t, exitUnauthorised, coded.Code)
 	require.Equal(t, "PUT galleries/g: not allowed (before that: 2 created, 1 changed)", coded.Error())
 	require.Equal(t, "ask; fleetctl apply goes on from here", coded.Hint)
+}
+
+// somebodyWho is somebody at a terminal who does something before the answer.
+type somebodyWho struct {
+	does    func()
+	answers string
+}
+
+func (s *somebodyWho) Read(p []byte) (int, error) {
+	if s.answers == "" {
+		return 0, io.EOF
+	}
+	s.does()
+	n := copy(p, s.answers)
+	s.answers = s.answers[n:]
+	return n, nil
+}
+
+// What others write while the question waits is neither overwritten nor left out of the
+// plan that was agreed to.
+func TestApplyAfterTheAnswer(t *testing.T) {
+	for name, tt := range map[string]struct {
+		meanwhile fleet.Document
+		code      int
+		tags      map[string]any
+	}{
+		"a tag of others": {fleet.Document{"owner": "other", "cost": "42"}, 0, map[string]any{"owner": "payments", "cost": "42"}},
+		"ours":            {fleet.Document{"owner": "third"}, 1, map[string]any{"owner": "third"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newHurriedSim(t, planFile)
+			s.account()
+			applied(s)
+			write := func(tags fleet.Document) { s.ask(http.MethodPatch, planGallery, fleet.Document{"tags": tags}) }
+			write(fleet.Document{"owner": "other"})
+			var out, errs bytes.Buffer
+			g := newGlobals(&out, &errs, func(name string) string {
+				return map[string]string{azure.EndpointVariable: s.endpoint.URL, subscriptionVariable: arm.DefaultSubscription}[name]
+			})
+			g.answers = answersFrom(&somebodyWho{func() { write(tt.meanwhile) }, "y\n"})
+			require.Equal(t, tt.code, g.run([]string{"apply", "--file", s.file}), errs.String())
+			require.Equal(t, tt.code != 0, strings.Contains(errs.String(), "meanwhile: nothing was written"), errs.String())
+			client, err := g.client()
+			require.NoError(t, err)
+			gallery, err := client.Resource(t.Context(), planGallery, "")
+			require.NoError(t, err)
+			require.Equal(t, tt.tags, gallery.Body["tags"])
+		})
+	}
+}
+
+// Where Azure refuses all that is left, and had not said so before, the commands for
+// whoever may are shown all the same.
+func TestApplyDenied(t *testing.T) {
+	s := newHurriedSim(t, planFile)
+	s.account()
+	s.mayNot()
+	_, _, code := s.run("apply", "-y")
+	require.Zero(t, code)
+	stdout, stderr, code := s.run("apply", "-y", "--exit-code")
+	require.Equal(t, exitChanges, code, stderr)
+	_, end, shown := strings.Cut(stdout, "nothing was written")
+	require.True(t, shown, stdout)
+	require.Equal(t, 3, strings.Count(end, "\naz role "), stdout)
 }

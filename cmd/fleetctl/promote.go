@@ -119,7 +119,7 @@ func (g *globals) edit(ctx context.Context, view *fleet.ReleaseView, r releasing
 		view.Written = patch != nil
 		return err
 	}
-	editor := release.NewEditor(client, release.Sleep, func(text string) { g.out.Say("fleetctl: %s", text) })
+	editor := release.NewEditor(client, g.sleep, func(text string) { g.out.Say("fleetctl: %s", text) })
 	result, err := editor.Edit(ctx, view.ID, edit, g.noWait)
 	view.Written, view.Pending = result.Written, result.Pending
 	return err
@@ -227,6 +227,8 @@ func (p *page) releaseSets(view *fleet.ReleaseView) {
 		heading, color = "takes it even then", cli.Yellow
 	case demote:
 		heading, color = "still takes it", cli.Yellow
+	case !view.Written:
+		heading = "takes it"
 	case view.DryRun:
 		heading = "takes it then"
 	}
@@ -238,8 +240,10 @@ func (p *page) releaseSets(view *fleet.ReleaseView) {
 	for _, s := range view.Takes {
 		why := "its image reference has no version"
 		switch {
-		case s.Pinned:
+		case s.Pinned && demote:
 			why = "pinned: its model asks for " + view.Name
+		case s.Pinned:
+			why = "pinned: its model asked for " + view.Name + " before this, too"
 		case s.AutoOS:
 			why = "its image reference has no version, and automatic OS upgrade is on: members are upgraded without being asked"
 		}

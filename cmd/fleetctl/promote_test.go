@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,8 +32,9 @@ import (
 type releaseWorld struct {
 	server  *arm.Server
 	url     string
-	answers io.Reader             // of somebody at a terminal
+	answers io.Reader             // of somebody at a terminal; nil: nobody is there
 	before  func(r *http.Request) // each request; one call at a time
+	cancel  func()                // interrupts the command that runs
 }
 
 // loadTypes loads the types that Azure publishes once.
@@ -53,9 +55,11 @@ func newReleaseWorld(t *testing.T) *releaseWorld {
 	types, err := loadTypes(testkit.Published(t, "types"))
 	require.NoError(t, err)
 	w := &releaseWorld{}
-	w.server, err = arm.New(arm.Config{Clock: arm.NewClock(simStart(), 1000), Unthrottled: true})
+	clock := arm.NewClock(simStart(), 0)
+	w.server, err = arm.New(arm.Config{Clock: clock, Unthrottled: true})
 	require.NoError(t, err)
-	require.NoError(t, w.server.Apply(scenario))
+	require.NoError(t, w.server.Apply(scenario)) // all its ages count from the start
+	clock.SetFactor(1000)
 	judge := judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types})
 	var one sync.Mutex
 	web := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -81,10 +85,16 @@ func (w *releaseWorld) run(t *testing.T, args ...string) (stdout, stderr string,
 	var out, talk bytes.Buffer
 	env := map[string]string{azure.EndpointVariable: w.url, "COLUMNS": "80", "LANG": "C.UTF-8"}
 	g := newGlobals(&out, &talk, func(name string) string { return env[name] })
-	g.now, g.zone, g.answers = simStart, time.UTC, w.answers
+	g.now, g.zone, g.answers = simStart, time.UTC, nil
+	if w.answers != nil {
+		g.answers = answersFrom(w.answers)
+	}
 	root := newRootCommand(g)
 	root.SetArgs(append(args, "-f", "testdata/release/fleet.yaml"))
-	err := explained(root.ExecuteContext(t.Context()))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w.cancel = cancel
+	err := explained(root.ExecuteContext(ctx))
 	code = cli.Report(&talk, g.out.ErrStyle, "fleetctl", err)
 	return out.String(), talk.String(), code
 }
@@ -146,6 +156,7 @@ func TestRelease(t *testing.T) {
 		}, "true, East US false, West US 3 false"},
 		{"promote-untested", []string{"promote 1.8.1 --untested"}, "false, East US false, West US 3 false"},
 		{"promote-old", []string{"demote 1.6.2", "promote 1.6.2 --untested"}, "false, East US false, West US 3 false"},
+		{"promote-pinned", []string{"promote 1.7.1 --untested"}, "false, East US false, West US 3 false"},
 		{"demote", []string{"demote 1.7.1 --dry-run", "demote 1.7.1", "demote 1.7.1"}, "true, East US true, West US 3 true"},
 		{"demote-region", []string{"demote 1.7.1 --region westus3"}, "false, East US false, West US 3 true"},
 	} {

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
@@ -31,9 +27,10 @@ runs, that is latest in a region, the last good one, the one with the highest
 number, younger than a day, or being changed. The output says why each stays.
 Scale sets of other subscriptions are not seen.
 
-Each deletion is asked for on a terminal; elsewhere --yes is needed. Right
-before each one everything is read again. When anything cannot be read,
-nothing is deleted. What Azure does not delete is told, and the rest goes on.
+Each deletion is asked for on a terminal; elsewhere, and with -o json, --yes
+is needed. Right before each one everything is read again. When anything cannot
+be read, nothing is deleted. What Azure does not delete is told, and the rest
+goes on.
 
 A deleted version cannot be had back: no new member can be made from it.
 
@@ -44,11 +41,13 @@ deletion; 2 wrong usage, 4 not authorised, 130 interrupted.`,
   fleetctl images prune --keep 5 --yes -o json`,
 		Args: usage.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			switch {
-			case keep < 1:
+			if keep < 1 {
 				return usage.Error(cmd, errors.New("--keep is at least 1: how many of the newest versions stay"))
-			case !dryRun && !g.yes && g.answers == nil:
-				return usage.Error(cmd, errors.New("there is no terminal to ask on: say --yes to delete without a question, or --dry-run to look"))
+			}
+			if !dryRun {
+				if err := g.mayAsk(cmd, "look with --dry-run, and say --yes"); err != nil {
+					return err
+				}
 			}
 			ctx, cancel := g.within(cmd.Context())
 			defer cancel()
@@ -115,7 +114,7 @@ func (g *globals) pruneAll(ctx context.Context, pruner *release.Pruner, view *fl
 			continue
 		}
 		if *item, err = pruner.Delete(ctx, *item); err != nil {
-			return fmt.Errorf("%s %s and what follows were not deleted: %w", item.Kind, item.Name, err)
+			return g.pruneEnded(item, err)
 		}
 		if item.Outcome == fleet.PruneRefused {
 			refused++
@@ -132,6 +131,20 @@ func (g *globals) pruneAll(ctx context.Context, pruner *release.Pruner, view *fl
 		return cli.Hint(fmt.Errorf("%s refused by Azure", cli.Plural(refused, "deletion")), "the messages above say why; a lock, or a deletion that is blocked until the end of life, is somebody's decision")
 	}
 	return nil
+}
+
+// pruneEnded is the error of a prune that ended with an item. An interrupt says no more
+// than this.
+func (g *globals) pruneEnded(item *fleet.PruneItem, err error) error {
+	what := fmt.Sprintf("%s %s was not deleted, nor what follows", item.Kind, item.Name)
+	if item.Outcome == fleet.PruneDeleting {
+		what = fmt.Sprintf("%s %s is being deleted, and Azure goes on with that; what follows was not deleted", item.Kind, item.Name)
+	}
+	if errors.Is(err, context.Canceled) {
+		g.out.Say("fleetctl: interrupted: %s", cli.Clean(what))
+		return err
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // prunePage is the plan: what goes, and why the rest stays.
@@ -184,10 +197,9 @@ func (p *page) pruned(item *fleet.PruneItem) {
 
 // questions asks whether something shall be deleted, until somebody says all or quit.
 type questions struct {
-	g     *globals
-	lines *bufio.Reader
-	all   bool
-	quit  bool
+	g    *globals
+	all  bool
+	quit bool
 }
 
 // maxAnswers bounds the answers that are none to one question.
@@ -198,21 +210,16 @@ func (q *questions) about(ctx context.Context, item *fleet.PruneItem) (bool, err
 	if q.all || q.quit {
 		return q.all, nil
 	}
-	if q.lines == nil {
-		q.lines = bufio.NewReaderSize(io.LimitReader(q.g.answers, 1<<20), 1<<10)
-	}
+	question := fmt.Sprintf("delete %s %s (%s)? yes, no, all or quit:", item.Kind, cli.Clean(item.Name), cli.Clean(strings.Join(item.Why, "; ")))
 	for range maxAnswers {
-		if _, err := fmt.Fprintf(q.g.out.Err, "delete %s %s (%s)? yes, no, all or quit: ", item.Kind, cli.Clean(item.Name), cli.Clean(strings.Join(item.Why, "; "))); err != nil {
-			return false, err
-		}
-		answer, err := q.line(ctx)
-		switch {
-		case ctx.Err() != nil:
+		answer, err := q.g.ask(ctx, question)
+		if ctx.Err() != nil {
 			return false, ctx.Err()
-		case err != nil:
+		}
+		if err != nil {
 			answer = "quit"
 		}
-		switch strings.ToLower(strings.TrimSpace(answer)) {
+		switch answer {
 		case "y", "yes":
 			return true, nil
 		case "n", "no":
@@ -227,32 +234,4 @@ func (q *questions) about(ctx context.Context, item *fleet.PruneItem) (bool, err
 	}
 	q.quit = true
 	return false, nil
-}
-
-// line reads an answer. A terminal cannot be told to stop reading, so an interrupt
-// leaves the reading to the end of the process.
-func (q *questions) line(ctx context.Context) (string, error) {
-	type answer struct {
-		text string
-		err  error
-	}
-	got := make(chan answer, 1)
-	go func() {
-		text, err := q.lines.ReadString('\n')
-		got <- answer{text, err}
-	}()
-	select {
-	case <-ctx.Done():
-		return "", ctx.Err()
-	case a := <-got:
-		return a.text, a.err
-	}
-}
-
-// terminalInput is standard input if somebody can answer there, or nil.
-func terminalInput() io.Reader {
-	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd())) {
-		return os.Stdin
-	}
-	return nil
 }

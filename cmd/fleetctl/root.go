@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -54,8 +55,8 @@ type globals struct {
 	debug         bool          // requests are shown on standard error
 	noColor       bool
 
-	reader  reader    // of fleets; nil: Azure
-	answers io.Reader // of somebody who is asked; nil: nobody is there
+	reader  reader        // of fleets; nil: Azure
+	answers *bufio.Reader // of somebody who is asked; nil: nobody is there
 	out     *cli.Output
 	getenv  func(string) string
 	now     func() time.Time

@@ -42,16 +42,16 @@ func (c *Client) Resource(ctx context.Context, id fleet.ResourceID, expand strin
 		return Resource{}, explain(op, err)
 	}
 	var body fleet.Document
-	resp, err := c.do(req, &body)
+	header, err := c.do(req, &body)
 	if err != nil {
 		return Resource{}, explain(op, err)
 	}
 	etag, _ := body["etag"].(string)
-	if h := resp.Header.Get("Etag"); h != "" {
+	if h := header.Get("Etag"); h != "" {
 		etag = h
 	}
-	at, _ := http.ParseTime(resp.Header.Get("Date")) // zero when it is odd
-	return Resource{Body: body, ETag: etag, After: retryAfter(resp.Header, time.Now()), At: at}, nil
+	at, _ := http.ParseTime(header.Get("Date")) // zero when it is odd
+	return Resource{Body: body, ETag: etag, After: retryAfter(header, time.Now()), At: at}, nil
 }
 
 // A documentPage is a page of a list.
@@ -177,8 +177,8 @@ func (c *Client) request(ctx context.Context, method string, id fleet.ResourceID
 	return runtime.NewRequest(ctx, method, address)
 }
 
-// do sends a request whose answer is JSON, and reads it into v.
-func (c *Client) do(req *policy.Request, v any) (*http.Response, error) {
+// do sends a request whose answer is JSON, and reads it into v. It returns the headers.
+func (c *Client) do(req *policy.Request, v any) (http.Header, error) {
 	resp, err := c.pipeline.Do(req)
 	if err != nil {
 		return nil, err
@@ -187,7 +187,7 @@ func (c *Client) do(req *policy.Request, v any) (*http.Response, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, runtime.NewResponseError(resp)
 	}
-	return resp, runtime.UnmarshalAsJSON(resp, v)
+	return resp.Header, runtime.UnmarshalAsJSON(resp, v)
 }
 
 // nameOf is a resource as errors name it: "imageTemplates/ubuntu-app-1.8.3".

@@ -89,7 +89,7 @@ func Prune(l PruneLook) (PruneView, error) {
 		}
 		item.Why = append(item.Why, l.needed(d, v, uses.byVersion[useKey(d.ID, v.Name)])...)
 		for _, t := range templates {
-			if t.version == v.Name && t.running() {
+			if t.Version == v.Name && t.running() {
 				item.Why = append(item.Why, "its image template is "+t.state())
 			}
 		}
@@ -176,17 +176,21 @@ func (d *Definition) lastGood() *Version {
 // highest is the version with the highest number of those that the file's bakes count.
 // A number is never used again, so this one has to stay.
 func (l *PruneLook) highest(d *Definition) *Version {
-	pattern := ""
-	if l.Spec.Bake != nil {
-		pattern = l.Spec.Bake.Version
-	}
-	before, after, counted := strings.Cut(pattern, "{n}")
 	for _, v := range d.Newest() {
-		if !counted || strings.HasPrefix(v.Name, before) && strings.HasSuffix(v.Name, after) {
+		if l.counts(v.Name) {
 			return v
 		}
 	}
 	return nil
+}
+
+// counts says whether the file's bakes count a version when they take the next number.
+func (l *PruneLook) counts(version string) bool {
+	if l.Spec.Bake == nil {
+		return true
+	}
+	before, after, counted := strings.Cut(l.Spec.Bake.Version, numberHole)
+	return !counted || strings.HasPrefix(version, before) && strings.HasSuffix(version, after)
 }
 
 // unused says what is known of a version that may go.
@@ -203,69 +207,53 @@ func (v *Version) unused(now time.Time) string {
 	return "nothing uses it"
 }
 
-// A prunedTemplate is the image template of a bake of the file's image.
-type prunedTemplate struct {
-	id           ResourceID
-	version      string
-	provisioning string
-	run          string // lastRunStatus.runState
-	ended        time.Time
-	ours         bool // tagged with the name of the file
-}
-
-// bakes are the templates whose names are those of bakes, IMAGE-VERSION, the highest
-// first.
-func (l *PruneLook) bakes() []prunedTemplate {
-	var all []prunedTemplate
-	prefix := strings.ToLower(l.Spec.DefinitionID().Name() + "-")
+// bakes are the templates of bakes of the file's image, the highest first.
+func (l *PruneLook) bakes() []*BakeTemplate {
+	var all []*BakeTemplate
 	for _, d := range l.Templates {
-		id := ResourceID(textAt(d, "id"))
-		version, ok := strings.CutPrefix(strings.ToLower(id.Name()), prefix)
-		if !ok || versionNumbers(version) == nil {
-			continue
+		if t := ReadBakeTemplate(l.Spec, d); t != nil {
+			all = append(all, t)
 		}
-		t := prunedTemplate{
-			id: id, version: version, provisioning: ProvisioningState(d), run: textAt(d, "properties", "lastRunStatus", "runState"),
-			ours: textAt(d, "tags", TagFleet) == l.Spec.Name,
-		}
-		t.ended, _ = time.Parse(time.RFC3339, textAt(d, "properties", "lastRunStatus", "endTime")) // zero: it never ran
-		all = append(all, t)
 	}
-	slices.SortFunc(all, func(a, b prunedTemplate) int { return CompareVersions(b.version, a.version) })
+	slices.SortFunc(all, func(a, b *BakeTemplate) int { return CompareVersions(b.Version, a.Version) })
 	return all
 }
 
 // running says whether Azure does something with the template, as far as is known.
-func (t *prunedTemplate) running() bool {
-	over := []string{"", Succeeded, Failed, "PartiallySucceeded", "Canceled"}
-	return t.provisioning != Succeeded && t.provisioning != Failed || !slices.Contains(over, t.run)
+func (t *BakeTemplate) running() bool {
+	over := t.RunState == "" || t.RunState == Succeeded || t.endedBadly()
+	return t.Provisioning != Succeeded && t.Provisioning != Failed || !over
 }
 
 // state is what the template is said to be.
-func (t *prunedTemplate) state() string {
-	if t.provisioning != Succeeded || t.run == "" {
-		return cmp.Or(t.provisioning, "in a state that is not known")
+func (t *BakeTemplate) state() string {
+	if t.Provisioning != Succeeded || t.RunState == "" {
+		return cmp.Or(t.Provisioning, "in a state that is not known")
 	}
-	return t.run
+	return t.RunState
 }
 
 // pruneTemplates adds the templates of bakes to a view.
-func (l *PruneLook) pruneTemplates(d *Definition, templates []prunedTemplate, view *PruneView) {
-	for i, t := range templates {
-		item := PruneItem{ID: t.id, Kind: PruneTemplate, Name: t.id.Name()}
-		v := d.Version(t.version)
-		failed := t.provisioning == Failed || t.run == Failed || t.run == "Canceled" || t.run == "PartiallySucceeded"
-		higher := i > 0 && templates[0].version != t.version || slices.ContainsFunc(d.Versions, func(v Version) bool { return CompareVersions(v.Name, t.version) > 0 })
+func (l *PruneLook) pruneTemplates(d *Definition, templates []*BakeTemplate, view *PruneView) {
+	for _, t := range templates {
+		item := PruneItem{ID: t.ID, Kind: PruneTemplate, Name: t.ID.Name()}
+		v := d.Version(t.Version)
+		failed := t.Provisioning == Failed || t.endedBadly()
+		above := func(version string) bool {
+			return l.counts(version) == l.counts(t.Version) && CompareVersions(version, t.Version) > 0
+		}
+		higher := slices.ContainsFunc(templates, func(o *BakeTemplate) bool { return above(o.Version) }) ||
+			slices.ContainsFunc(d.Versions, func(v Version) bool { return above(v.Name) })
 		switch {
-		case !t.ours:
+		case t.Tags[TagFleet] != l.Spec.Name:
 			item.Why = append(item.Why, "it has no tag "+TagFleet+": "+l.Spec.Name)
 		case t.running():
 			item.Why = append(item.Why, "it is "+t.state())
 		case v == nil && !failed:
-			item.Why = append(item.Why, "its bake is not over: there is no version "+t.version)
+			item.Why = append(item.Why, "its bake is not over: there is no version "+t.Version)
 		case v == nil && !higher:
 			item.Why = append(item.Why, "it has the highest number: the next bake counts on from it")
-		case v != nil && !v.judged() && l.Now.Sub(cmp.Or(t.ended, v.Published)) < pruneAge:
+		case v != nil && !v.decided() && l.Now.Sub(cmp.Or(t.RunEnd, v.Published)) < pruneAge:
 			item.Why = append(item.Why, "its bake may be under way: the version neither passed nor failed")
 		}
 		if len(item.Why) > 0 {
@@ -278,13 +266,6 @@ func (l *PruneLook) pruneTemplates(d *Definition, templates []prunedTemplate, vi
 		}
 		view.Delete = append(view.Delete, item)
 	}
-}
-
-// judged says whether a version passed its boot test or failed.
-func (v *Version) judged() bool {
-	_, booted := v.Tags[TagBooted]
-	failed, _ := v.Failed()
-	return booted || failed
 }
 
 // Find returns what is planned for a resource: the item, and whether it may go. An item

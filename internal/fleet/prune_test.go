@@ -100,8 +100,17 @@ func TestPruneReasons(t *testing.T) {
 		"template waits":   {func(l *PruneLook) { l.Templates = []Document{pruneTemplate("1.4.7", Succeeded, "")} }, "App-1.4.7", "its bake is not over: there is no version 1.4.7"},
 		"template failed":  {func(l *PruneLook) { l.Templates = []Document{pruneTemplate("1.4.7", Failed, "")} }, "App-1.4.7", ""},
 		"template highest": {func(l *PruneLook) { l.Templates = []Document{pruneTemplate("2.0.0", Failed, "")} }, "App-2.0.0", "it has the highest number: the next bake counts on from it"},
-		"template, unjudged": {func(l *PruneLook) {
+		"template highest of the counted": {func(l *PruneLook) {
+			l.Spec.Bake = &BakeSpec{Version: "1.4.{n}"}
+			l.Templates = []Document{pruneTemplate("1.4.7", Failed, "")}
+		}, "App-1.4.7", "it has the highest number: the next bake counts on from it"},
+		"template, offered": {func(l *PruneLook) {
 			l.Now = time.Date(2026, 7, 1, 5, 0, 0, 0, time.UTC)
+			l.Templates = []Document{pruneTemplate("1.4.0", Succeeded, Succeeded)}
+		}, "App-1.4.0", ""},
+		"template, undecided": {func(l *PruneLook) {
+			l.Now = time.Date(2026, 7, 1, 5, 0, 0, 0, time.UTC)
+			version(l, "1.4.0").Excluded = true
 			l.Templates = []Document{pruneTemplate("1.4.0", Succeeded, Succeeded)}
 		}, "App-1.4.0", "its bake may be under way: the version neither passed nor failed"},
 	} {

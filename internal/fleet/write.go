@@ -55,11 +55,11 @@ func (id ResourceID) Type() string {
 	if start+2 == len(parts) {
 		return "Microsoft.Resources/providers"
 	}
-	typ := parts[start+1]
+	types := []string{parts[start+1]}
 	for i := start + 2; i < len(parts); i += 2 {
-		typ += "/" + parts[i]
+		types = append(types, parts[i])
 	}
-	return typ
+	return strings.Join(types, "/")
 }
 
 // apiVersions are the versions that requests are made in, by the type of the resource

@@ -55,7 +55,7 @@ func (p *Pruner) Plan(ctx context.Context) (fleet.PruneView, error) {
 
 // Delete deletes one item of a plan, unless a look right before it says that it is
 // needed by now. The item that is returned says what became of it: that Azure refuses
-// to delete it is no error, but that something could not be read is.
+// to delete it is no error, but that something could not be read is, and that ctx ended.
 func (p *Pruner) Delete(ctx context.Context, item fleet.PruneItem) (fleet.PruneItem, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -76,15 +76,18 @@ func (p *Pruner) Delete(ctx context.Context, item fleet.PruneItem) (fleet.PruneI
 		return item, nil
 	}
 	operation, err := p.Azure.Send(ctx, fleet.Write{Method: http.MethodDelete, ID: item.ID})
-	item.Outcome = fleet.PruneDeleting
-	if err == nil && !p.NoWait {
+	if err == nil {
+		item.Outcome = fleet.PruneDeleting
+		if p.NoWait {
+			return item, nil
+		}
 		_, err = operation.Wait(ctx)
-		item.Outcome = fleet.PruneDeleted
 	}
 	switch {
 	case err == nil, errors.Is(err, &azure.Error{Kind: azure.NotFound}):
+		item.Outcome = fleet.PruneDeleted
 		return item, nil
-	case ctx.Err() != nil:
+	case ctx.Err() != nil: // Azure goes on with what it has accepted
 		return item, err
 	}
 	item.Outcome, item.Error = fleet.PruneRefused, err.Error()
