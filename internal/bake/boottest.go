@@ -133,7 +133,11 @@ func (b *BootTest) boot(ctx context.Context, id, version fleet.ResourceID, body 
 	}
 	// From here on the set may be there, whatever the answers say.
 	defer func() {
-		b.tell("removing " + id.Name())
+		text := "removing " + id.Name()
+		if ctx.Err() != nil {
+			text += " before this ends; an interrupt now leaves it to the next bake"
+		}
+		b.tell(text)
 		if left := b.remove(ctx, id); left != nil {
 			v.Left = fmt.Sprintf("%s could not be removed: %v", id.Name(), left)
 		}
@@ -234,7 +238,7 @@ func (b *BootTest) look(ctx context.Context, id fleet.ResourceID, op *azure.Oper
 	set, err := b.Azure.Resource(ctx, id, "")
 	switch {
 	case isNotFound(err):
-		o.Failure = &fleet.Failure{Message: "the scale set is gone, and nobody here removed it"}
+		o.Member, o.Seen = nil, b.Now() // the instance went with it
 		return 0, nil
 	case err != nil:
 		return 0, err

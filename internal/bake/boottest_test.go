@@ -70,6 +70,21 @@ type bootWorld struct {
 	asked []string   // "METHOD path"
 }
 
+// PublishedTypes reads Azure's types once: there are many worlds, also in bake_test.
+func PublishedTypes(t *testing.T) *armtypes.Types {
+	t.Helper()
+	published.Do(func() { published.types, published.err = armtypes.Load(testkit.Published(t, "types")) })
+	require.NoError(t, published.err)
+	return published.types
+}
+
+var published struct {
+	sync.Once
+
+	types *armtypes.Types
+	err   error
+}
+
 // newBootWorld serves a scenario, in which more is appended and every version boots with a
 // state of health.
 func newBootWorld(t *testing.T, health, more string) *bootWorld {
@@ -90,9 +105,7 @@ func newBootWorld(t *testing.T, health, more string) *bootWorld {
 	w.server, err = arm.New(arm.Config{Clock: arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 1000), Unthrottled: true, Rules: rules})
 	require.NoError(t, err)
 	require.NoError(t, w.server.Apply(scenario))
-	types, err := armtypes.Load(testkit.Published(t, "types"))
-	require.NoError(t, err)
-	w.proxy = judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types})
+	w.proxy = judgeproxy.New(judgeproxy.Config{Next: w.server, Types: PublishedTypes(t)})
 	endpoint := httptest.NewServer(w)
 	t.Cleanup(endpoint.Close)
 	client, err := azure.New(azure.Config{Auth: "default", Getenv: func(name string) string {
@@ -392,6 +405,7 @@ func TestBootInterrupted(t *testing.T) {
 	}
 	_, err := w.test.Run(ctx, "1.8.3")
 	require.ErrorIs(t, err, context.Canceled)
+	require.Contains(t, w.told, "removing boot-ubuntu-app-1-8-3 before this ends; an interrupt now leaves it to the next bake")
 	w.clean(t)
 }
 

@@ -20,6 +20,11 @@ func TestRun(t *testing.T) {
 	require.Equal(t, "1.8.0", result.Version)
 	require.Equal(t, fleet.BootPassed, result.Verdict.Outcome)
 	require.Equal(t, c.Content.Hash, w.tags("1.8.0")[fleet.TagContent])
+
+	report := w.judge.Report()
+	require.Equal(t, map[string]int{"PUT": 2, "PATCH": 2}, map[string]int{"PUT": w.count("PUT "), "PATCH": w.count("PATCH ")})
+	require.Equal(t, w.count("PUT "), report.Judged["PUT bodies"], "each body was judged")
+	require.Equal(t, w.count("PATCH "), report.Judged["PATCH bodies"], "each body was judged")
 }
 
 // A machine whose clock is wrong leaves nothing behind that is well, and takes nothing

@@ -57,6 +57,7 @@ type Runner struct {
 	cleaned bool            // the template was deleted, or cannot be
 	left    map[string]bool // versions that were told to be left behind
 	verdict *fleet.BootVerdict
+	again   bool // the instance of a boot test was gone, and there was another try
 }
 
 // An Outcome says how far a bake has come.

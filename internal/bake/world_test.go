@@ -22,10 +22,8 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleetfile"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
-	"github.com/fleet-agent/fleet-agent/internal/sim/arm/armtypes"
 	"github.com/fleet-agent/fleet-agent/internal/sim/judgeproxy"
 	"github.com/fleet-agent/fleet-agent/internal/sim/standstill"
-	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
 const (
@@ -136,22 +134,8 @@ type setup struct {
 	replication string
 }
 
-// published reads Azure's types once: there are many worlds.
-func published(dir string) (*armtypes.Types, error) {
-	loaded.Do(func() { loaded.types, loaded.err = armtypes.Load(dir) })
-	return loaded.types, loaded.err
-}
-
-var loaded struct {
-	sync.Once
-	types *armtypes.Types
-	err   error
-}
-
 func newWorld(t *testing.T, s setup) *world {
 	t.Helper()
-	types, err := published(testkit.Published(t, "types"))
-	require.NoError(t, err)
 	w := &world{t: t, clock: arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 0)}
 	or := func(a, b string) string {
 		if a == "" {
@@ -164,7 +148,7 @@ func newWorld(t *testing.T, s setup) *world {
 	w.server, err = arm.New(arm.Config{Clock: w.clock, Unthrottled: true, Rules: scenario.Rules()})
 	require.NoError(t, err)
 	require.NoError(t, w.server.Apply(scenario))
-	w.judge = judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types})
+	w.judge = judgeproxy.New(judgeproxy.Config{Next: w.server, Types: bake.PublishedTypes(t)})
 	w.next = standstill.Handler(w.server, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/blob/") { // which is no Azure Resource Manager
 			w.server.ServeHTTP(rw, r)
