@@ -57,7 +57,9 @@ func (d *bakeDisplay) take(e bake.Event) {
 	text := e.Text
 	switch e.Kind {
 	case bake.Stage:
-		d.stages = append(d.stages, bakeStage{name: e.Text, began: e.At})
+		if n := len(d.stages); n == 0 || d.stages[n-1].name != e.Text { // once more under another number is the same stage
+			d.stages = append(d.stages, bakeStage{name: e.Text, began: e.At})
+		}
 	case bake.Customizer:
 		d.doing(e.At, e.Text)
 		text = d.kindOf(e.Text) + e.Text
