@@ -141,6 +141,7 @@ func regionsText(regions []fleet.Region) string {
 
 // wait sleeps. The times on a terminal move meanwhile.
 func (d *bakeDisplay) wait(ctx context.Context, span time.Duration) error {
+	d.draw()
 	for d.screen != nil && span > redrawEvery {
 		if err := d.g.sleep(ctx, redrawEvery); err != nil {
 			return err

@@ -63,6 +63,8 @@ type bootWorld struct {
 	proxy  *judgeproxy.Proxy
 	test   *BootTest
 	told   []string
+	// answers says that the judge reads those to GET, too, which takes long.
+	answers bool
 
 	mu    sync.Mutex // guards what follows
 	left  int        // requests until the caller dies; below 0: it never does
@@ -154,6 +156,10 @@ func (w *bootWorld) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		rw.WriteHeader(http.StatusBadRequest)
 		return
 	}
+	if r.Method == http.MethodGet && !w.answers {
+		w.server.ServeHTTP(rw, r)
+		return
+	}
 	w.proxy.ServeHTTP(rw, r)
 }
 
@@ -189,6 +195,7 @@ func (w *bootWorld) members(t *testing.T) []fleet.Document {
 
 func TestBootPasses(t *testing.T) {
 	w := newBootWorld(t, "", "run_commands: [{contains: 'fleetctl: exit', stdout: \"served\\nfleetctl: exit 0\\n\"}]\n")
+	w.answers = true
 	w.test.Script = []byte("#!/bin/sh\ncurl -fsS localhost:8080/healthz\n")
 	v, err := w.test.Run(t.Context(), "1.8.3")
 	require.NoError(t, err)
@@ -465,5 +472,26 @@ func TestBootLeft(t *testing.T) {
 	swept, err := w.test.Sweep(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{"boot-ubuntu-app-1-8-3"}, swept)
+	w.clean(t)
+}
+
+// How long an instance has had is told by Azure's clock, also when this machine's stands
+// still.
+func TestBootAzuresClock(t *testing.T) {
+	w := newBootWorld(t, "Unhealthy", "")
+	here := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
+	var ahead time.Duration
+	w.test.Now = func() time.Time { return here.Add(ahead) }
+	w.test.Saw = func(at time.Time) { ahead = at.Sub(here) }
+	wait, waits := w.test.Wait, 0
+	w.test.Wait = func(ctx context.Context, d time.Duration) error {
+		if waits++; waits > 500 {
+			return errors.New("it has no end")
+		}
+		return wait(ctx, d)
+	}
+	v, err := w.test.Run(t.Context(), "1.8.3")
+	require.NoError(t, err)
+	require.Equal(t, fleet.BootFailed, v.Outcome, v.Reason)
 	w.clean(t)
 }
