@@ -66,6 +66,7 @@ func TestFailedBuildIsSwept(t *testing.T) {
 // the version is tagged when it has come, by the next bake, which needs its template to
 // know.
 func TestFailedWhilePublishing(t *testing.T) {
+	t.Parallel() // it waits, for retries or an agent
 	w := newWorld(t, setup{replication: "2h"})
 	_, err := w.newCall("a", "1.8.{n}", "one").Run(t.Context())
 	failure, ok := errors.AsType[*fleet.BakeError](err)
@@ -144,6 +145,7 @@ func TestQuietWait(t *testing.T) {
 // After a read that failed nothing is written, whichever read it is: a wait looks again
 // later, and anything else ends the call.
 func TestNothingAfterAFailedRead(t *testing.T) {
+	t.Parallel() // it waits, for retries or an agent
 	for at := 1; ; at++ {
 		w := newWorld(t, setup{})
 		failed, writes := false, 0

@@ -12,7 +12,7 @@ import (
 
 // A bake ends with a version that is proven and excluded, and leaves nothing else.
 func TestRun(t *testing.T) {
-	w := newWorld(t, setup{})
+	w := newWorld(t, setup{answers: true})
 	c := w.newCall("a", "1.8.{n}", "one")
 	result, err := c.Run(t.Context())
 	require.NoError(t, err, c.told)
