@@ -101,8 +101,9 @@ func (g *globals) bake(ctx context.Context, f bakeFlags) error {
 	display := g.newBakeDisplay(r.Spec, f.follow)
 	r.Tell, r.Wait = display.take, display.wait
 	result, err := r.Run(ctx)
-	display.end()
-	switch failure, failed := errors.AsType[*fleet.BakeError](err); {
+	failure, failed := errors.AsType[*fleet.BakeError](err)
+	display.end(failed)
+	switch {
 	case failed:
 		return g.bakeFailed(r, failure)
 	case err != nil:
@@ -186,7 +187,7 @@ func (g *globals) bakeLeft(ctx context.Context, r *bake.Runner, f bakeFlags, err
 	name := r.Spec.Gallery.Image.Name + " " + r.Version()
 	interrupted := ctx.Err() != nil && errors.Is(err, context.Canceled)
 	if !interrupted || !f.cancel {
-		g.out.Say("fleetctl: the bake of %s goes on in Azure; fleetctl bake goes on with it", name)
+		g.out.Say("fleetctl: %s is left to Azure, unfinished; fleetctl bake goes on with it", name)
 		return err
 	}
 	g.out.Say("fleetctl: canceling the build of %s; another interrupt leaves that to Azure", name)
@@ -196,6 +197,8 @@ func (g *globals) bakeLeft(ctx context.Context, r *bake.Runner, f bakeFlags, err
 	switch cancelErr := r.Cancel(ctx); {
 	case errors.Is(cancelErr, &azure.Error{Kind: azure.Conflict}):
 		g.out.Say("fleetctl: no build of %s runs that could be canceled; fleetctl bake goes on with it", name)
+	case errors.Is(cancelErr, context.DeadlineExceeded):
+		g.out.Say("fleetctl: the build of %s is still being canceled after %s; the next bake leaves it behind", name, cli.Countdown(cancelWithin))
 	case cancelErr != nil:
 		g.out.Say("fleetctl: the build of %s was not seen to end: %v", name, cancelErr)
 	default:

@@ -30,6 +30,7 @@ type bakeDisplay struct {
 	stages  []bakeStage
 	notes   []string
 	regions string // as they were told last
+	failed  bool   // the bake ended in its last stage, without a version
 }
 
 // A bakeStage is a stage that the bake has come to.
@@ -56,7 +57,9 @@ func (d *bakeDisplay) take(e bake.Event) {
 	text := e.Text
 	switch e.Kind {
 	case bake.Stage:
-		d.stages = append(d.stages, bakeStage{name: e.Text, began: e.At})
+		if n := len(d.stages); n == 0 || d.stages[n-1].name != e.Text { // once more under another number is the same stage
+			d.stages = append(d.stages, bakeStage{name: e.Text, began: e.At})
+		}
 	case bake.Customizer:
 		d.doing(e.At, e.Text)
 		text = d.kindOf(e.Text) + e.Text
@@ -74,7 +77,9 @@ func (d *bakeDisplay) take(e bake.Event) {
 		d.regions = text
 		d.doing(e.At, text)
 	case bake.Note:
-		d.notes = append(d.notes, e.Text)
+		if n := len(d.notes); n == 0 || d.notes[n-1] != e.Text {
+			d.notes = append(d.notes, e.Text)
+		}
 		d.notes = d.notes[max(len(d.notes)-shownNotes, 0):]
 	case bake.Line:
 	}
@@ -136,6 +141,7 @@ func regionsText(regions []fleet.Region) string {
 
 // wait sleeps. The times on a terminal move meanwhile.
 func (d *bakeDisplay) wait(ctx context.Context, span time.Duration) error {
+	d.draw()
 	for d.screen != nil && span > redrawEvery {
 		if err := d.g.sleep(ctx, redrawEvery); err != nil {
 			return err
@@ -155,7 +161,10 @@ func (d *bakeDisplay) draw() {
 }
 
 // end leaves the screen as it is.
-func (d *bakeDisplay) end() { d.draw() }
+func (d *bakeDisplay) end(failed bool) {
+	d.failed = failed
+	d.draw()
+}
 
 // lines are the screen: each stage with its time, and what the last one is at.
 func (d *bakeDisplay) lines(now time.Time) []string {
@@ -169,7 +178,9 @@ func (d *bakeDisplay) lines(now time.Time) []string {
 		if i+1 < len(d.stages) {
 			until = d.stages[i+1].began
 		} else if s.name != bake.StageDone {
-			mark = markRunning
+			if mark = markRunning; d.failed {
+				mark = markBad
+			}
 			if detail = s.doing; detail != "" {
 				detail += ", " + cli.Countdown(now.Sub(s.since))
 			}

@@ -3,16 +3,22 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleetfile"
+	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
+	"github.com/fleet-agent/fleet-agent/internal/sim/arm/armtypes"
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
 // offline runs fleetctl in this process, without Azure, and returns what it printed.
@@ -170,5 +176,58 @@ func TestPreflightSources(t *testing.T) {
 	require.Equal(t, exitRefused, code)
 	for _, want := range []string{"error 68: A local file that has no way to the build", "at bake.customize[0].file", "error 69:", "at bake.customize[1].script", "install.sh:1 ends in CR"} {
 		require.Contains(t, strings.Join(strings.Fields(stdout), " "), want)
+	}
+}
+
+// TestCorrectedTemplateBakes: the article's template without its errors passes Azure's
+// types, and makes the version that it says, where a build runs as Azure runs it.
+func TestCorrectedTemplateBakes(t *testing.T) {
+	text, err := os.ReadFile("testdata/template/corrected.json")
+	require.NoError(t, err)
+	b := newBaking(t, "", "1.8.{n}", "5m")
+	client, err := azure.New(azure.Config{Auth: "default", Getenv: func(name string) string {
+		return map[string]string{azure.EndpointVariable: b.endpoint.URL}[name]
+	}})
+	require.NoError(t, err)
+	const (
+		group      = "/subscriptions/" + arm.DefaultSubscription + "/resourceGroups/rg-pay-prod/providers/"
+		definition = group + "Microsoft.Compute/galleries/galProd/images/ubuntu-app"
+		template   = group + "Microsoft.VirtualMachineImages/imageTemplates/ubuntu-app-1.7.1"
+	)
+	filled := strings.NewReplacer( // what a deployment makes of its expressions
+		"[format('ubuntu-app-{0}', parameters('version'))]", "ubuntu-app-1.7.1",
+		"[parameters('identityId')]", group+"Microsoft.ManagedIdentity/userAssignedIdentities/id-aib",
+		"[format('{0}/versions/{1}', parameters('galleryImageId'), parameters('version'))]", definition+"/versions/1.7.1",
+	).Replace(string(text))
+	require.NotContains(t, filled, "parameters('")
+	var deployment struct{ Resources []map[string]any }
+	require.NoError(t, json.Unmarshal([]byte(filled), &deployment))
+	require.Len(t, deployment.Resources, 1)
+	body := deployment.Resources[0]
+	require.Equal(t, "ubuntu-app-1.7.1", body["name"])
+	require.Equal(t, fleet.APIVersion(template), body["apiVersion"])
+	for _, key := range []string{"type", "apiVersion", "name"} {
+		delete(body, key) // which are of the address
+	}
+	types, err := armtypes.Load(testkit.Published(t, "types"))
+	require.NoError(t, err)
+	require.Empty(t, types.Check("Microsoft.VirtualMachineImages/imageTemplates", fleet.APIVersion(template), body, armtypes.Request))
+
+	_, err = client.Send(t.Context(), fleet.Write{Method: http.MethodPut, ID: template, Body: body})
+	require.NoError(t, err)
+	b.server.Advance(10 * time.Minute)
+	_, err = client.Send(t.Context(), fleet.Write{Method: http.MethodPost, ID: template, Action: "run"})
+	require.NoError(t, err)
+	b.server.Advance(2 * time.Hour)
+
+	read, err := client.Resource(t.Context(), definition+"/versions/1.7.1", "ReplicationStatus")
+	require.NoError(t, err)
+	v := fleet.ReadVersion(read.Body)
+	require.Equal(t, fleet.Succeeded, v.Provisioning)
+	require.True(t, v.Excluded)
+	require.Equal(t, map[string]string{"source": "aib", "baseline": "cis"}, map[string]string{"source": v.Tags["source"], "baseline": v.Tags["baseline"]})
+	for name, replicas := range map[string]int{"eastus": 3, "westus3": 2} {
+		require.Equal(t, replicas, v.Region(name).Replicas, name)
+		require.Equal(t, fleet.Replicated, v.Region(name).State, name)
 	}
 }

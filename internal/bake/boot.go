@@ -9,7 +9,7 @@ import (
 // tester is the boot test of the Runner.
 func (r *Runner) tester() *BootTest {
 	return &BootTest{
-		Azure: r.Azure, Spec: r.Spec, Now: r.now, Wait: r.Wait, Script: r.Content.Smoke,
+		Azure: r.Azure, Spec: r.Spec, Now: r.now, Wait: r.Wait, Script: r.Content.Smoke, Saw: r.set,
 		Tell: func(text string) { r.tell(Event{Kind: Boot, Text: text}) },
 	}
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // A BootTest boots an image version once, on an instance that is thrown away. All but
-// Tell and Script are needed.
+// Tell, Saw and Script are needed.
 type BootTest struct {
 	Azure *azure.Client
 	Spec  *fleet.Spec // with bake.boot_test
@@ -28,6 +28,8 @@ type BootTest struct {
 	// Wait sleeps; the error is that of the context.
 	Wait func(ctx context.Context, d time.Duration) error
 	Tell func(text string) // of progress; nil: nobody listens
+	// Saw is told the time by Azure's clock with each answer; nil: nobody listens.
+	Saw func(at time.Time)
 	// Script is what bake.boot_test.run names; empty: nothing is run.
 	Script []byte
 }
@@ -81,6 +83,15 @@ func (b *BootTest) tell(text string) {
 	}
 }
 
+// read reads a resource.
+func (b *BootTest) read(ctx context.Context, id fleet.ResourceID, expand string) (azure.Resource, error) {
+	read, err := b.Azure.Resource(ctx, id, expand)
+	if err == nil && b.Saw != nil {
+		b.Saw(read.At)
+	}
+	return read, err
+}
+
 // like returns the set that the test is like: the live one, or what the file makes.
 func (b *BootTest) like(ctx context.Context, version fleet.ResourceID) (fleet.Document, error) {
 	name := b.Spec.Bake.BootTest.Like
@@ -88,7 +99,7 @@ func (b *BootTest) like(ctx context.Context, version fleet.ResourceID) (fleet.Do
 	if !strings.HasPrefix(name, "/") {
 		id = b.Spec.SetID(name)
 	}
-	live, err := b.Azure.Resource(ctx, id, "userData") // which is told to who asks for it
+	live, err := b.read(ctx, id, "userData") // which is told to who asks for it
 	if !isNotFound(err) {
 		return live.Body, err
 	}
@@ -103,7 +114,7 @@ func (b *BootTest) like(ctx context.Context, version fleet.ResourceID) (fleet.Do
 func (b *BootTest) replicated(ctx context.Context, version fleet.ResourceID, location string) (fleet.BootVerdict, error) {
 	until := b.Now().Add(replicateWithin)
 	for told := ""; ; {
-		read, err := b.Azure.Resource(ctx, version, "ReplicationStatus")
+		read, err := b.read(ctx, version, "ReplicationStatus")
 		if err != nil {
 			return fleet.BootVerdict{}, err
 		}
@@ -133,7 +144,11 @@ func (b *BootTest) boot(ctx context.Context, id, version fleet.ResourceID, body 
 	}
 	// From here on the set may be there, whatever the answers say.
 	defer func() {
-		b.tell("removing " + id.Name())
+		text := "removing " + id.Name()
+		if ctx.Err() != nil {
+			text += " before this ends; an interrupt now leaves it to the next bake"
+		}
+		b.tell(text)
 		if left := b.remove(ctx, id); left != nil {
 			v.Left = fmt.Sprintf("%s could not be removed: %v", id.Name(), left)
 		}
@@ -167,7 +182,7 @@ func (b *BootTest) boot(ctx context.Context, id, version fleet.ResourceID, body 
 
 // clear makes room for the set, and says whether there is one to take up.
 func (b *BootTest) clear(ctx context.Context, id, version fleet.ResourceID) (taken bool, err error) {
-	read, err := b.Azure.Resource(ctx, id, "")
+	read, err := b.read(ctx, id, "")
 	if isNotFound(err) {
 		return false, nil
 	}
@@ -231,10 +246,10 @@ func (b *BootTest) watch(ctx context.Context, id fleet.ResourceID, op *azure.Ope
 
 // look reads the set and its instance.
 func (b *BootTest) look(ctx context.Context, id fleet.ResourceID, op *azure.Operation, o *fleet.BootObservation) (after time.Duration, err error) {
-	set, err := b.Azure.Resource(ctx, id, "")
+	set, err := b.read(ctx, id, "")
 	switch {
 	case isNotFound(err):
-		o.Failure = &fleet.Failure{Message: "the scale set is gone, and nobody here removed it"}
+		o.Member, o.Seen = nil, b.Now() // the instance went with it
 		return 0, nil
 	case err != nil:
 		return 0, err
@@ -267,7 +282,7 @@ func (b *BootTest) member(ctx context.Context, set fleet.ResourceID, known *flee
 		text, _ := all[0]["id"].(string)
 		vm = fleet.ResourceID(text)
 	}
-	read, err := b.Azure.Resource(ctx, vm, "instanceView")
+	read, err := b.read(ctx, vm, "instanceView")
 	if isNotFound(err) {
 		return nil, nil
 	}
@@ -294,7 +309,7 @@ func whyFailed(ctx context.Context, op *azure.Operation, state string) *fleet.Fa
 func (b *BootTest) remove(ctx context.Context, id fleet.ResourceID) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeWithin)
 	defer cancel()
-	read, err := b.Azure.Resource(ctx, id, "")
+	read, err := b.read(ctx, id, "")
 	if isNotFound(err) {
 		return nil
 	}
@@ -313,7 +328,7 @@ func (b *BootTest) remove(ctx context.Context, id fleet.ResourceID) error {
 	}
 	until := b.Now().Add(removeWithin)
 	for {
-		read, err := b.Azure.Resource(ctx, id, "")
+		read, err := b.read(ctx, id, "")
 		switch state := stateOf(read.Body); {
 		case isNotFound(err):
 			return nil

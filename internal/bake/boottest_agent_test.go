@@ -6,6 +6,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 // The instance of a boot test is a real agent: the image passes on its answers to the
 // probe of the health extension, and fails when a check of it does.
 func TestBootRealAgent(t *testing.T) {
+	t.Parallel() // it waits, for retries or an agent
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "fleet-agent")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/fleet-agent").CombinedOutput()
@@ -35,10 +37,16 @@ func TestBootRealAgent(t *testing.T) {
 		drain + "checks: [{name: database, tcp: {address: '" + closed + "'}, interval: 1s}]\n": fleet.BootFailed,
 	} {
 		w := newBootWorld(t, "", "machines: {sets: ['boot-*']}\n")
-		w.server.Clock().SetFactor(20)
+		clock := w.server.Clock()
+		clock.SetFactor(20)
+		w.test.Tell = func(text string) {
+			if strings.HasSuffix(text, "Unhealthy") {
+				clock.SetFactor(200) // there is nothing to come but the end of its time
+			}
+		}
 		w.test.Spec.Bake.BootTest.BootWithin = 2 * time.Minute
 		w.test.Wait = func(ctx context.Context, _ time.Duration) error {
-			timer := time.NewTimer(50 * time.Millisecond)
+			timer := time.NewTimer(100 * time.Millisecond)
 			defer timer.Stop()
 			select {
 			case <-timer.C:

@@ -63,11 +63,28 @@ type bootWorld struct {
 	proxy  *judgeproxy.Proxy
 	test   *BootTest
 	told   []string
+	// answers says that the judge reads those to GET, too, which takes long.
+	answers bool
 
 	mu    sync.Mutex // guards what follows
 	left  int        // requests until the caller dies; below 0: it never does
 	last  bool       // the one at which it dies is served: its answer is lost
 	asked []string   // "METHOD path"
+}
+
+// PublishedTypes reads Azure's types once: there are many worlds, also in bake_test.
+func PublishedTypes(t *testing.T) *armtypes.Types {
+	t.Helper()
+	published.Do(func() { published.types, published.err = armtypes.Load(testkit.Published(t, "types")) })
+	require.NoError(t, published.err)
+	return published.types
+}
+
+var published struct {
+	sync.Once
+
+	types *armtypes.Types
+	err   error
 }
 
 // newBootWorld serves a scenario, in which more is appended and every version boots with a
@@ -90,9 +107,7 @@ func newBootWorld(t *testing.T, health, more string) *bootWorld {
 	w.server, err = arm.New(arm.Config{Clock: arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 1000), Unthrottled: true, Rules: rules})
 	require.NoError(t, err)
 	require.NoError(t, w.server.Apply(scenario))
-	types, err := armtypes.Load(testkit.Published(t, "types"))
-	require.NoError(t, err)
-	w.proxy = judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types})
+	w.proxy = judgeproxy.New(judgeproxy.Config{Next: w.server, Types: PublishedTypes(t)})
 	endpoint := httptest.NewServer(w)
 	t.Cleanup(endpoint.Close)
 	client, err := azure.New(azure.Config{Auth: "default", Getenv: func(name string) string {
@@ -141,6 +156,10 @@ func (w *bootWorld) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		rw.WriteHeader(http.StatusBadRequest)
 		return
 	}
+	if r.Method == http.MethodGet && !w.answers {
+		w.server.ServeHTTP(rw, r)
+		return
+	}
 	w.proxy.ServeHTTP(rw, r)
 }
 
@@ -176,6 +195,7 @@ func (w *bootWorld) members(t *testing.T) []fleet.Document {
 
 func TestBootPasses(t *testing.T) {
 	w := newBootWorld(t, "", "run_commands: [{contains: 'fleetctl: exit', stdout: \"served\\nfleetctl: exit 0\\n\"}]\n")
+	w.answers = true
 	w.test.Script = []byte("#!/bin/sh\ncurl -fsS localhost:8080/healthz\n")
 	v, err := w.test.Run(t.Context(), "1.8.3")
 	require.NoError(t, err)
@@ -392,6 +412,7 @@ func TestBootInterrupted(t *testing.T) {
 	}
 	_, err := w.test.Run(ctx, "1.8.3")
 	require.ErrorIs(t, err, context.Canceled)
+	require.Contains(t, w.told, "removing boot-ubuntu-app-1-8-3 before this ends; an interrupt now leaves it to the next bake")
 	w.clean(t)
 }
 
@@ -451,5 +472,26 @@ func TestBootLeft(t *testing.T) {
 	swept, err := w.test.Sweep(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{"boot-ubuntu-app-1-8-3"}, swept)
+	w.clean(t)
+}
+
+// How long an instance has had is told by Azure's clock, also when this machine's stands
+// still.
+func TestBootAzuresClock(t *testing.T) {
+	w := newBootWorld(t, "Unhealthy", "")
+	here := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
+	var ahead time.Duration
+	w.test.Now = func() time.Time { return here.Add(ahead) }
+	w.test.Saw = func(at time.Time) { ahead = at.Sub(here) }
+	wait, waits := w.test.Wait, 0
+	w.test.Wait = func(ctx context.Context, d time.Duration) error {
+		if waits++; waits > 500 {
+			return errors.New("it has no end")
+		}
+		return wait(ctx, d)
+	}
+	v, err := w.test.Run(t.Context(), "1.8.3")
+	require.NoError(t, err)
+	require.Equal(t, fleet.BootFailed, v.Outcome, v.Reason)
 	w.clean(t)
 }

@@ -85,6 +85,11 @@ func (r *Runner) boot(ctx context.Context) error {
 		}
 		return r.bootFailure(fleet.FailBoot, "the boot test failed")
 	default:
+		if verdict.Gone && !r.again {
+			r.again = true
+			r.note("%s; if that was another call, whose test was the same, its verdict counts: looking again", verdict.Reason)
+			return nil
+		}
 		return r.bootFailure(fleet.FailInconclusive, "the boot test is inconclusive")
 	}
 }

@@ -100,6 +100,7 @@ func killedAt(t *testing.T, at int, served bool) (when int, died, over bool) {
 // The answer to a write that was lost on the way is no second deed: a PUT that is sent
 // again finds what it made itself, and a POST is not sent again.
 func TestLostAnswers(t *testing.T) {
+	t.Parallel() // it waits, for retries or an agent
 	for _, write := range []string{"PUT " + builds, "POST " + builds, "PATCH " + definition, "DELETE " + builds, "PUT " + group + "/providers/Microsoft.Compute/virtualMachineScaleSets"} {
 		w := newWorld(t, setup{})
 		lost := 0

@@ -1,6 +1,7 @@
 package bake_test
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -65,6 +66,7 @@ func TestFailedBuildIsSwept(t *testing.T) {
 // the version is tagged when it has come, by the next bake, which needs its template to
 // know.
 func TestFailedWhilePublishing(t *testing.T) {
+	t.Parallel() // it waits, for retries or an agent
 	w := newWorld(t, setup{replication: "2h"})
 	_, err := w.newCall("a", "1.8.{n}", "one").Run(t.Context())
 	failure, ok := errors.AsType[*fleet.BakeError](err)
@@ -143,6 +145,7 @@ func TestQuietWait(t *testing.T) {
 // After a read that failed nothing is written, whichever read it is: a wait looks again
 // later, and anything else ends the call.
 func TestNothingAfterAFailedRead(t *testing.T) {
+	t.Parallel() // it waits, for retries or an agent
 	for at := 1; ; at++ {
 		w := newWorld(t, setup{})
 		failed, writes := false, 0
@@ -163,5 +166,57 @@ func TestNothingAfterAFailedRead(t *testing.T) {
 			break
 		}
 		require.Zero(t, writes, "request %d: %v", at, err)
+	}
+}
+
+// An instance that is gone from under a boot test was removed by another call that goes
+// on with the same bake, whose verdict counts; or by somebody, and then it is booted
+// once more, and once only.
+func TestInstanceGone(t *testing.T) {
+	const sets = group + "/providers/Microsoft.Compute/virtualMachineScaleSets"
+	const set = sets + "/boot-ubuntu-app-1-8-0"
+	for name, tt := range map[string]struct {
+		byCall  bool
+		removed int // how often somebody removes it
+		boots   int
+	}{
+		"another call": {byCall: true, removed: 1, boots: 1},
+		"somebody":     {removed: 1, boots: 2},
+		"twice":        {removed: 2, boots: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, setup{})
+			c := w.newCall("first", "1.8.{n}", "one")
+			wait, removed := c.Wait, 0
+			c.Wait = func(ctx context.Context, d time.Duration) error {
+				if _, there := w.read(set); there && removed < tt.removed && w.count("PUT "+set, " 201") > removed {
+					removed++
+					if tt.byCall {
+						other := w.newCall("second", "1.8.{n}", "one")
+						_, err := other.Run(ctx)
+						require.NoError(t, err, other.told)
+					} else {
+						_, err := w.reader.Send(ctx, fleet.Write{Method: http.MethodDelete, ID: set})
+						require.NoError(t, err)
+						w.server.Advance(5 * time.Minute)
+					}
+				}
+				return wait(ctx, d)
+			}
+			result, err := c.Run(t.Context())
+			require.Equal(t, tt.removed, removed)
+			require.Equal(t, tt.boots, w.count("PUT "+set, " 201"))
+			require.Equal(t, []string{"vmss-authz"}, w.names(sets))
+			if tt.removed > 1 {
+				failure, ok := errors.AsType[*fleet.BakeError](err)
+				require.True(t, ok, "%v", err)
+				require.Equal(t, fleet.FailInconclusive, failure.Kind)
+				require.Contains(t, failure.Said, "the instance is gone")
+				return
+			}
+			require.NoError(t, err, strings.Join(c.told, "\n"))
+			require.Equal(t, bake.Proven, result.Outcome)
+			require.Equal(t, "1.8.0", result.Version)
+		})
 	}
 }

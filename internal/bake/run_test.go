@@ -12,7 +12,7 @@ import (
 
 // A bake ends with a version that is proven and excluded, and leaves nothing else.
 func TestRun(t *testing.T) {
-	w := newWorld(t, setup{})
+	w := newWorld(t, setup{answers: true})
 	c := w.newCall("a", "1.8.{n}", "one")
 	result, err := c.Run(t.Context())
 	require.NoError(t, err, c.told)
@@ -20,6 +20,11 @@ func TestRun(t *testing.T) {
 	require.Equal(t, "1.8.0", result.Version)
 	require.Equal(t, fleet.BootPassed, result.Verdict.Outcome)
 	require.Equal(t, c.Content.Hash, w.tags("1.8.0")[fleet.TagContent])
+
+	report := w.judge.Report()
+	require.Equal(t, map[string]int{"PUT": 2, "PATCH": 2}, map[string]int{"PUT": w.count("PUT "), "PATCH": w.count("PATCH ")})
+	require.Equal(t, w.count("PUT "), report.Judged["PUT bodies"], "each body was judged")
+	require.Equal(t, w.count("PATCH "), report.Judged["PATCH bodies"], "each body was judged")
 }
 
 // A machine whose clock is wrong leaves nothing behind that is well, and takes nothing

@@ -57,6 +57,7 @@ type Runner struct {
 	cleaned bool            // the template was deleted, or cannot be
 	left    map[string]bool // versions that were told to be left behind
 	verdict *fleet.BootVerdict
+	again   bool // the instance of a boot test was gone, and there was another try
 }
 
 // An Outcome says how far a bake has come.
@@ -222,7 +223,7 @@ func (r *Runner) perform(ctx context.Context, l *fleet.BakeLook, step fleet.Bake
 		r.tellLeft(r.version, step.Why)
 		return errLeft
 	case fleet.BakeRetry:
-		r.note("the identity may not do its work yet; a role that was just assigned takes some minutes: %s", step.Why)
+		r.note("the identity may not do its work yet; a role that was just assigned takes some minutes: %s", fleet.Failure{Message: step.Why})
 		return r.remake(ctx)
 	case fleet.BakeRun:
 		return r.start(ctx)

@@ -22,10 +22,8 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleetfile"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
-	"github.com/fleet-agent/fleet-agent/internal/sim/arm/armtypes"
 	"github.com/fleet-agent/fleet-agent/internal/sim/judgeproxy"
 	"github.com/fleet-agent/fleet-agent/internal/sim/standstill"
-	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
 const (
@@ -134,24 +132,11 @@ type setup struct {
 	versions    string // of the definition, with a comma before
 	rolesAfter  string
 	replication string
-}
-
-// published reads Azure's types once: there are many worlds.
-func published(dir string) (*armtypes.Types, error) {
-	loaded.Do(func() { loaded.types, loaded.err = armtypes.Load(dir) })
-	return loaded.types, loaded.err
-}
-
-var loaded struct {
-	sync.Once
-	types *armtypes.Types
-	err   error
+	answers     bool // the judge reads those to GET, too, which takes long
 }
 
 func newWorld(t *testing.T, s setup) *world {
 	t.Helper()
-	types, err := published(testkit.Published(t, "types"))
-	require.NoError(t, err)
 	w := &world{t: t, clock: arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 0)}
 	or := func(a, b string) string {
 		if a == "" {
@@ -164,9 +149,10 @@ func newWorld(t *testing.T, s setup) *world {
 	w.server, err = arm.New(arm.Config{Clock: w.clock, Unthrottled: true, Rules: scenario.Rules()})
 	require.NoError(t, err)
 	require.NoError(t, w.server.Apply(scenario))
-	w.judge = judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types})
+	w.judge = judgeproxy.New(judgeproxy.Config{Next: w.server, Types: bake.PublishedTypes(t)})
 	w.next = standstill.Handler(w.server, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/blob/") { // which is no Azure Resource Manager
+		blob := strings.HasPrefix(r.URL.Path, "/blob/") // which is no Azure Resource Manager
+		if blob || r.Method == http.MethodGet && !s.answers {
 			w.server.ServeHTTP(rw, r)
 			return
 		}

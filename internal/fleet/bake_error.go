@@ -166,7 +166,7 @@ func (f *BakeError) remedy(s *Spec) string {
 	if do := adviceFor(f.Said, s); do != "" {
 		return do
 	}
-	return "look at the words of Azure above; fleetctl bake bakes under the next number"
+	return "look at the words of Azure above, and bake again"
 }
 
 // adviceFor returns what to do about words of Azure, or "".

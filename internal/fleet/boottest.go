@@ -32,6 +32,9 @@ type BootVerdict struct {
 	Words string `json:"words,omitempty"`
 	// Omitted is what the set of the test did not have of the one that it was like.
 	Omitted []Omission `json:"omitted,omitempty"`
+	// Gone says that the instance was removed while the test looked at it. Another call
+	// that made the same test may have done so.
+	Gone bool `json:"-"`
 	// Left says what could not be removed, and why; "": nothing is left.
 	Left string `json:"left,omitempty"`
 }
@@ -112,7 +115,9 @@ func JudgeBoot(o *BootObservation) BootVerdict {
 	case failure != nil:
 		return refusedBoot(m, *failure)
 	case m == nil && !o.Seen.IsZero():
-		return inconclusive(m, "the instance is gone, and nobody here removed it", "the activity log says who did")
+		v := inconclusive(m, "the instance is gone, and nobody here removed it", "the activity log says who did")
+		v.Gone = true
+		return v
 	case m == nil && o.Now.Sub(o.Began) > allocateWithin:
 		return inconclusive(m, "Azure allocated no instance within "+allocateWithin.String(), "try again later, or make the test like a set of another size")
 	case m == nil:

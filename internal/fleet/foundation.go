@@ -263,14 +263,14 @@ func (f *foundation) assignment(scope ResourceID, role, roleName, met string) De
 
 func principalOf(identity Seen) string { return textAt(identity.Body, "properties", "principalId") }
 
-// covered says which roles other than one give the identity what it needs at a scope,
-// or "" when they do not.
-func (f *foundation) covered(scope ResourceID, except string, actions, data []string) string {
+// covered says which roles give the identity what it needs at a scope, or "" when they
+// do not. The one that is to be assigned counts where it is assigned further up.
+func (f *foundation) covered(scope ResourceID, role string, actions, data []string) string {
 	principal := principalOf(f.live.seen(f.spec.IdentityID()))
 	var names []string
 	var permissions [][]Permission
 	for _, g := range f.live.Grants {
-		if principal == "" || !strings.EqualFold(g.Principal, principal) || g.Conditional || !g.Scope.covers(scope) || strings.EqualFold(g.Role, except) {
+		if principal == "" || !strings.EqualFold(g.Principal, principal) || g.Conditional || !g.Scope.covers(scope) || g.Scope.Same(scope) && strings.EqualFold(g.Role, role) {
 			continue
 		}
 		names, permissions = append(names, g.RoleName+" on "+cmp.Or(g.Scope.Name(), "/")), append(permissions, g.Permissions)

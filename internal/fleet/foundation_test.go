@@ -198,6 +198,12 @@ func TestCovered(t *testing.T) {
 	conditional.Conditional = true
 	foreign := grant("/subscriptions/S", []Permission{{Actions: []string{"*"}}})
 	foreign.Principal = "somebody"
+	all := []Permission{{Actions: []string{"*"}}}
+	itself := func(scope ResourceID) Grant {
+		g := grant(scope, all)
+		g.Role = "X"
+		return g
+	}
 	for name, tt := range map[string]struct {
 		grants []Grant
 		want   string
@@ -208,12 +214,14 @@ func TestCovered(t *testing.T) {
 		"management group": {
 			[]Grant{grant("/providers/Microsoft.Management/managementGroups/mg-corp", []Permission{{Actions: []string{"*"}}})}, "not needed: id-aib has R on mg-corp",
 		},
-		"a part":     {[]Grant{grant("/subscriptions/S", reader)}, ""},
-		"below":      {[]Grant{grant(foundationGroup+"/providers/Microsoft.Compute/galleries/galProd", []Permission{{Actions: []string{"*"}}})}, ""},
-		"like-named": {[]Grant{grant("/subscriptions/S/resourceGroups/rg-pay", []Permission{{Actions: []string{"*"}}})}, ""},
-		"taken out":  {[]Grant{grant("/subscriptions/S", []Permission{{Actions: []string{"*"}, NotActions: []string{"Microsoft.Compute/*"}}})}, ""},
-		"condition":  {[]Grant{conditional}, ""},
-		"of another": {[]Grant{foreign}, ""},
+		"a part":       {[]Grant{grant("/subscriptions/S", reader)}, ""},
+		"below":        {[]Grant{grant(foundationGroup+"/providers/Microsoft.Compute/galleries/galProd", []Permission{{Actions: []string{"*"}}})}, ""},
+		"like-named":   {[]Grant{grant("/subscriptions/S/resourceGroups/rg-pay", []Permission{{Actions: []string{"*"}}})}, ""},
+		"taken out":    {[]Grant{grant("/subscriptions/S", []Permission{{Actions: []string{"*"}, NotActions: []string{"Microsoft.Compute/*"}}})}, ""},
+		"condition":    {[]Grant{conditional}, ""},
+		"of another":   {[]Grant{foreign}, ""},
+		"itself":       {[]Grant{itself(foundationGroup)}, ""},
+		"itself above": {[]Grant{itself("/subscriptions/S")}, "not needed: id-aib has R on S"},
 	} {
 		live := thereIs(s)
 		live.Grants = tt.grants
