@@ -189,7 +189,7 @@ func (p *page) pruned(item *fleet.PruneItem) {
 	case fleet.PruneRefused:
 		p.problem(0, fleet.Problem{Level: fleet.LevelError, Text: what + "was not deleted: " + item.Error})
 	case fleet.PruneLeft:
-		p.problem(0, fleet.Problem{Level: fleet.LevelWarning, Text: what + "stays, it is needed by now: " + strings.Join(item.Why, "; ")})
+		p.problem(0, fleet.Problem{Level: fleet.LevelWarning, Text: what + "is left alone: " + strings.Join(item.Why, "; ")})
 	default:
 		p.Flow(p.leading(0, markGood), 2, plain(what+"is "+string(item.Outcome)))
 	}

@@ -128,7 +128,7 @@ func TestPruneLooksAgain(t *testing.T) {
 	}
 	stdout, stderr, code := w.run(t, "images", "prune", "--keep", "3")
 	require.Zero(t, code, stderr)
-	require.Contains(t, strings.Join(strings.Fields(stdout), " "), "image version 1.7.0 stays, it is needed by now: the model of vmss-old asks for it")
+	require.Contains(t, strings.Join(strings.Fields(stdout), " "), "image version 1.7.0 is left alone: the model of vmss-old asks for it")
 	versions, _ := w.left(t)
 	require.Contains(t, versions, "1.7.0")
 }

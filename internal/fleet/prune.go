@@ -64,7 +64,7 @@ type PruneEnd string
 const (
 	PruneDeleted  PruneEnd = "deleted"
 	PruneDeleting PruneEnd = "being deleted" // nobody waited for it
-	PruneLeft     PruneEnd = "left"          // somebody said no, or it is needed by now
+	PruneLeft     PruneEnd = "left"          // somebody said no, or a new look did
 	PruneRefused  PruneEnd = "refused"       // Azure did not delete it
 )
 
