@@ -67,6 +67,7 @@ var mayImport = map[string][]string{
 	"internal/bake":            {"internal/azure", "internal/fleet", "internal/release", "internal/safetext"},
 	"internal/fleet":           {},
 	"internal/fleet/fleettest": {"internal/fleet"},
+	"internal/fleet/rollout":   {"internal/fleet"},
 	"internal/fleetfile":       {"internal/fleet", "internal/graph", "internal/strict"},
 	"internal/release":         {"internal/azure", "internal/fleet"},
 

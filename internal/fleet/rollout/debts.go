@@ -1,0 +1,140 @@
+package rollout
+
+import (
+	"slices"
+	"time"
+)
+
+// pay does what is owed on every way out: an undrain to members that keep their disk,
+// and the automatic repairs that we suspended.
+func (m *machine) pay() {
+	replaced := m.replaced()
+	for _, key := range sorted(m.s.Drains) {
+		if !replaced[key] {
+			m.undrain(key)
+		}
+	}
+	for _, set := range m.setNames() {
+		if m.s.Sets[set].Suspended != NotSuspended && m.owesRepairs(set) {
+			m.resumeRepairs(set)
+		}
+	}
+}
+
+// tell sends the notices that are owed: one for each time that somebody should look.
+func (m *machine) tell() {
+	if !m.plan.Notify {
+		return
+	}
+	notice := func(name, why string, since time.Time) {
+		last, told := m.s.Last[string(Notify)+" "+name]
+		if told && !last.At.Before(since) && (last.Outcome == Done || m.now.Sub(since) >= m.plan.Limits.Stuck) {
+			return
+		}
+		m.do(Action{Do: Notify, Name: name, Why: why})
+	}
+	switch s := &m.s; {
+	case s.Phase.Over() || s.Phase == Halting:
+		notice(string(s.Phase), s.Why, s.Since)
+	case s.Block != nil && m.now.Sub(s.Block.Since) >= m.plan.Limits.ObserveEvery: // not at every read that fails once
+		notice("paused", s.Block.Why, s.Block.Since)
+	case s.Phase == Rolling && s.Waves[s.Wave].Step == Asking && m.plan.Waves[s.Wave].Approve && !s.Waves[s.Wave].Approved:
+		notice("approve "+m.waveName(), "wave "+m.waveName()+" waits for an approval", s.Waves[s.Wave].Since)
+	}
+}
+
+// replaced are the members whose disks a batch is about to replace, by memberKey: they
+// stay drained.
+func (m *machine) replaced() map[string]bool {
+	keys := make(map[string]bool)
+	for set, s := range m.s.Sets {
+		if s.Batch == nil || s.Batch.Step == Verifying || m.s.Phase == Held {
+			continue
+		}
+		for _, name := range s.Batch.Members {
+			keys[memberKey(set, name)] = true
+		}
+	}
+	return keys
+}
+
+// undrain pays one drain back.
+func (m *machine) undrain(key string) {
+	set, name := splitKey(key)
+	d := m.s.Drains[key]
+	seen, member := m.seen(set), m.members[set][name]
+	switch {
+	case seen != nil && (member == nil || !running(member)):
+		m.note(Event{Kind: Given, Set: set, Member: name, Name: string(Undrain), Why: "drained, and it runs no more"})
+	case !m.now.Before(d.Until):
+		m.note(Event{Kind: Given, Set: set, Member: name, Name: string(Undrain), Why: "the drain ended by itself: the agent did not answer the undrain"})
+	default:
+		m.do(Action{Do: Undrain, Set: set, Members: []string{name}})
+		m.wait("the undrain of "+name, d.Until)
+	}
+}
+
+// owesRepairs says whether no wave needs the repairs of a set suspended any more.
+func (m *machine) owesRepairs(set string) bool {
+	switch m.s.Phase {
+	case Pending, Rolling:
+		step := m.s.Waves[m.s.Wave].Step
+		return (step != Batches && step != Soaking) || !slices.Contains(m.plan.Waves[m.s.Wave].Sets, set)
+	case Halting, Returning:
+		return false
+	default:
+	}
+	return true
+}
+
+func (m *machine) resumeRepairs(set string) {
+	m.do(Action{Do: ResumeRepairs, Set: set})
+	since := m.s.Last[repairsTarget(set)].Since
+	if m.s.Last[repairsTarget(set)].Verb != ResumeRepairs || since.IsZero() {
+		since = m.now
+	}
+	until := since.Add(m.plan.Limits.Stuck)
+	if !m.now.Before(until) {
+		m.note(Event{Kind: Given, Set: set, Name: string(ResumeRepairs), Why: "automatic repairs are still suspended: " + m.s.Last[repairsTarget(set)].Text})
+		return
+	}
+	m.wait("the automatic repairs of "+set, until)
+}
+
+// paid says whether nothing is owed.
+func (m *machine) paid() bool {
+	if len(m.s.Drains) > 0 {
+		return false
+	}
+	for _, s := range m.s.Sets {
+		if s.Suspended != NotSuspended {
+			return false
+		}
+	}
+	return true
+}
+
+func splitKey(key string) (set, member string) {
+	for i := len(key) - 1; i >= 0; i-- {
+		if key[i] == '/' {
+			return key[:i], key[i+1:]
+		}
+	}
+	return "", key
+}
+
+// hold keeps a rollout still that stood still for too long: models back to last good,
+// members as they are, nothing drained or suspended.
+func (m *machine) hold() {
+	for _, set := range m.setNames() {
+		if m.s.Sets[set].Batch != nil && !m.underway(setTarget(set)) {
+			m.note(Event{Kind: BatchTo, Set: set, Step: GivenUp})
+		}
+		if m.s.begun(m.plan, set) {
+			driverOf(m.plan.Sets[set].Driver).stop(m, set)
+		}
+	}
+	if m.obs.Version.Unknown == "" && !m.excluded("") {
+		m.do(Action{Do: Exclude, Why: "the rollout is held"})
+	}
+}

@@ -1,0 +1,484 @@
+package rollout
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+)
+
+// A scene is a rollout in which something happens at a moment.
+type scene struct {
+	name    string
+	sizes   map[string]int
+	waves   []Wave
+	image   image
+	plan    func(*Plan)
+	setup   func(*azure)
+	when    func(*rig) bool // once, before a tick
+	then    func(*rig)
+	atMost  time.Duration
+	every   time.Duration
+	phase   Phase
+	runs    int // members that ever ran the version; -1: any
+	require func(*testing.T, *rig)
+}
+
+func (s *scene) play(t *testing.T) {
+	t.Helper()
+	if s.sizes == nil {
+		s.sizes = map[string]int{"a": 3, "b": 2}
+	}
+	a := newAzure(s.sizes)
+	if s.setup != nil {
+		s.setup(a)
+	}
+	if s.image != "" {
+		a.Image = s.image
+	}
+	if s.waves == nil {
+		s.waves = twoWaves()
+	}
+	r := newRig(planned(a, s.waves, s.plan), a)
+	every, happened := max(s.every, time.Minute), false
+	if s.atMost == 0 {
+		s.atMost = 48 * time.Hour
+	}
+	for until := start.Add(s.atMost); a.Now.Before(until); a.advance(every) {
+		if s.when != nil && !happened && s.when(r) {
+			happened = true
+			s.then(r)
+		}
+		r.tick()
+		require.Empty(t, r.check())
+		if r.state.Phase.Over() && len(r.last.Actions) == 0 && len(r.state.Drains) == 0 && (r.state.Phase != Held || s.phase == Held) {
+			break
+		}
+	}
+	require.Equal(t, s.phase, r.state.Phase, "%+v %s\n%+v\n%+v", Accounting(r.state), r.state.Why, r.state.Block, r.last.Waits)
+	if s.when != nil {
+		require.True(t, happened, "it never happened")
+	}
+	if s.runs >= 0 {
+		require.Len(t, Accounting(r.state), s.runs)
+	}
+	if s.require != nil {
+		s.require(t, r)
+	}
+}
+
+func step(wave int, want Step) func(*rig) bool {
+	return func(r *rig) bool { return r.state.Wave == wave && r.state.Waves[wave].Step == want }
+}
+
+func batchIs(set string, want Step) func(*rig) bool {
+	return func(r *rig) bool { b := r.state.Sets[set].Batch; return b != nil && b.Step == want }
+}
+
+// onVersion returns a member of a set that runs the version.
+func onVersion(r *rig, set string) string {
+	for _, name := range sorted(r.azure.Sets[set].Members) {
+		if r.azure.Sets[set].Members[name].Version == newVersion {
+			return name
+		}
+	}
+	return ""
+}
+
+func ask(o Order, keep bool) func(*rig) {
+	return func(r *rig) {
+		r.requests = append(r.requests, Request{ID: "1", Do: o, Wave: r.plan.Waves[r.state.Wave].Name, Keep: keep, By: "ada"})
+	}
+}
+
+// done lists the actions of a verb that were carried out.
+func (r *rig) done(v Verb) []Action {
+	var list []Action
+	for _, e := range r.journal {
+		if e.Kind == Began && e.Action.Do == v {
+			list = append(list, *e.Action)
+		}
+	}
+	return list
+}
+
+func TestDecisions(t *testing.T) {
+	for _, s := range []scene{
+		{
+			name: "1: the version is released last of all", phase: Succeeded, runs: 5,
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				i := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Began && e.Action.Do == Include })
+				j := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == WaveTo && e.Wave == 1 && e.Step == WaveDone })
+				require.Greater(t, i, j)
+				require.True(t, r.azure.Version.Good)
+			},
+		},
+		{
+			name: "2: platform-rolling goes back by one PATCH to Manual and the last good, by names, and Rolling last", image: neverWell, phase: Halted, runs: 1,
+			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}},
+			setup: func(a *azure) { a.Sets["a"].Mode = fleet.Rolling }, plan: drivenBy(fleet.DriverPlatformRolling),
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				patches := r.done(PatchModel)
+				require.Equal(t, oldVersion, patches[1].Version)
+				require.Equal(t, fleet.Manual, patches[1].Mode)
+				require.Equal(t, fleet.Rolling, patches[len(patches)-1].Mode)
+				require.Equal(t, fleet.Rolling, r.azure.Sets["a"].Mode)
+			},
+		},
+		{
+			name: "2: platform-auto-os excludes first, and undoes its pin", image: neverWell, phase: Halted, runs: 1,
+			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}},
+			setup: func(a *azure) { s := a.Sets["a"]; s.Mode, s.AutoOS, s.Model = fleet.Rolling, true, "" }, plan: drivenBy(fleet.DriverPlatformAutoOS),
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				excluded := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Began && e.Action.Do == Exclude })
+				patched := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Began && e.Action.Do == PatchModel })
+				require.Less(t, excluded, patched)
+				require.True(t, r.azure.Sets["a"].AutoOS)
+				require.Empty(t, r.azure.Sets["a"].Model)
+			},
+		},
+		{
+			name: "2: a mode that somebody changes pauses", phase: Held, runs: -1,
+			when: step(0, Soaking), then: func(r *rig) { r.azure.Sets["a"].Mode = fleet.Automatic; r.azure.Sets["a"].ETag++ },
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Contains(t, r.state.Why, "Automatic") },
+		},
+		{
+			name: "3: a birth while a part of a set soaks is born on the last good", phase: Succeeded, runs: 6,
+			when: step(0, Soaking), then: func(r *rig) {
+				r.azure.scaleOut(r.azure.Sets["a"])
+				if onVersion(r, "a") == "a_04" {
+					panic("born on the version")
+				}
+				for name, m := range r.azure.Sets["a"].Members {
+					if m.Created.Equal(r.azure.Now) && m.Version != oldVersion {
+						panic(name + " was born on the version")
+					}
+				}
+			},
+		},
+		{
+			name: "3: a birth while the model points at the version is touched, and taken back", image: neverWell, phase: Halted, runs: 2,
+			when: func(r *rig) bool { return r.azure.Sets["a"].Model == newVersion }, then: func(r *rig) { r.azure.scaleOut(r.azure.Sets["a"]) },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.True(t, slices.ContainsFunc(Accounting(r.state), func(x Ran) bool { return x.Why == becauseBorn }))
+			},
+		},
+		{
+			name: "5: nothing is done to a set that cannot be read", phase: Held, runs: 0,
+			when: func(r *rig) bool { return r.azure.Now.Equal(start) }, then: func(r *rig) { r.unread = map[string]bool{"a": true} },
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Empty(t, r.done(PatchModel)) },
+		},
+		{
+			name: "6: another tool's change of the model pauses, and is never a failure", phase: Held, runs: -1,
+			when: step(0, Soaking), then: func(r *rig) { r.azure.Sets["a"].Tag++; r.azure.Sets["a"].ETag++ },
+			require: func(t *testing.T, r *rig) { t.Helper(); require.False(t, r.azure.Version.Failed) },
+		},
+		{
+			name: "7: health missing everywhere is not the image", image: silent, phase: Held, runs: 1,
+			sizes: map[string]int{"a": 1}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Contains(t, r.state.Why, "no member reports") },
+		},
+		{
+			name: "7: a member without health while others report has failed", image: silent, phase: Halted, runs: 1,
+		},
+		{
+			name: "7: capacity that stays refused pauses, and then is held", phase: Held, runs: 0,
+			when: func(*rig) bool { return true }, then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do == ManualUpgrade {
+						return noCapacity
+					}
+					return fine
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Contains(t, r.state.Why, "AllocationFailed")
+				require.False(t, r.azure.Version.Failed)
+				require.Equal(t, oldVersion, r.azure.Sets["a"].Model)
+			},
+		},
+		{
+			name: "7: the platform's own work is waited for", phase: Succeeded, runs: 5,
+			when: step(0, Soaking), then: func(r *rig) {
+				r.azure.Sets["a"].BusyUntil, r.azure.Sets["a"].BusyWhy = r.azure.Now.Add(20*time.Minute), "the platform upgrades its agent"
+			},
+		},
+		{
+			name: "8: a member of the canary that is evicted is replaced, and the soak starts again", phase: Succeeded, runs: 5,
+			when: step(0, Soaking), then: func(r *rig) { r.azure.gone(r.azure.Sets["a"], onVersion(r, "a"), Evicted) },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				soaks := 0
+				for _, e := range r.journal {
+					if e.Kind == WaveTo && e.Wave == 0 && e.Step == Soaking {
+						soaks++
+					}
+				}
+				require.Equal(t, 2, soaks)
+			},
+		},
+		{
+			name: "8: a member that vanishes for an unknown cause pauses", phase: Held, runs: 1,
+			when: step(0, Soaking), then: func(r *rig) {
+				s := r.azure.Sets["a"]
+				delete(s.Members, onVersion(r, "a"))
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Contains(t, r.state.Why, "activity log") },
+		},
+		{
+			name: "8: a repair of a member on the version is a failure", phase: Halted, runs: -1, image: errs,
+			when: step(0, Soaking), then: func(r *rig) { r.azure.gone(r.azure.Sets["a"], onVersion(r, "a"), Repaired) },
+		},
+		{
+			name: "8: a wave is not done with fewer members than it needs", phase: Held, runs: 1, sizes: map[string]int{"a": 2},
+			waves: []Wave{{Name: "canary", Sets: []string{"a"}, Instances: 2, Soak: time.Minute}, {Name: "all", Sets: []string{"a"}}},
+			when:  batchIs("a", Verifying), then: func(r *rig) {
+				for _, m := range r.azure.Sets["a"].Members {
+					if m.Version == oldVersion {
+						m.MovesUntil = r.azure.Now.Add(1000 * time.Hour) // the platform works on it
+					}
+				}
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Contains(t, r.state.Why, "1 of 2 members") },
+		},
+		{
+			name: "8: sets without members stand for nothing, and promote nothing", sizes: map[string]int{"a": 0, "b": 0}, phase: Held, runs: 0,
+			require: func(t *testing.T, r *rig) { t.Helper(); require.True(t, r.azure.Version.Excluded) },
+		},
+		{
+			name: "8: repairs are suspended from the first batch to the end of the soak", phase: Succeeded, runs: 5,
+			when: step(1, Soaking), then: func(r *rig) {
+				if !r.azure.Sets["a"].Suspended {
+					panic("repairs are not suspended")
+				}
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.False(t, r.azure.Sets["a"].Suspended) },
+		},
+		{
+			name: "9: a soak does not count while nobody looks", every: 20 * time.Minute, phase: Rolling, runs: 1, atMost: 24 * time.Hour,
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Zero(t, r.state.Waves[0].Soaked) },
+		},
+		{
+			name: "10: a batch that is given up is undrained", phase: Succeeded, runs: 5,
+			when: batchIs("a", Upgrading), then: func(r *rig) {
+				r.azure.Sets["a"].BusyUntil, r.azure.Sets["a"].BusyWhy = r.azure.Now.Add(10*time.Minute), "another tool writes"
+			},
+		},
+		{
+			name: "10: who fails is taken back at once and undrained, who serves is drained first", image: turnsBad, phase: Halted, runs: 4,
+			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour}},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				halting := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == PhaseTo && e.Phase == Halting })
+				drained := make(map[string]bool)
+				for _, e := range r.journal[halting:] {
+					if e.Kind == Began && e.Action.Do == Drain {
+						drained[e.Action.Members[0]] = true
+					}
+				}
+				for _, x := range Accounting(r.state) {
+					require.Equal(t, x.Failed == "", drained[x.Member], x.Member)
+				}
+			},
+		},
+		{
+			name: "11: failing members are asked before their disks are replaced", image: neverWell, phase: Halted, runs: 1,
+			plan: func(p *Plan) { p.Diagnose = true },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Equal(t, "hsm: connection refused", Accounting(r.state)[0].Node)
+			},
+		},
+		{
+			name: "12: a tag says that the version failed", image: neverWell, phase: Halted, runs: 1,
+			require: func(t *testing.T, r *rig) { t.Helper(); require.True(t, r.azure.Version.Failed) },
+		},
+		{
+			name: "7: a replication that fails pauses, and is not the image", phase: Held, runs: 0,
+			setup: func(a *azure) { a.Version.Stranded = true },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Contains(t, r.state.Why, "did not replicate to eastus")
+			},
+		},
+		{
+			name: "a gate that fails halts", image: errs, phase: Halted, runs: 1,
+			plan: func(p *Plan) { p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}} },
+		},
+		{
+			name: "a wave waits for its approval", phase: Succeeded, runs: 5,
+			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour, Approve: true}},
+			when:  func(r *rig) bool { return r.azure.Now.After(start.Add(3*time.Hour)) && len(r.azure.Ran) == 0 }, then: ask(Approve, false),
+		},
+		{
+			name: "an approval that does not come is held", phase: Held, runs: 0, atMost: 20 * 24 * time.Hour, every: 5 * time.Minute,
+			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour, Approve: true}},
+		},
+		{
+			name: "an abort takes the members back, and does not mark the version", phase: Aborted, runs: 1,
+			when: step(0, Soaking), then: ask(Abort, false),
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Empty(t, onVersion(r, "a"))
+				require.False(t, r.azure.Version.Failed)
+			},
+		},
+		{
+			name: "an abort that keeps leaves the members", phase: Aborted, runs: 1,
+			when: step(0, Soaking), then: ask(Abort, true),
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.NotEmpty(t, onVersion(r, "a"))
+				require.Equal(t, oldVersion, r.azure.Sets["a"].Model)
+			},
+		},
+		{
+			name: "a pause is held at its deadline", phase: Held, runs: 1, when: step(0, Soaking), then: ask(Pause, false),
+		},
+		{
+			name: "a paused rollout still halts", image: turnsBad, phase: Halted, runs: 1, when: step(0, Soaking), then: ask(Pause, false),
+		},
+		{
+			name: "a protected member is left out, and told", phase: Succeeded, runs: 4,
+			setup: func(a *azure) { a.Sets["a"].Members["a_02"].Protected = true },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Equal(t, []Left{{"a", "a_02", "it is protected from scale set actions"}}, r.state.Left)
+			},
+		},
+		{
+			name: "a member that stops on the version leaves the halt incomplete, until it runs again", phase: Incomplete, runs: 2,
+			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "canary", Sets: []string{"a"}, Instances: 2, Soak: time.Hour}, {Name: "all", Sets: []string{"a"}}},
+			when: step(0, Soaking), then: func(r *rig) {
+				r.azure.stop(r.azure.Sets["a"], onVersion(r, "a"))
+				r.azure.Image = turnsBad
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Equal(t, "it is deallocated", r.state.Left[0].Why)
+				m := r.azure.Sets["a"].Members[r.state.Left[0].Member]
+				r.azure.advance(time.Hour)
+				m.Stopped, m.Booted = false, r.azure.Now
+				for range 30 {
+					r.tick()
+					require.Empty(t, r.check())
+					r.azure.advance(time.Minute)
+				}
+				require.Equal(t, Halted, r.state.Phase)
+			},
+		},
+		{
+			name: "without a way back the members are listed", image: neverWell, phase: Incomplete, runs: 1,
+			plan: func(p *Plan) {
+				for name, s := range p.Sets {
+					s.LastGood = ""
+					p.Sets[name] = s
+				}
+			},
+			when: func(*rig) bool { return true }, then: func(r *rig) { r.azure.Sets["a"].Max = 0 },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Contains(t, r.state.Left[len(r.state.Left)-1].Why, "no version to go back to")
+			},
+		},
+		{
+			name: "a zone is finished before the next begins", phase: Succeeded, runs: 6, sizes: map[string]int{"a": 6},
+			waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Minute}},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				for _, a := range r.done(ManualUpgrade) {
+					zones := make(map[string]bool)
+					for _, name := range a.Members {
+						zones[r.azure.Sets["a"].Members[name].Zone] = true
+					}
+					require.Len(t, zones, 1)
+				}
+			},
+		},
+	} {
+		t.Run(strings.ReplaceAll(s.name, "/", " "), s.play)
+	}
+}
+
+func drivenBy(d fleet.Driver) func(*Plan) {
+	return func(p *Plan) {
+		for name, s := range p.Sets {
+			s.Driver = d
+			p.Sets[name] = s
+		}
+	}
+}
+
+func TestEventsGoThroughJSON(t *testing.T) {
+	a := newAzure(map[string]int{"a": 3})
+	a.Image = neverWell
+	r := newRig(planned(a, []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}}, nil), a)
+	r.run(time.Minute, 24*time.Hour)
+	require.Empty(t, r.broken)
+	require.NotEmpty(t, r.journal)
+	for _, e := range r.journal {
+		data, err := json.Marshal(e)
+		require.NoError(t, err)
+		back, err := DecodeEvent(data)
+		require.NoError(t, err)
+		again, err := json.Marshal(back)
+		require.NoError(t, err)
+		require.JSONEq(t, string(data), string(again))
+	}
+	plan, s, err := Fold(r.journal)
+	require.NoError(t, err)
+	require.Equal(t, r.plan.Version, plan.Version)
+	require.Equal(t, canonical(r.state, a.Now), canonical(s, a.Now))
+}
+
+func TestAnEventThatIsNotUnderstoodIsRefused(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"another format", `{"format":2,"kind":"observed"}`, "format 2"},
+		{"another kind", `{"format":1,"kind":"danced"}`, "danced"},
+		{"another key", `{"format":1,"kind":"observed","mood":"good"}`, "mood"},
+		{"half a line", `{"format":1,"kind":`, "unexpected end"},
+		{"an intent without an action", `{"format":1,"kind":"began"}`, "without an action"},
+		{"a drain of nobody", `{"format":1,"kind":"began","action":{"op":1,"do":"drain","set":"a"}}`, "without an action"},
+		{"an end without a result", `{"format":1,"kind":"ended","action":{"op":1,"do":"include"}}`, "without a result"},
+		{"a plan that is not there", `{"format":1,"kind":"planned"}`, "without a plan"},
+		{"a wave before the first", `{"format":1,"kind":"wave","wave":-1}`, "without a wave"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := DecodeEvent([]byte(c.text))
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+	_, _, err := Fold(nil)
+	require.ErrorContains(t, err, "does not begin with a plan")
+}
+
+// FuzzDecodeEvent reads anything without harm, and what it reads folds.
+func FuzzDecodeEvent(f *testing.F) {
+	a := newAzure(map[string]int{"a": 2})
+	r := newRig(planned(a, twoWaves()[:1], nil), a)
+	r.tick()
+	for _, e := range r.journal {
+		data, err := json.Marshal(e)
+		require.NoError(f, err)
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, err := DecodeEvent(data)
+		if err != nil {
+			return
+		}
+		if _, _, err := Fold([]Event{Begin(r.plan, start), e}); err != nil {
+			require.NotEmpty(t, err.Error())
+		}
+	})
+}

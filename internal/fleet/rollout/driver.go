@@ -1,0 +1,106 @@
+package rollout
+
+import (
+	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+)
+
+// A driver is how the members of a set get the version, and what has to be done so that
+// they get it no more. Each method asks for what is to be done next, and is called again
+// until it says that nothing is left; what it does shows in the next observation.
+type driver interface {
+	// refuses says why the driver cannot work with a set of this policy; empty: it can.
+	refuses(u *fleet.UpgradePolicy) string
+	// forward takes a set on in a wave, and says whether all that the wave takes has the
+	// version.
+	forward(m *machine, w *Wave, set string) bool
+	// stop makes sure that no more members get the version.
+	stop(m *machine, set string) bool
+	// restore brings back what stop changed besides the version.
+	restore(m *machine, set string) bool
+}
+
+func driverOf(d fleet.Driver) driver {
+	switch d {
+	case fleet.DriverPlatformRolling:
+		return rolling{}
+	case fleet.DriverPlatformAutoOS:
+		return autoOS{}
+	default:
+	}
+	return batches{}
+}
+
+// models brings the model of every set under the driver batches to what it is to be.
+func (m *machine) models() {
+	for _, set := range m.setNames() {
+		p, seen := m.plan.Sets[set], m.seen(set)
+		if p.Driver.Platform() {
+			if last := &m.s.Waves[p.LastWave]; m.s.Sets[set].Policy && (last.Step == WaveDone || last.Step == Skipped) && seen != nil {
+				driverOf(p.Driver).forward(m, &m.plan.Waves[p.LastWave], set)
+			}
+			continue
+		}
+		want, ok := m.wanted(set)
+		switch {
+		case !ok:
+			continue
+		case want == m.plan.Version && m.blockedNow():
+			continue // back at any time, forward only when nothing speaks against it
+		case want != m.plan.Version && seen != nil && m.modelVersion(seen) != m.plan.Version:
+			continue // it is back, or somebody else's
+		}
+		m.patch(set, Action{Version: want})
+	}
+}
+
+// wanted is the version that the model of a set is to point at: the version no longer
+// than it must, until the set's last wave has begun to upgrade. It is not ok for a set
+// that we have nothing to do with yet.
+func (m *machine) wanted(set string) (version string, ok bool) {
+	p, s := m.plan.Sets[set], m.s.Sets[set]
+	last := m.s.Waves[p.LastWave].Step
+	switch {
+	case s.Whole, last == WaveDone, last == Skipped:
+		return m.plan.Version, true
+	case s.Batch != nil && s.Batch.Step == Upgrading && !s.Batch.Back:
+		return m.plan.Version, true
+	case s.Model == m.plan.Version && p.Model != m.plan.Version, !s.Pointed.IsZero() && s.Unpointed.IsZero():
+		return p.LastGood, p.LastGood != ""
+	}
+	return "", false
+}
+
+// patch brings the model of a set to a version, and to a mode if one is given; it says
+// whether the model is so.
+func (m *machine) patch(set string, a Action) bool {
+	seen := m.seen(set)
+	if seen == nil || m.underway(setTarget(set)) || m.obs.Epoch < m.s.Last[setTarget(set)].Epoch {
+		return false
+	}
+	u := &seen.Model.Upgrade
+	if m.modelVersion(seen) == a.Version && (a.Mode == "" || u.Mode == a.Mode) && (a.AutoOS == nil || u.AutoOS == *a.AutoOS) {
+		return true
+	}
+	if moves(seen) {
+		m.wait(set+" is busy", m.now.Add(m.plan.Limits.Stuck))
+		return false
+	}
+	a.Do, a.Set, a.IfMatch = PatchModel, set, seen.Model.ETag
+	m.do(a)
+	return false
+}
+
+// open says whether new batches may begin at this time of the week.
+func (m *machine) open(atMost time.Duration) bool {
+	if !m.plan.Window || m.obs.WindowOpen {
+		return true
+	}
+	until := m.obs.Opens
+	if until.IsZero() {
+		until = m.now.Add(atMost)
+	}
+	m.wait("the window", until)
+	return false
+}

@@ -1,0 +1,74 @@
+package rollout
+
+import "time"
+
+// exposures predicts the worst case of every wave.
+func exposures(p *Plan) []Exposure {
+	var list []Exposure
+	worst := make(map[string]int) // by set
+	for i := range p.Waves {
+		w := &p.Waves[i]
+		e := Exposure{Wave: w.Name}
+		for _, name := range w.Sets {
+			s := p.Sets[name]
+			x := setExposure(&s, w)
+			x.Set = name
+			e.Sets = append(e.Sets, x)
+			worst[name] = max(worst[name], x.Worst)
+		}
+		for _, n := range worst {
+			e.Worst += n
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// setExposure predicts what a wave may do to a set. A wave that takes all exposes all
+// that there may be. Another exposes what it takes; beyond that, while the model points
+// at the version, every scale-out, and every member that is made anew: Spot members,
+// and one in twenty, which repairs may replace, if they were under way when they were
+// suspended.
+func setExposure(s *Set, w *Wave) SetExposure {
+	x := SetExposure{Births: s.Max - s.Members}
+	if !w.partial() {
+		x.Taken = s.Members
+		x.Worst = s.Max
+		return x
+	}
+	x.Taken = min(w.Instances, s.Members)
+	x.Others = s.Spot
+	if s.Repairs {
+		x.Others += max(1, s.Members/20)
+	}
+	x.Others = min(x.Others, s.Members-x.Taken)
+	x.Worst = min(s.Max, x.Taken+x.Births+x.Others)
+	return x
+}
+
+// shortest is the time of a rollout in which nothing waits.
+func shortest(p *Plan) time.Duration {
+	var total time.Duration
+	for i := range p.Waves {
+		w := &p.Waves[i]
+		var slowest time.Duration
+		for _, name := range w.Sets {
+			s := p.Sets[name]
+			members := s.Members - len(s.LeftOut)
+			if w.partial() {
+				members = min(members, w.Instances)
+			}
+			if members <= 0 {
+				continue
+			}
+			batch := s.Batch.Of(s.Members)
+			if s.Driver.Platform() {
+				batch = members
+			}
+			batches := (members + batch - 1) / batch
+			slowest = max(slowest, time.Duration(batches)*p.Limits.HealthyFor+time.Duration(batches-1)*s.Pause)
+		}
+		total += slowest + w.Soak
+	}
+	return total
+}

@@ -1,0 +1,245 @@
+package rollout
+
+import (
+	"slices"
+	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+)
+
+// scope are the sets that a halt takes back, sorted.
+func (m *machine) scope() []string {
+	var list []string
+	for _, set := range m.setNames() {
+		if m.s.begun(m.plan, set) && (!m.plan.WaveOnly || m.s.Class != Bad || slices.Contains(m.plan.Waves[m.s.Wave].Sets, set)) {
+			list = append(list, set)
+		}
+	}
+	return list
+}
+
+// goBack takes a halt on: nobody gets the version any more, then the members on it go
+// back, then the version is marked.
+func (m *machine) goBack() {
+	stopped := m.stopped()
+	if m.s.Phase == Incomplete && !m.canComplete() {
+		return
+	}
+	if m.s.Phase == Incomplete {
+		m.note(Event{Kind: PhaseTo, Phase: Returning, Class: m.s.Class, Why: m.s.Why})
+	}
+	if m.s.Phase == Halting {
+		if !m.quiet(stopped) {
+			return
+		}
+		for _, set := range m.setNames() {
+			if b := m.s.Sets[set].Batch; b != nil && !b.Back {
+				m.note(Event{Kind: BatchTo, Set: set, Step: GivenUp})
+			}
+		}
+		m.note(Event{Kind: PhaseTo, Phase: Returning, Class: m.s.Class, Why: m.s.Why})
+	}
+	if m.s.Phase == Returning {
+		if !m.returned() {
+			return
+		}
+		m.note(Event{Kind: PhaseTo, Phase: Demoting, Class: m.s.Class, Why: m.s.Why})
+	}
+	if m.demoted() {
+		m.over()
+	}
+}
+
+// stopped keeps the sets of the scope from getting the version; it says whether none
+// gets it any more.
+func (m *machine) stopped() bool {
+	all := true
+	for _, set := range m.scope() {
+		if seen := m.seen(set); (m.s.Phase == Demoting || m.s.Phase == Incomplete) && seen != nil && m.modelVersion(seen) != m.plan.Version {
+			continue // stopped, and being restored
+		}
+		if !driverOf(m.plan.Sets[set].Driver).stop(m, set) {
+			all = false
+		}
+	}
+	return all
+}
+
+// quiet waits until operations under way have ended, bounded, and until the nodes that
+// fail were asked why.
+func (m *machine) quiet(stopped bool) bool {
+	until := m.s.Since.Add(m.plan.Limits.Stuck)
+	if !m.now.Before(until) {
+		return true
+	}
+	m.wait("operations under way", until)
+	told := m.told()
+	for _, set := range m.scope() {
+		if m.seen(set) == nil || m.underway(setTarget(set)) || m.arriving(set) {
+			return false
+		}
+	}
+	return stopped && told
+}
+
+// arriving says whether members of a set may be on their way to the version.
+func (m *machine) arriving(set string) bool {
+	for _, member := range m.members[set] {
+		if m.works(set, member) && (m.s.Sets[set].Asked[member.Name] || m.plan.Sets[set].Driver.Platform()) {
+			return true
+		}
+	}
+	return false
+}
+
+// told asks at most three failing members what is wrong with them, before their disks
+// are replaced.
+func (m *machine) told() bool {
+	const most = 3
+	if !m.plan.Diagnose || m.s.Class != Bad {
+		return true
+	}
+	asked, done := 0, true
+	for _, key := range sorted(m.s.Runs) {
+		r := m.s.Runs[key]
+		if r.Failed == "" || m.members[r.Set][r.Name] == nil || asked == most {
+			continue
+		}
+		asked++
+		if _, ok := m.s.Told[key]; !ok {
+			m.do(Action{Do: Diagnose, Set: r.Set, Members: []string{r.Name}})
+			done = false
+		}
+	}
+	return done
+}
+
+// returned takes every member of the scope back that can be; it says whether nothing is
+// left to try.
+func (m *machine) returned() bool {
+	if m.s.Keep {
+		return true
+	}
+	done := true
+	for _, set := range m.scope() {
+		if !m.back(set) {
+			done = false
+		}
+	}
+	return done
+}
+
+// back takes the members of one set back: those that do not serve at once, the others
+// drained and in batches.
+func (m *machine) back(set string) bool {
+	s := m.s.Sets[set]
+	if s.Batch != nil {
+		if m.givesUpReturn(s.Batch.Since) {
+			m.note(Event{Kind: BatchTo, Set: set, Step: GivenUp})
+			return true
+		}
+		if m.seen(set) == nil {
+			m.wait("to read "+set, s.Batch.Since.Add(m.plan.Limits.Stuck))
+			return false
+		}
+		m.batch(set)
+		return false
+	}
+	if m.seen(set) == nil {
+		m.wait("to read "+set, m.s.Since.Add(m.plan.Limits.Stuck))
+		return m.givesUpReturn(m.s.Since)
+	}
+	ill, well := m.toReturn(set)
+	names, why := ill, "ill"
+	if len(names) == 0 {
+		p := m.plan.Sets[set]
+		names, why = well[:min(len(well), p.Batch.Of(len(m.members[set])))], ""
+	}
+	if len(names) == 0 {
+		return !m.pendingReturn(set)
+	}
+	since := later(m.s.Since, s.BatchEnd)
+	if m.givesUpReturn(since) {
+		return true
+	}
+	if !driverOf(m.plan.Sets[set].Driver).stop(m, set) {
+		m.wait(set+" to be at its last good version", since.Add(m.plan.Limits.Stuck))
+		return false
+	}
+	m.note(Event{Kind: BatchTo, Set: set, Members: names, Step: Picked, Version: m.plan.Sets[set].LastGood, Name: why})
+	m.batch(set)
+	return false
+}
+
+// givesUpReturn says whether a set has made no step back for too long.
+func (m *machine) givesUpReturn(since time.Time) bool {
+	return !m.now.Before(since.Add(2 * m.plan.Limits.Stuck))
+}
+
+// pendingReturn says whether members of a set are at work and may come out of it on the
+// version.
+func (m *machine) pendingReturn(set string) bool {
+	until := m.s.Since.Add(m.plan.Limits.Stuck)
+	if !m.now.Before(until) {
+		return false
+	}
+	if m.underway(setTarget(set)) || m.arriving(set) || m.anyOnMoving(set) {
+		m.wait("members of "+set+" to settle", until)
+		return true
+	}
+	return false
+}
+
+// anyOnMoving says whether a member that runs the version cannot be taken back yet.
+func (m *machine) anyOnMoving(set string) bool {
+	return slices.ContainsFunc(m.on[set], func(name string) bool { return m.works(set, m.members[set][name]) })
+}
+
+// toReturn are the members of a set that run the version and can be taken back, sorted:
+// those that do not serve, and those that do.
+func (m *machine) toReturn(set string) (ill, well []string) {
+	if m.plan.Sets[set].LastGood == "" {
+		return nil, nil
+	}
+	for _, name := range m.on[set] {
+		member := m.members[set][name]
+		if untakeable(member) != "" || m.works(set, member) {
+			continue
+		}
+		if member.Health == fleet.Healthy {
+			well = append(well, name)
+		} else {
+			ill = append(ill, name)
+		}
+	}
+	return ill, well
+}
+
+// demoted marks the version, keeps it from everybody, and brings back what was changed
+// besides: it says whether all that is done.
+func (m *machine) demoted() bool {
+	until := m.s.Since.Add(2 * m.plan.Limits.Stuck)
+	if !m.now.Before(until) {
+		return true // what is not done is listed
+	}
+	m.wait("the version to be marked", until)
+	v := &m.obs.Version
+	if v.Unknown != "" || m.underway(versionTarget) || m.obs.Epoch < m.s.Last[versionTarget].Epoch {
+		return false
+	}
+	if failed, _ := v.Failed(); m.s.Class == Bad && !failed {
+		m.do(Action{Do: TagFailed, Why: m.s.Why})
+		return false
+	}
+	if !m.excluded("") {
+		m.do(Action{Do: Exclude, Why: m.s.Why})
+		return false
+	}
+	restored := true
+	for _, set := range m.scope() {
+		if !driverOf(m.plan.Sets[set].Driver).restore(m, set) {
+			restored = false
+		}
+	}
+	return restored && m.paid()
+}

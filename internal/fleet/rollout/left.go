@@ -1,0 +1,91 @@
+package rollout
+
+import "slices"
+
+const tooLong = "it could not be taken back in time"
+
+// over ends a halt.
+func (m *machine) over() {
+	left := m.left()
+	phase := Halted
+	switch {
+	case len(left) > 0:
+		phase = Incomplete
+	case m.s.Class == ByOperator:
+		phase = Aborted
+	}
+	m.note(Event{Kind: PhaseTo, Phase: phase, Class: m.s.Class, Why: m.s.Why, Left: left})
+}
+
+// left lists what a halt could not bring back, and why.
+func (m *machine) left() []Left {
+	var list []Left
+	for _, set := range m.scope() {
+		seen := m.seen(set)
+		switch {
+		case seen == nil:
+			list = append(list, Left{Set: set, Why: "it could not be read"})
+		case m.modelVersion(seen) == m.plan.Version:
+			list = append(list, Left{Set: set, Why: "its model points at the version"})
+		}
+		if m.s.Sets[set].Policy {
+			list = append(list, Left{Set: set, Why: "its upgrade policy is not what it was"})
+		}
+	}
+	if failed, _ := m.obs.Version.Failed(); m.obs.Version.Unknown != "" || !m.excluded("") || m.s.Class == Bad && !failed {
+		list = append(list, Left{Why: "the version is not marked and excluded"})
+	}
+	if m.s.Keep {
+		return list
+	}
+	scope := m.scope()
+	for _, key := range sorted(m.s.Runs) {
+		r := m.s.Runs[key]
+		if !r.on() || !slices.Contains(scope, r.Set) {
+			continue
+		}
+		why := tooLong
+		member := m.members[r.Set][r.Name]
+		switch {
+		case m.plan.Sets[r.Set].LastGood == "":
+			why = "there is no version to go back to"
+		case member != nil && untakeable(member) != "":
+			why = untakeable(member)
+		case member != nil && m.modelVersion(m.seen(r.Set)) != m.plan.Sets[r.Set].LastGood:
+			why = "the model asks for " + orLatest(m.modelVersion(m.seen(r.Set))) + ", which is not ours"
+		}
+		list = append(list, Left{Set: r.Set, Member: r.Name, Why: why})
+	}
+	return list
+}
+
+// canComplete says whether something that a halt had to leave can be done now: at once
+// when a member is in reach that was not, or turns up on the version, and after a while
+// whatever it is.
+func (m *machine) canComplete() bool {
+	for _, set := range m.scope() {
+		for _, name := range m.on[set] {
+			if !m.s.Keep && !slices.ContainsFunc(m.s.Left, func(l Left) bool { return l.Set == set && l.Member == name }) {
+				return true
+			}
+		}
+	}
+	again := !m.now.Before(m.s.Since.Add(m.plan.Limits.Stuck))
+	return slices.ContainsFunc(m.s.Left, func(l Left) bool {
+		return (again || slices.Contains(outOfReach, l.Why)) && m.inReach(&l)
+	})
+}
+
+// inReach says whether something can be done about what was left.
+func (m *machine) inReach(l *Left) bool {
+	switch {
+	case l.Set == "":
+		return m.obs.Version.Unknown == ""
+	case m.seen(l.Set) == nil || m.plan.Sets[l.Set].LastGood == "":
+		return false
+	case l.Member == "":
+		return true
+	}
+	member := m.members[l.Set][l.Member]
+	return member == nil || untakeable(member) == ""
+}

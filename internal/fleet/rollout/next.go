@@ -1,0 +1,297 @@
+package rollout
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+)
+
+// A Move is what Next answers: what was decided, and what is to be done because of it.
+type Move struct {
+	// Events are to be in the journal before any action is made.
+	Events  []Event
+	Actions []Action
+	// Waits say what the rollout waits for when there is nothing to do.
+	Waits []Wait
+}
+
+// A Wait is something that the rollout waits for, and until when at most.
+type Wait struct {
+	For   string
+	Until time.Time
+}
+
+// Next says what must happen next in a rollout. It changes none of its arguments. With
+// an observation in which nothing is new it answers the same again.
+//
+// The caller appends the events to the journal, then carries out every action between
+// its Began and its Ended, then reads Azure again and asks again, until there are no
+// actions.
+func Next(p Plan, s State, o Observation, now time.Time) Move {
+	m := newMachine(&p, s.clone(), &o, now)
+	m.requests()
+	m.resolve()
+	m.account()
+	m.observe()
+	m.judge()
+	m.advance()
+	m.pay()
+	m.tell()
+	return m.move
+}
+
+// machine is one call of Next.
+type machine struct {
+	plan *Plan
+	s    State // what it comes to, the events of this call included
+	obs  *Observation
+	now  time.Time
+	move Move
+	// members are those observed, by set and name.
+	members   map[string]map[string]*fleet.Member
+	on        map[string][]string // members on the version, by set, sorted
+	reporting int                 // members of the fleet that run and have a health
+	asked     map[string]bool     // targets of the actions of this call
+	busy      map[string]int      // actions under way, by target
+	block     Block               // the weightiest of this call; Class "" is none
+}
+
+func newMachine(p *Plan, s State, o *Observation, now time.Time) *machine {
+	m := &machine{plan: p, s: s, obs: o, now: now, members: make(map[string]map[string]*fleet.Member), on: make(map[string][]string), asked: make(map[string]bool), busy: make(map[string]int)}
+	for _, op := range s.Ops {
+		m.busy[op.Action.target()]++
+	}
+	for name := range p.Sets {
+		seen, ok := o.Sets[name]
+		if !ok || seen.Unknown != "" {
+			continue
+		}
+		byName := make(map[string]*fleet.Member, len(seen.Members))
+		for i := range seen.Members {
+			byName[seen.Members[i].Name] = &seen.Members[i]
+			if reports(&seen.Members[i]) {
+				m.reporting++
+			}
+		}
+		m.members[name] = byName
+	}
+	return m
+}
+
+// setNames are the sets of the plan, sorted.
+func (m *machine) setNames() []string { return slices.Sorted(maps.Keys(m.plan.Sets)) }
+
+// sorted are the keys of a map in order: what is decided must not hang on chance.
+func sorted[V any](by map[string]V) []string { return slices.Sorted(maps.Keys(by)) }
+
+// seen returns a set as it was read, or nil when it was not.
+func (m *machine) seen(set string) *SetSeen {
+	if m.members[set] == nil {
+		return nil
+	}
+	seen := m.obs.Sets[set]
+	return &seen
+}
+
+// note journals an event, and takes it in.
+func (m *machine) note(e Event) {
+	e.Format = Format
+	if e.At.IsZero() {
+		e.At = m.now
+	}
+	m.move.Events = append(m.move.Events, e)
+	m.s.Apply(m.plan, &e)
+}
+
+// wait tells what is waited for, and until when at most.
+func (m *machine) wait(what string, until time.Time) {
+	m.move.Waits = append(m.move.Waits, Wait{For: what, Until: until})
+}
+
+// blocked says why the rollout may not go on.
+func (m *machine) blocked(class Class, why string) {
+	if class.rank() > m.block.Class.rank() {
+		m.block = Block{Class: class, Why: why}
+	}
+}
+
+// do asks for an action, unless one on the same target is under way, was refused just
+// now, or was made after the observation was read: no write follows from what is not
+// known.
+func (m *machine) do(a Action) {
+	t := a.target()
+	if m.underway(t) || m.asked[t] {
+		return
+	}
+	last, tried := m.s.Last[t]
+	if a.Effect() && tried && m.obs.Epoch < last.Epoch {
+		return
+	}
+	if tried && last.Outcome != Done && last.Verb == a.Do {
+		if again := last.At.Add(m.plan.Limits.Retry); m.now.Before(again) {
+			m.wait("to try again: "+string(a.Do)+" "+cmp.Or(a.Set, a.Name), again)
+			return
+		}
+	}
+	if a.Set != "" && m.seen(a.Set) == nil {
+		return
+	}
+	if t == versionTarget && m.obs.Version.Unknown != "" {
+		return
+	}
+	m.asked[t] = true
+	m.s.Op++
+	a.Op = m.s.Op
+	m.move.Actions = append(m.move.Actions, a)
+}
+
+// underway says whether an action on a target has no final result yet.
+func (m *machine) underway(target string) bool { return m.busy[target] > 0 }
+
+// refused returns since when what we want of a target is refused; zero: it is not.
+func (m *machine) refused(target string) (since time.Time, why string) {
+	last := m.s.Last[target]
+	if last.Outcome == Done {
+		return time.Time{}, ""
+	}
+	return last.Since, last.Text
+}
+
+// requests takes up what operators ask, once each.
+func (m *machine) requests() {
+	for i := range m.obs.Requests {
+		if m.s.Taken[m.obs.Requests[i].ID] {
+			continue
+		}
+		r := m.obs.Requests[i]
+		if r.Do == Approve && !m.approves(&r) {
+			continue // for a wave that does not ask yet: it stays where it is
+		}
+		m.note(Event{Kind: Requested, Request: &r})
+		switch {
+		case r.Do == Resume:
+			m.accept()
+			if m.s.Phase == Held {
+				m.note(Event{Kind: PhaseTo, Phase: m.s.From, Why: "resumed by " + who(&r)})
+			}
+		case r.Do == Abort && (m.s.Phase.forward() || m.s.Phase == Held):
+			m.note(Event{Kind: PhaseTo, Phase: Halting, Class: ByOperator, Request: &r, Why: "aborted by " + who(&r)})
+		}
+	}
+}
+
+// accept takes the models for what they are: the operator who resumes has seen them.
+func (m *machine) accept() {
+	for _, set := range m.setNames() {
+		if seen := m.seen(set); seen != nil && !m.underway(setTarget(set)) {
+			m.note(Event{Kind: ModelSeen, Set: set, Version: m.modelVersion(seen), Name: Profile(&seen.Model)})
+		}
+	}
+}
+
+// approves says whether an approval is for the wave that waits for one.
+func (m *machine) approves(r *Request) bool {
+	w := m.s.Wave
+	return m.s.Phase == Rolling && w < len(m.plan.Waves) && m.s.Waves[w].Step == Asking && r.Wave == m.plan.Waves[w].Name
+}
+
+func who(r *Request) string {
+	text := cmp.Or(r.By, "an operator")
+	if r.Why != "" {
+		text += ": " + r.Why
+	}
+	return text
+}
+
+// resolve finds out what became of actions under way.
+func (m *machine) resolve() {
+	for _, n := range slices.Sorted(maps.Keys(m.s.Ops)) {
+		op := m.s.Ops[n]
+		if r, ok := m.obs.Operations[n]; ok && r.Outcome != Underway {
+			m.end(&op, r)
+			continue
+		}
+		if r, known := m.comes(&op); known {
+			m.end(&op, r)
+			continue
+		}
+		until := op.Began.Add(m.plan.Limits.Settle)
+		if op.Result != nil && op.Result.Outcome == Underway {
+			until = op.Began.Add(m.plan.Limits.Stuck)
+		}
+		m.wait("the end of "+string(op.Action.Do)+" "+op.Action.Set, until)
+	}
+}
+
+func (m *machine) end(op *Op, r Result) {
+	m.note(Event{Kind: Ended, Action: &op.Action, Result: &r})
+	m.busy[op.Action.target()]--
+}
+
+// comes says what an action without a result comes to, if that can be told from what is
+// read: its effect is there, or it is not and had the time to show.
+func (m *machine) comes(op *Op) (Result, bool) {
+	a := &op.Action
+	after := op.Began.Add(m.plan.Limits.Settle)
+	if op.Result != nil && op.Result.Outcome == Underway {
+		after = op.Began.Add(m.plan.Limits.Stuck)
+	}
+	late := !m.obs.At.Before(after) && m.obs.Epoch == m.s.Epoch
+	seen := m.seen(a.Set)
+	if a.Set != "" && seen == nil {
+		return Result{}, false
+	}
+	if a.Set != "" && (a.Do == PatchModel || a.Do == ManualUpgrade || a.Do == CancelRolling) && moves(seen) {
+		return Result{}, false // whoever moves it: wait
+	}
+	if !late {
+		return Result{}, false
+	}
+	if a.Do == PatchModel && m.modelVersion(seen) == a.Version && (a.Mode == "" || seen.Model.Upgrade.Mode == a.Mode) {
+		return Result{Outcome: Done, Text: "seen in the model"}, true
+	}
+	if a.Do == ManualUpgrade {
+		return Result{Outcome: Done, Text: "seen to have ended"}, true // what it did, its members say
+	}
+	return Result{Outcome: Errored, Text: "no answer, and no effect was seen"}, true
+}
+
+// moves says whether Azure is at work on a set, for whomever.
+func moves(seen *SetSeen) bool {
+	if p := seen.Model.Provisioning; p != "" && p != fleet.Succeeded && p != fleet.Failed {
+		return true
+	}
+	return seen.Busy != ""
+}
+
+// modelVersion is the version that a model asks for by its reference: "" is the latest,
+// and an image of another definition is named whole.
+func (m *machine) modelVersion(seen *SetSeen) string {
+	id, err := seen.Model.Image.Gallery()
+	if err != nil || !id.Definition.Same(m.plan.Definition) {
+		return cmp.Or(seen.Model.Image.ID, "another image")
+	}
+	return id.Version
+}
+
+// runs says whether the version is on a member's disk.
+func (m *machine) runs(member *fleet.Member) bool {
+	if member.Image.ExactVersion != m.plan.Version {
+		return false
+	}
+	id, of := member.Image.ID, len(m.plan.Definition)
+	return len(id) >= of && strings.EqualFold(id[:of], string(m.plan.Definition)) && (len(id) == of || id[of] == '/')
+}
+
+// limit caps how long texts of Azure's become in a journal.
+func limit(text string) string {
+	const most = 500
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}

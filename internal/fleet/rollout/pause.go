@@ -1,0 +1,181 @@
+package rollout
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+)
+
+// late blocks a wave that waits for something for longer than may be.
+func (m *machine) late() {
+	if m.s.Phase == Pending {
+		return
+	}
+	ws := &m.s.Waves[m.s.Wave]
+	l := &m.plan.Limits
+	since := later(ws.Since, m.s.Resumed)
+	switch {
+	case m.s.Phase == Promoting && m.proven() && m.now.Sub(later(m.s.Since, m.s.Resumed)) >= l.Stuck:
+		m.blocked(Inconclusive, "the version could not be promoted in "+l.Stuck.String())
+	case ws.Step == Replicating && m.unreplicated() != "":
+		m.blocked(Inconclusive, m.unreplicated())
+	case ws.Step == Replicating && m.now.Sub(since) >= l.Pause:
+		m.blocked(Inconclusive, "the version is still not replicated")
+	case m.s.Phase == Promoting && !m.proven():
+		m.blocked(Inconclusive, "no member stands for the version: every wave was skipped")
+	case ws.Step == Asking && m.now.Sub(since) >= l.Approval:
+		m.blocked(ByOperator, "nobody approved, or the window did not open")
+	}
+}
+
+// unreplicated names a region of the wave that the version failed to reach; empty: none.
+func (m *machine) unreplicated() string {
+	for _, set := range m.plan.Waves[m.s.Wave].Sets {
+		region := m.plan.Sets[set].Location
+		if r := m.obs.Version.Region(region); r != nil && r.State == fleet.ReplicationFailed {
+			return "the version did not replicate to " + region + ": " + limit(r.Details)
+		}
+	}
+	return ""
+}
+
+// standing says why a wave cannot go on as things are: nobody is left to take, or too
+// many are not Healthy to take any.
+func (m *machine) standing() {
+	if m.s.Phase != Rolling {
+		return
+	}
+	i := m.s.Wave
+	w, step := &m.plan.Waves[i], m.s.Waves[i].Step
+	if step != Batches && step != Soaking {
+		return
+	}
+	for _, set := range w.Sets {
+		if m.seen(set) == nil {
+			continue
+		}
+		if m.plan.Sets[set].Driver.Platform() {
+			if m.s.Sets[set].Batch == nil {
+				continue
+			}
+			switch class, why := m.verdict(set); class {
+			case "":
+			case Bad:
+				m.halt(why)
+				return
+			default:
+				m.blocked(class, why)
+			}
+			continue
+		}
+		if b := m.s.Sets[set].Batch; b != nil {
+			if m.stuck(b) && m.block.Class == "" { // a refusal says more
+				m.blocked(Inconclusive, fmt.Sprintf("batch %d of %s (%s) is %s since %s", b.Number, set, some(b.Members), b.Step, b.Since.UTC().Format("15:04")))
+			}
+			continue
+		}
+		serving, need := len(m.serving(set)), m.need(w, set)
+		waits := slices.ContainsFunc(m.on[set], func(name string) bool {
+			r := m.s.Runs[memberKey(set, name)]
+			return !r.serves() && r.Failed == ""
+		})
+		pick := m.pick(w, set)
+		if ill, runs := m.unhealthy(set); len(pick) > 0 && ill*100 > int(m.plan.Sets[set].MaxUnhealthy)*runs {
+			m.blocked(Inconclusive, fmt.Sprintf("%d of %d members of %s that do not run the version are not Healthy", ill, runs, set))
+		}
+		if serving < need && !waits && len(pick) == 0 {
+			until := later(later(m.s.Waves[i].Since, m.s.Sets[set].BatchEnd), m.s.Resumed).Add(m.plan.Limits.Stuck)
+			if m.anyMoving(set) && m.now.Before(until) {
+				m.wait("members of "+set+" that the platform works on", until)
+				continue
+			}
+			m.blocked(Inconclusive, fmt.Sprintf("%d of %d members that wave %s needs in %s are verified, and no other can be taken", serving, need, w.Name, set))
+		}
+	}
+}
+
+// foreign looks for what others do to the sets of the waves begun.
+func (m *machine) foreign() {
+	for _, set := range m.setNames() {
+		seen := m.seen(set)
+		if seen == nil || !m.s.begun(m.plan, set) || m.underway(setTarget(set)) {
+			continue
+		}
+		if why := m.notOurs(set, seen); why != "" {
+			m.blocked(NotOurs, why)
+		}
+	}
+}
+
+// notOurs says what is not as we left it; empty: nothing.
+func (m *machine) notOurs(set string, seen *SetSeen) string {
+	p, s := m.plan.Sets[set], m.s.Sets[set]
+	if seen.Busy != "" {
+		return fmt.Sprintf("%s is busy: %s", set, limit(seen.Busy))
+	}
+	if m.obs.Epoch < m.s.Last[setTarget(set)].Epoch {
+		return ""
+	}
+	version := m.modelVersion(seen)
+	switch {
+	case version != s.Model && !slices.Contains(s.Maybe, version):
+		return fmt.Sprintf("the model of %s asks for %s, and we left it at %s", set, orLatest(version), orLatest(s.Model))
+	case Profile(&seen.Model) != cmp.Or(s.Profile, p.Profile) && !m.plan.WithModel:
+		return "the model of " + set + " was changed by somebody else"
+	case !s.Policy && driverOf(p.Driver).refuses(&seen.Model.Upgrade) != "":
+		return set + ": " + driverOf(p.Driver).refuses(&seen.Model.Upgrade)
+	}
+	return ""
+}
+
+func orLatest(version string) string {
+	if version == "" {
+		return "the latest"
+	}
+	return version
+}
+
+// refusals stops a rollout whose actions are refused for longer than a wait may last.
+func (m *machine) refusals() {
+	classes := map[Outcome]Class{Capacity: NoCapacity, Changed: NotOurs, Denied: Inconclusive, Errored: Inconclusive}
+	for _, t := range sorted(m.s.Last) {
+		last := m.s.Last[t]
+		if strings.HasPrefix(t, string(QueryGate)) || strings.HasPrefix(t, string(AskAgent)) || strings.HasPrefix(t, string(Notify)) || last.Verb == Undrain || last.Verb == ResumeRepairs {
+			continue
+		}
+		since, why := m.refused(t)
+		if since.IsZero() {
+			continue
+		}
+		if until := since.Add(m.plan.Limits.Stuck); m.now.Before(until) {
+			m.wait(t+": "+string(last.Outcome), until)
+			continue
+		}
+		m.blocked(classes[last.Outcome], fmt.Sprintf("%s is refused: %s", t, limit(why)))
+	}
+}
+
+// pause notes why the rollout stands still, or that it does not any more, and holds one
+// that has stood still for too long.
+func (m *machine) pause() {
+	if p := m.s.Paused; p != nil {
+		m.blocked(ByOperator, "paused by "+who(p))
+	}
+	b := m.s.Block
+	switch {
+	case b == nil && m.block.Class != "", b != nil && b.Class != m.block.Class:
+		m.note(Event{Kind: Blocked, Class: m.block.Class, Why: m.block.Why})
+	}
+	if b = m.s.Block; b == nil {
+		return
+	}
+	until := b.Since.Add(m.plan.Limits.Pause)
+	if m.now.Before(until) {
+		m.wait("paused ("+string(b.Class)+"): "+b.Why, until)
+		return
+	}
+	m.note(Event{Kind: PhaseTo, Phase: Held, Class: b.Class, Why: b.Why})
+}

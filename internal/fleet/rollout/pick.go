@@ -1,0 +1,99 @@
+package rollout
+
+import (
+	"slices"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+)
+
+// unhealthy counts the running members of a set, and those that are not Healthy though
+// they do not run the version.
+func (m *machine) unhealthy(set string) (ill, runs int) {
+	for _, member := range m.members[set] {
+		if !running(member) {
+			continue
+		}
+		runs++
+		if !m.runs(member) && member.Health != fleet.Healthy && member.Health != fleet.Initializing && !moving(member) {
+			ill++
+		}
+	}
+	return ill, runs
+}
+
+func (m *machine) anyMoving(set string) bool {
+	for _, member := range m.members[set] {
+		if running(member) && m.works(set, member) {
+			return true
+		}
+	}
+	return false
+}
+
+// works says whether the platform is at work on a member, and may come to an end: one
+// that hangs on the version is not waited for.
+func (m *machine) works(set string, member *fleet.Member) bool {
+	if !moving(member) {
+		return false
+	}
+	r, ran := m.s.Runs[memberKey(set, member.Name)]
+	return !ran || !r.Settled.IsZero() || m.now.Sub(r.Runs[len(r.Runs)-1].From) < m.plan.Limits.Stuck
+}
+
+// pick chooses the members of the next batch: those that were Healthy at the baseline
+// and are so now first, in the order of zones, one zone at a time.
+func (m *machine) pick(w *Wave, set string) []string {
+	p := m.plan.Sets[set]
+	var list []*fleet.Member
+	runs := 0
+	for _, member := range m.members[set] {
+		if running(member) {
+			runs++
+		}
+		if untakeable(member) == "" && !moving(member) && member.Image.ExactVersion != "" && !m.runs(member) {
+			list = append(list, member)
+		}
+	}
+	slices.SortFunc(list, func(a, b *fleet.Member) int { return m.compare(&p, a, b) })
+	size := p.Batch.Of(runs)
+	if w.partial() {
+		on := 0
+		for _, name := range m.on[set] {
+			if m.s.Runs[memberKey(set, name)].Failed == "" {
+				on++
+			}
+		}
+		size = min(size, w.Instances-on)
+	}
+	var names []string
+	for _, member := range list {
+		if len(names) >= size || p.ByZone && member.Zone != list[0].Zone {
+			break
+		}
+		names = append(names, member.Name)
+	}
+	return names
+}
+
+// compare orders members: who comes first is taken first.
+func (m *machine) compare(p *Set, a, b *fleet.Member) int {
+	weak := func(x *fleet.Member) int {
+		if x.Health != fleet.Healthy || slices.Contains(p.Unhealthy, x.Name) {
+			return 1
+		}
+		return 0
+	}
+	if c := weak(a) - weak(b); c != 0 {
+		return c
+	}
+	if p.ByZone && a.Zone != b.Zone {
+		if a.Zone < b.Zone {
+			return -1
+		}
+		return 1
+	}
+	if a.Name < b.Name {
+		return -1
+	}
+	return 1
+}
