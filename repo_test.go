@@ -66,6 +66,7 @@ var mayImport = map[string][]string{
 	"internal/azure":           {"internal/fleet", "internal/safetext"},
 	"internal/bake":            {"internal/azure", "internal/fleet", "internal/release", "internal/safetext"},
 	"internal/fleet":           {},
+	"internal/journal":         {"internal/azure", "internal/safefile"},
 	"internal/fleet/fleettest": {"internal/fleet"},
 	"internal/fleet/rollout":   {"internal/fleet"},
 	"internal/fleetfile":       {"internal/fleet", "internal/graph", "internal/strict"},
@@ -236,30 +237,32 @@ func TestDocumentLinks(t *testing.T) {
 	}
 }
 
-// TestLockedClients: the clients that judge the simulator are of exact versions, and
-// their lock file names no registry: whoever has a mirror can use it.
+// TestLockedClients: the programs that judge ours are of exact versions, and their lock
+// files name no registry: whoever has a mirror can use them.
 func TestLockedClients(t *testing.T) {
-	var project struct{ Dependencies map[string]string }
-	text, err := os.ReadFile("e2e/clients/package.json")
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(text, &project))
-	require.NotEmpty(t, project.Dependencies)
+	for _, dir := range []string{"e2e/clients", "e2e/azurite"} {
+		var project struct{ Dependencies map[string]string }
+		text, err := os.ReadFile(dir + "/package.json")
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(text, &project))
+		require.NotEmpty(t, project.Dependencies)
 
-	var lock struct {
-		Packages map[string]struct{ Version, Resolved, Integrity string }
-	}
-	text, err = os.ReadFile("e2e/clients/package-lock.json")
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(text, &lock))
-	require.Greater(t, len(lock.Packages), len(project.Dependencies))
-	for name, version := range project.Dependencies {
-		require.Regexp(t, `^\d+\.\d+\.\d+$`, version, name)
-		require.Equal(t, version, lock.Packages["node_modules/"+name].Version, name)
-	}
-	for name, p := range lock.Packages {
-		require.Empty(t, p.Resolved, name)
-		if name != "" {
-			require.Regexp(t, `^sha512-`, p.Integrity, name)
+		var lock struct {
+			Packages map[string]struct{ Version, Resolved, Integrity string }
+		}
+		text, err = os.ReadFile(dir + "/package-lock.json")
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(text, &lock))
+		require.Greater(t, len(lock.Packages), len(project.Dependencies))
+		for name, version := range project.Dependencies {
+			require.Regexp(t, `^\d+\.\d+\.\d+$`, version, name)
+			require.Equal(t, version, lock.Packages["node_modules/"+name].Version, name)
+		}
+		for name, p := range lock.Packages {
+			require.Empty(t, p.Resolved, name)
+			if name != "" {
+				require.Regexp(t, `^sha512-`, p.Integrity, name)
+			}
 		}
 	}
 }

@@ -36,6 +36,7 @@ var blobHosts = []string{".blob.core.windows.net", ".blob.core.usgovcloudapi.net
 type Blob struct {
 	Name     string // within its container
 	Size     int64
+	Created  time.Time
 	Modified time.Time
 }
 
@@ -131,7 +132,8 @@ func (c *Client) ListBlobs(ctx context.Context, container, prefix string) ([]Blo
 		}
 		for _, b := range page.Blobs {
 			modified, _ := http.ParseTime(b.Properties.LastModified) // zero when it is odd
-			all = append(all, Blob{Name: b.Name, Size: b.Properties.ContentLength, Modified: modified})
+			created, _ := http.ParseTime(b.Properties.Created)
+			all = append(all, Blob{Name: b.Name, Size: b.Properties.ContentLength, Created: created, Modified: modified})
 		}
 		if marker = page.NextMarker; marker == "" {
 			return all, nil
@@ -148,6 +150,7 @@ type blobPage struct {
 	Blobs []struct {
 		Name       string
 		Properties struct {
+			Created       string `xml:"Creation-Time"`
 			LastModified  string `xml:"Last-Modified"`
 			ContentLength int64  `xml:"Content-Length"`
 		}

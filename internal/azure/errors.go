@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -235,12 +236,30 @@ func messageOf(answer *azcore.ResponseError) (message string, html bool) {
 		Message string
 	}
 	if json.Unmarshal(body, &parsed) != nil {
+		if message, ok := storageMessage(body); ok {
+			return message, false
+		}
 		return "", bytes.HasPrefix(bytes.TrimSpace(body), []byte("<"))
 	}
 	if parsed.Error.Message != "" {
 		parsed.Message = parsed.Error.Message
 	}
 	return safetext.Line(parsed.Message, maxText), false
+}
+
+// storageMessage is the message of Azure Storage, which answers in XML: its first line,
+// because what follows are the id of the request and the time.
+func storageMessage(body []byte) (message string, ok bool) {
+	var parsed struct {
+		XMLName xml.Name `xml:"Error"`
+		Code    string
+		Message string
+	}
+	if xml.Unmarshal(bytes.TrimPrefix(body, []byte("\ufeff")), &parsed) != nil || parsed.Code == "" {
+		return "", false
+	}
+	message, _, _ = strings.Cut(parsed.Message, "\n")
+	return safetext.Line(message, maxText), true
 }
 
 func requestID(resp *http.Response) string {

@@ -246,7 +246,9 @@ func TestLease(t *testing.T) {
 		h := d.do("HEAD", "con/j", "").Header
 		return strings.TrimSpace(h.Get("X-Ms-Lease-State") + " " + h.Get("X-Ms-Lease-Status") + " " + h.Get("X-Ms-Lease-Duration"))
 	}
-	lease("renew", "x-ms-lease-id", one).want(409, "LeaseNotPresentWithLeaseOperation")
+	lease("renew", "x-ms-lease-id", one).want(409, "LeaseIdMismatchWithLeaseOperation")
+	lease("release", "x-ms-lease-id", one).want(409, "LeaseIdMismatchWithLeaseOperation")
+	lease("break").want(409, "LeaseNotPresentWithLeaseOperation")
 	lease("acquire", "x-ms-lease-duration", "14").want(400, "InvalidHeaderValue")
 	lease("acquire", "x-ms-lease-duration", "15", "x-ms-proposed-lease-id", "me").want(400, "InvalidHeaderValue")
 	lease("acquire", "x-ms-lease-duration", "15", "If-Match", "wrong").want(412, "ConditionNotMet")
@@ -269,7 +271,7 @@ func TestLease(t *testing.T) {
 	lease("renew", "x-ms-lease-id", one).want(200, "") // nobody has written meanwhile
 	d.now = d.now.Add(time.Minute)
 	write("").want(201, "")
-	lease("renew", "x-ms-lease-id", one).want(409, "LeaseNotPresentWithLeaseOperation")
+	lease("renew", "x-ms-lease-id", one).want(409, "LeaseIdMismatchWithLeaseOperation")
 
 	made := lease("acquire", "x-ms-lease-duration", "-1").want(201, "").Header.Get("X-Ms-Lease-Id")
 	require.Regexp(t, leaseID, made)
@@ -277,11 +279,16 @@ func TestLease(t *testing.T) {
 	lease("change", "x-ms-lease-id", made, "x-ms-proposed-lease-id", two).want(200, "")
 	require.Equal(t, "20", lease("break", "x-ms-lease-break-period", "20").want(202, "").Header.Get("X-Ms-Lease-Time"))
 	require.Equal(t, "breaking locked", state())
-	lease("acquire", "x-ms-lease-duration", "15").want(409, "LeaseIsBreakingAndCannotBeAcquired")
+	lease("acquire", "x-ms-lease-duration", "15").want(409, "LeaseAlreadyPresent")
+	lease("acquire", "x-ms-lease-duration", "15", "x-ms-proposed-lease-id", two).want(409, "LeaseIsBreakingAndCannotBeAcquired")
 	lease("renew", "x-ms-lease-id", two).want(409, "LeaseIsBrokenAndCannotBeRenewed")
 	write(two).want(201, "")
-	d.now = d.now.Add(20 * time.Second)
+	require.Equal(t, "20", lease("break", "x-ms-lease-break-period", "30").want(202, "").Header.Get("X-Ms-Lease-Time"), "no later")
+	require.Equal(t, "10", lease("break", "x-ms-lease-break-period", "10").want(202, "").Header.Get("X-Ms-Lease-Time"), "but sooner")
+	d.now = d.now.Add(10 * time.Second)
 	require.Equal(t, "broken unlocked", state())
+	write(two).want(412, "LeaseNotPresentWithBlobOperation")
+	require.Equal(t, "0", lease("break").want(202, "").Header.Get("X-Ms-Lease-Time"))
 	require.Equal(t, one, lease("acquire", "x-ms-lease-duration", "60", "x-ms-proposed-lease-id", one).want(201, "").Header.Get("X-Ms-Lease-Id"))
 	lease("break", "x-ms-lease-break-period", "61").want(400, "InvalidHeaderValue")
 	lease("sit", "x-ms-lease-id", one).want(400, "InvalidHeaderValue")

@@ -66,10 +66,10 @@ func (l *Lease) allows(id string, now time.Time) error {
 		return errLeaseOther
 	case id == "" || l.locks(now):
 		return nil
-	case l == nil:
-		return errLeaseNone
+	case l.state(now) == "expired":
+		return errLeaseLost
 	}
-	return errLeaseLost
+	return errLeaseNone
 }
 
 // describe adds the headers that tell of the lease.
@@ -99,13 +99,14 @@ func (c *call) lease(b *Blob) (Response, error) {
 		return c.acquire(b)
 	}
 	state := b.Lease.state(c.Now)
-	if state == "available" {
+	switch {
+	case state == "available" && (action == "renew" || action == "release"):
+		return Response{}, errLeaseID
+	case state == "available":
 		return Response{}, errNoLease
-	}
-	if action == "break" {
+	case action == "break":
 		return c.breakLease(b, state)
-	}
-	if !strings.EqualFold(c.Header.Get("X-Ms-Lease-Id"), b.Lease.ID) {
+	case !strings.EqualFold(c.Header.Get("X-Ms-Lease-Id"), b.Lease.ID):
 		return Response{}, errLeaseID
 	}
 	switch action {
@@ -162,10 +163,10 @@ func (c *call) acquire(b *Blob) (Response, error) {
 		return Response{}, errCondition
 	}
 	switch state := b.Lease.state(c.Now); {
+	case (state == "leased" || state == "breaking") && !strings.EqualFold(b.Lease.ID, id):
+		return Response{}, errLeased
 	case state == "breaking":
 		return Response{}, errLeaseBreaking
-	case state == "leased" && !strings.EqualFold(b.Lease.ID, id):
-		return Response{}, errLeased
 	}
 	c.account.Seq++
 	l := &Lease{ID: id, For: length, Until: c.Now.Add(time.Duration(length) * time.Second)}
@@ -181,32 +182,32 @@ func (c *call) leased(b *Blob, l *Lease, status int) Response {
 }
 
 // breakLease ends a lease without its id: at once when it is without end, otherwise
-// after the shorter of what the client says and what is left.
+// after the shorter of what the client says and what is left. One that is breaking can
+// be made to break sooner.
 func (c *call) breakLease(b *Blob, state string) (Response, error) {
 	broken := *b.Lease
-	switch state {
-	case "leased":
-		left := broken.Until.Sub(c.Now)
-		if broken.For == infinite {
-			left = 0
+	var left time.Duration
+	switch {
+	case state == "breaking":
+		left = broken.Breaks.Sub(c.Now)
+	case state == "leased" && broken.For != infinite:
+		left = broken.Until.Sub(c.Now)
+	}
+	if v := c.Header.Get("X-Ms-Lease-Break-Period"); v != "" {
+		period, err := strconv.Atoi(v)
+		if err != nil || period < 0 || period > 60 {
+			return Response{}, badHeader("x-ms-lease-break-period", v)
 		}
-		if v := c.Header.Get("X-Ms-Lease-Break-Period"); v != "" {
-			period, err := strconv.Atoi(v)
-			if err != nil || period < 0 || period > 60 {
-				return Response{}, badHeader("x-ms-lease-break-period", v)
-			}
-			asked := time.Duration(period) * time.Second
-			if broken.For == infinite || asked < left {
-				left = asked
-			}
+		asked := time.Duration(period) * time.Second
+		if asked < left || state == "leased" && broken.For == infinite {
+			left = asked
 		}
+	}
+	if state != "broken" {
 		broken.Breaks = c.Now.Add(left)
-	case "expired":
-		broken.Breaks = c.Now
 	}
 	b.Lease = &broken
 	h := tagged(b.ETag, b.Modified)
-	rest := max(0, broken.Breaks.Sub(c.Now).Seconds())
-	h.Set("X-Ms-Lease-Time", strconv.Itoa(int(math.Ceil(rest))))
+	h.Set("X-Ms-Lease-Time", strconv.Itoa(int(math.Ceil(left.Seconds()))))
 	return Response{Status: http.StatusAccepted, Header: h}, nil
 }

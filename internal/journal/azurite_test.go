@@ -1,0 +1,171 @@
+package journal
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// azuriteVariable names the directory with Azurite and what it needs: node_modules of
+// e2e/azurite. Without it the tests of that name are skipped.
+const azuriteVariable = "FLEETCTL_AZURITE"
+
+// azuriteStart is how long Azurite may take to listen.
+const azuriteStart = 2 * time.Minute
+
+// running is the one Azurite of all tests.
+var running struct {
+	sync.Once
+	service http.Handler
+	err     error
+	stop    func()
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv(holderVariable) != "" {
+		holdForever()
+	}
+	code := m.Run()
+	if running.stop != nil {
+		running.stop()
+	}
+	os.Exit(code)
+}
+
+// azurite is Microsoft's emulator of Azure Storage: what goes to /blob/ACCOUNT/ here
+// goes to /ACCOUNT/ there, over https and with a token of the form that it demands.
+func azurite(t *testing.T) http.Handler {
+	t.Helper()
+	packages := os.Getenv(azuriteVariable)
+	if packages == "" {
+		t.Skip("Azurite was not asked for: make azurite")
+	}
+	running.Do(func() { running.service, running.stop, running.err = startAzurite(packages) })
+	require.NoError(t, running.err)
+	return running.service
+}
+
+// listening is the line with which Azurite says where.
+var listening = regexp.MustCompile(`successfully listens on https://(127\.0\.0\.1:\d+)`)
+
+func startAzurite(packages string) (service http.Handler, stop func(), err error) {
+	dir, err := os.MkdirTemp("", "azurite")
+	if err != nil {
+		return nil, nil, err
+	}
+	authority, err := certify(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	key := base64.StdEncoding.EncodeToString(make([]byte, 32)) // which nobody uses
+	cmd := exec.CommandContext(ctx, "node", filepath.Join(packages, "azurite/dist/src/blob/main.js"), "--blobHost", "127.0.0.1", "--blobPort", "0",
+		"--inMemoryPersistence", "--disableTelemetry", "--disableProductStyleUrl", "--silent",
+		"--oauth", "basic", "--cert", filepath.Join(dir, "cert.pem"), "--key", filepath.Join(dir, "key.pem"))
+	cmd.Env = append(os.Environ(), "AZURITE_ACCOUNTS="+account+":"+key)
+	cmd.Dir, cmd.Stderr = dir, os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	stop = func() {
+		cancel()
+		_ = cmd.Wait() // it was killed
+		_ = os.RemoveAll(dir)
+	}
+	late := time.AfterFunc(azuriteStart, cancel)
+	defer late.Stop()
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if m := listening.FindStringSubmatch(lines.Text()); m != nil {
+			go func() { // so that it can go on talking
+				for lines.Scan() {
+				}
+			}()
+			return toAzurite(m[1], authority), stop, nil
+		}
+	}
+	stop()
+	return nil, nil, fmt.Errorf("azurite ended, or was not ready within %s", azuriteStart)
+}
+
+// toAzurite passes requests on.
+func toAzurite(host string, authority *x509.CertPool) http.Handler {
+	return &httputil.ReverseProxy{
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: 64},
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "https", Host: host})
+			r.Out.URL.Path = strings.TrimPrefix(r.In.URL.Path, "/blob")
+			r.Out.URL.RawPath = ""
+			r.Out.Host = ""
+			r.Out.Header.Set("Authorization", "Bearer "+token(time.Now()))
+		},
+	}
+}
+
+// token is one that Azurite's --oauth basic accepts: it looks at the times, the issuer
+// and the audience, and at no signature.
+func token(now time.Time) string {
+	part := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+	return part(`{"typ":"JWT","alg":"RS256"}`) + "." + part(fmt.Sprintf(
+		`{"aud":"https://storage.azure.com","iss":"https://sts.windows.net/11111111-1111-1111-1111-111111111111/","iat":%d,"nbf":%d,"exp":%d,"ver":"1.0"}`,
+		now.Unix()-60, now.Unix()-60, now.Unix()+600)) + "." + part("nobody looks")
+}
+
+// certify writes a certificate for 127.0.0.1 and its key, and returns who trusts it.
+func certify(dir string) (*x509.CertPool, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "azurite"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	for name, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: certificate}, "key.pem": {Type: "PRIVATE KEY", Bytes: private}} {
+		text := pem.EncodeToMemory(block)
+		pool.AppendCertsFromPEM(text)
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return pool, nil
+}
