@@ -15,7 +15,7 @@ const (
 	// maxRounds bounds the rounds of one tick.
 	maxRounds = 60
 	// quick is the time between two ticks while something is under way.
-	quick = 30 * time.Second
+	quick = 20 * time.Second
 	// listenEvery is the time between two looks for requests of operators.
 	listenEvery = 15 * time.Second
 	// grace is what an action that was begun gets to come to its end when the runner is
@@ -112,19 +112,22 @@ func (r *Runner) tick(ctx context.Context, l *ledger) (*Status, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if len(move.Actions) == 0 {
+		if !due(&move) {
 			break
 		}
 		if err := r.act(ctx, l, move.Actions); err != nil {
 			return nil, err
 		}
-		read = slices.ContainsFunc(move.Actions, func(a rollout.Action) bool { return a.Effect() })
+		// What was decided may lead on at once; what was done, or has ended, is to be read
+		// first.
+		read = slices.ContainsFunc(move.Actions, func(a rollout.Action) bool { return a.Effect() }) ||
+			slices.ContainsFunc(move.Events, func(e rollout.Event) bool { return e.Kind == rollout.Ended })
 	}
-	if len(move.Actions) > 0 {
+	if due(&move) {
 		r.note("the tick has no end: %d rounds, and there is more to do", maxRounds)
 	}
 	s := l.status()
-	s.Observation, s.Waits, s.Due = &o, move.Waits, len(move.Actions) > 0
+	s.Observation, s.Waits, s.Due = &o, move.Waits, due(&move)
 	s.Again = again(l, &move, r.Now())
 	return &s, nil
 }

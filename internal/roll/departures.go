@@ -78,9 +78,10 @@ func left(l *ledger, name string, seen *rollout.SetSeen, at time.Time) bool {
 			return true
 		}
 	}
-	// A member that was born on the version may be gone before it was seen.
-	gap := at.Sub(l.state.Observed) > quick+quick/2
-	return gap && !set.Pointed.IsZero() && (set.Unpointed.IsZero() || set.Unpointed.After(l.state.Observed.Add(-logLag)))
+	// A member that was born on the version may be gone before it was seen. It is looked
+	// for where a wave has taken a part of the set, and nobody else was to get it.
+	gap := at.Sub(l.state.Observed) > 2*quick
+	return gap && !set.Whole && !set.Pointed.IsZero() && (set.Unpointed.IsZero() || set.Unpointed.After(l.state.Observed.Add(-logLag)))
 }
 
 // causes say why a member left, by the operation in the log and by who asked for it.
