@@ -197,20 +197,20 @@ func TestOperators(t *testing.T) {
 
 // Batches begin in the window only.
 func TestWindow(t *testing.T) {
-	w := newWorld(t, setup{rollout: twoWaves + `  gates: {window: {days: [fri], from: "09:00", to: "16:00", timezone: Europe/Berlin}}
+	w := newWorld(t, setup{rollout: twoWaves + `  gates: {window: {days: [thu, sat], from: "17:00", to: "20:00", timezone: Europe/Berlin}}
 `})
 	c := w.start()
 	s, err := c.Advance(t.Context())
 	require.NoError(t, err)
 	require.False(t, s.Observation.WindowOpen)
-	require.Equal(t, time.Date(2026, 3, 6, 8, 0, 0, 0, time.UTC), s.Observation.Opens.UTC())
+	require.Equal(t, time.Date(2026, 3, 5, 16, 0, 0, 0, time.UTC), s.Observation.Opens.UTC())
 	require.Contains(t, fmt.Sprint(s.Waits), "the window")
 	s, err = c.Run(t.Context())
 	require.NoError(t, err, c.log())
 	require.Equal(t, rollout.Succeeded, s.State.Phase, c.log())
 	for _, e := range s.Events {
 		if e.Kind == rollout.BatchTo && e.Step == rollout.Picked {
-			require.False(t, e.At.Before(time.Date(2026, 3, 6, 8, 0, 0, 0, time.UTC)), e.At)
+			require.False(t, e.At.Before(time.Date(2026, 3, 5, 16, 0, 0, 0, time.UTC)), e.At)
 		}
 	}
 }

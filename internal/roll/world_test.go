@@ -1,10 +1,12 @@
 package roll_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -34,6 +36,7 @@ const (
 	definition = group + "/providers/Microsoft.Compute/galleries/galProd/images/ubuntu-app"
 	sets       = group + "/providers/Microsoft.Compute/virtualMachineScaleSets"
 	before     = "1.7.0"
+	showing    = 5 * time.Minute // after which a write has ended
 	version    = "1.7.1"
 )
 
@@ -125,7 +128,7 @@ type world struct {
 	mu     sync.Mutex // guards what follows
 	dead   bool
 	killed func()
-	served []string // METHOD path status
+	served []string // METHOD path status body
 }
 
 var published = sync.OnceValues(func() (*armtypes.Types, error) { return armtypes.Load(typesDir) })
@@ -181,10 +184,15 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		w.die()
 		panic(http.ErrAbortHandler)
 	}
+	var body []byte
+	if r.Method == http.MethodPost {
+		body, _ = io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
 	rec := httptest.NewRecorder()
 	w.next.ServeHTTP(rec, r)
 	w.mu.Lock()
-	w.served = append(w.served, fmt.Sprintf("%s %s %d", r.Method, r.URL.Path, rec.Code))
+	w.served = append(w.served, fmt.Sprintf("%s %s %d %s", r.Method, r.URL.Path, rec.Code, body))
 	w.mu.Unlock()
 	if w.after != nil && w.after(r) {
 		w.die()
