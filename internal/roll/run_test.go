@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 	"github.com/fleet-agent/fleet-agent/internal/roll"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
@@ -326,4 +327,80 @@ func TestCost(t *testing.T) {
 	// For each of two sets: itself, its members, their machines, its rolling upgrade;
 	// and the version.
 	require.Equal(t, 2*4+1, w.count("")-asked)
+}
+
+// platform is a rollout by the platform's rolling upgrades, set by set.
+var platform = setup{
+	set:     "    mode: Rolling\n    rolling: {max_batch: 40, max_unhealthy: 100, max_unhealthy_upgraded: 20, pause: 10s}\n",
+	upgrade: "driver: platform-rolling",
+	rollout: `  waves:
+    - {name: east, scale_sets: [vmss-authz], soak: 10m}
+    - {name: west, scale_sets: [vmss-authz-west], soak: 10m}
+`,
+}
+
+// The platform's rolling upgrades take the members, and the rollout watches.
+func TestPlatformRolling(t *testing.T) {
+	w := newWorld(t, platform)
+	c := w.start()
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.Equal(t, rollout.Succeeded, s.State.Phase, c.log())
+	require.Equal(t, 3, w.on("vmss-authz", version))
+	require.Equal(t, 3, w.on("vmss-authz-west", version))
+	require.Zero(t, w.count("/manualupgrade"))
+}
+
+// The platform stops at the first member: it goes back by hand, and the mode is what it
+// was in the end.
+func TestPlatformRollingBad(t *testing.T) {
+	bad := platform
+	bad.health = "Unhealthy"
+	w := newWorld(t, bad)
+	c := w.start()
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.Equal(t, rollout.Halted, s.State.Phase, c.log())
+	require.Equal(t, 3, w.on("vmss-authz", before), c.log())
+	require.Equal(t, before, w.model("vmss-authz"))
+	set, err := w.reader.ScaleSet(t.Context(), sets+"/vmss-authz")
+	require.NoError(t, err)
+	require.Equal(t, fleet.Rolling, set.Upgrade.Mode)
+}
+
+// With by-wave, a region gets the version when its wave comes, and not before.
+func TestByWave(t *testing.T) {
+	w := newWorld(t, setup{gallery: "  replicate: by-wave\n", regions: "{eastus: {}}"})
+	c := w.start()
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.Equal(t, rollout.Succeeded, s.State.Phase, c.log())
+	require.Equal(t, 3, w.on("vmss-authz-west", version))
+	image := w.image()
+	require.Equal(t, fleet.Replicated, image.Region("westus3").State)
+	require.False(t, image.Region("westus3").Excluded)
+	asked := false
+	for _, e := range s.Events {
+		if e.Kind == rollout.Began && e.Action.Do == rollout.Replicate {
+			asked = true
+			require.Equal(t, "westus3", e.Action.Region)
+			require.Equal(t, "wave all", e.Action.Why)
+		}
+	}
+	require.True(t, asked, c.log())
+}
+
+// A rolling upgrade that somebody else began pauses the rollout, and says so.
+func TestBusy(t *testing.T) {
+	w := newWorld(t, setup{})
+	c := w.start()
+	_, err := c.Advance(t.Context())
+	require.NoError(t, err)
+	w.patch(sets+"/vmss-authz", map[string]any{"properties": map[string]any{"upgradePolicy": map[string]any{
+		"mode": "Rolling", "rollingUpgradePolicy": map[string]any{"maxBatchInstancePercent": 20, "maxUnhealthyInstancePercent": 20, "maxUnhealthyUpgradedInstancePercent": 20, "pauseTimeBetweenBatches": "PT30M"},
+	}}})
+	w.server.Advance(2 * time.Minute)
+	s, err := c.Advance(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, rollout.NotOurs, s.State.Block.Class, c.log())
 }

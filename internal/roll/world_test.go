@@ -40,8 +40,8 @@ const (
 	version    = "1.7.1"
 )
 
-// ground is a fleet on 1.7.0 with 1.7.1 excluded from latest everywhere. The holes are
-// what becomes of members that boot 1.7.1, and more sections.
+// ground is a fleet on 1.7.0 with 1.7.1 excluded from latest everywhere. Its holes are
+// filled from a setup.
 const ground = `
 resource_group: rg-pay-prod
 location: eastus
@@ -55,7 +55,7 @@ galleries:
         security_type: TrustedLaunchSupported
         versions:
           - {name: 1.7.0, published: 40d, regions: {eastus: {}, westus3: {}}}
-          - {name: 1.7.1, published: 1d, excluded: true, regions: {eastus: {}, westus3: {}}, health: %s}
+          - {name: 1.7.1, published: 1d, excluded: true, regions: %s, health: %s}
 scale_sets:
   - &set
     name: vmss-authz
@@ -65,7 +65,7 @@ scale_sets:
     health: {version: "2.0", protocol: http, port: 8080, path: /healthz, interval: 5s, probes: 2, grace: 5m}
     repairs: {after: 30m, action: Replace}
     members: [{count: 3, age: 29d}]
-  - {<<: *set, name: vmss-authz-west, location: westus3}
+%s  - {<<: *set, name: vmss-authz-west, location: westus3}
 run_commands:
 %s  - {contains: "fleet-agent drain", stdout: "drained\nfleetctl: exit 0\n"}
   - {contains: "fleet-agent undrain", stdout: "undrained\nfleetctl: exit 0\n"}
@@ -73,7 +73,7 @@ run_commands:
   - {contains: "fleet-agent status", stdout: "serving\nfleetctl: exit 0\n"}
 %s`
 
-// file is the fleet.yaml of the tests. The hole is its section rollout.
+// file is the fleet.yaml of the tests.
 const file = `version: 1
 name: pay
 subscription: ` + arm.DefaultSubscription + `
@@ -82,9 +82,9 @@ location: eastus
 gallery:
   name: galProd
   image: {name: ubuntu-app, publisher: kloudvin, offer: ubuntu, sku: app-jammy}
-defaults:
+%sdefaults:
   manage: image
-  upgrade: {driver: batches, batch: 50%%, pause: 0s}
+  upgrade: {%s}
 scale_sets:
   vmss-authz: {id: ` + sets + `/vmss-authz}
   vmss-authz-west: {location: westus3, id: ` + sets + `/vmss-authz-west}
@@ -104,6 +104,10 @@ type setup struct {
 	commands string // more entries of run_commands
 	scenario string // more sections
 	rollout  string // the section of the file; twoWaves
+	set      string // more keys of the scale sets
+	upgrade  string // of the file's scale sets
+	gallery  string // more keys of the file's gallery
+	regions  string // of 1.7.1
 }
 
 // A world is a simulated Azure whose time passes only while somebody waits, behind a
@@ -147,8 +151,9 @@ func newWorld(t *testing.T, s setup) *world {
 		return a
 	}
 	s.health, s.rollout = or(s.health, "Healthy"), or(s.rollout, twoWaves)
+	s.upgrade = or(s.upgrade, "driver: batches, batch: 50%, pause: 0s")
 	w := &world{t: t, setup: s, clock: arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 0)}
-	scenario, err := arm.ParseScenario("ground.yaml", fmt.Appendf(nil, ground, s.health, s.commands, s.scenario))
+	scenario, err := arm.ParseScenario("ground.yaml", fmt.Appendf(nil, ground, or(s.regions, "{eastus: {}, westus3: {}}"), s.health, s.set, s.commands, s.scenario))
 	require.NoError(t, err)
 	w.server, err = arm.New(arm.Config{Clock: w.clock, Unthrottled: true, Rules: scenario.Rules()})
 	require.NoError(t, err)
@@ -303,7 +308,7 @@ func (c *run) log() string { return strings.Join(c.told, "\n") }
 
 func (w *world) spec() *fleet.Spec {
 	w.t.Helper()
-	f, err := fleetfile.Read("fleet.yaml", fmt.Appendf(nil, file, w.setup.rollout), os.LookupEnv)
+	f, err := fleetfile.Read("fleet.yaml", fmt.Appendf(nil, file, w.setup.gallery, w.setup.upgrade, w.setup.rollout), os.LookupEnv)
 	require.NoError(w.t, err)
 	return f.Spec
 }
