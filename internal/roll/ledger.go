@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// maxEvents bounds the events of one entry.
-	maxEvents = 100
+	// maxEntry bounds an entry of several events, in bytes.
+	maxEntry = 64 << 10
 	// appendWithin bounds one append, also when the context of its caller has ended: what
 	// was done is to be told.
 	appendWithin = 30 * time.Second
@@ -30,7 +30,7 @@ type ledger struct {
 	events []rollout.Event
 	plan   rollout.Plan
 	state  rollout.State
-	failed error // of an append: what the journal holds is not known any more
+	failed error // of a write
 }
 
 // Decode returns the events of a journal's entries. What it does not know is an error.
@@ -80,25 +80,39 @@ func (l *ledger) append(ctx context.Context, events ...rollout.Event) error {
 	defer cancel()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for chunk := range slices.Chunk(events, maxEvents) {
-		if err := l.appendEntry(ctx, chunk); err != nil {
-			return err
+	var entry []json.RawMessage
+	from, size := 0, 0
+	for i := range events {
+		text, err := json.Marshal(&events[i])
+		if err != nil {
+			return fmt.Errorf("journal an event: %w", err)
 		}
+		if len(entry) > 0 && size+len(text) > maxEntry {
+			if err := l.write(ctx, entry, events[from:i]); err != nil {
+				return err
+			}
+			entry, from, size = nil, i, 0
+		}
+		entry, size = append(entry, text), size+len(text)
 	}
-	return nil
+	if len(entry) == 0 {
+		return nil
+	}
+	return l.write(ctx, entry, events[from:])
 }
 
-func (l *ledger) appendEntry(ctx context.Context, events []rollout.Event) error {
+// write adds one entry to the journal. Once that has failed, what the journal holds is
+// not known any more, and nothing is added to it.
+func (l *ledger) write(ctx context.Context, entry []json.RawMessage, events []rollout.Event) error {
 	if l.failed != nil {
 		return l.failed
 	}
-	var entry any = events
-	if len(events) == 1 {
-		entry = events[0]
-	}
-	text, err := json.Marshal(entry)
-	if err != nil {
-		return fmt.Errorf("journal an event: %w", err)
+	text := entry[0]
+	if len(entry) > 1 {
+		var err error
+		if text, err = json.Marshal(entry); err != nil {
+			return fmt.Errorf("journal events: %w", err)
+		}
 	}
 	if err := l.journal.Append(ctx, text); err != nil {
 		l.failed = err

@@ -28,9 +28,11 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
+	"github.com/fleet-agent/fleet-agent/internal/journal"
 )
 
-// A Journal keeps the entries of one rollout, and what operators ask of it.
+// A Journal keeps the entries of one rollout, and what operators ask of it: a
+// [journal.Lock], or to look a [journal.Journal].
 type Journal interface {
 	// Entries returns all entries, the oldest first. None is a rollout that has not
 	// begun.
@@ -45,11 +47,9 @@ type Journal interface {
 	Drop(ctx context.Context, name string) error
 }
 
-// Asked is a request of an operator as it lies in the journal.
-type Asked struct {
-	Name string          // unique
-	Data json.RawMessage // a rollout.Request; its ID is the name, whatever it says
-}
+// Asked is a request of an operator as it lies in the journal. Its data is a
+// rollout.Request, whose ID is the name of the request, whatever it says.
+type Asked = journal.Request
 
 // A Runner carries out the rollout of one journal. Azure, Spec, Journal, Now and Wait
 // are needed. It is not for concurrent use.
