@@ -158,8 +158,7 @@ func again(l *ledger, move *rollout.Move, now time.Time) time.Time {
 
 // busy says whether something is under way whose end changes what is to be done.
 func busy(s *rollout.State) bool {
-	switch s.Phase {
-	case rollout.Pending, rollout.Promoting, rollout.Halting, rollout.Returning, rollout.Demoting:
+	if !s.Phase.Over() && s.Phase != rollout.Rolling {
 		return true
 	}
 	if len(s.Ops) > 0 || len(s.Drains) > 0 {

@@ -1,6 +1,7 @@
 package roll
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,8 +127,16 @@ func busyWith(p *rollout.Plan, s *rollout.State, name string, seen *rollout.SetS
 	return text
 }
 
-// faults says why members failed to provision. Only what is about the image is held
-// against it.
+// classes say what a cause of Azure's makes of a rollout. What is not in it is not known
+// to be about the image, and is not held against it.
+var classes = map[fleet.Cause]rollout.Class{
+	fleet.CauseImage:     rollout.Bad,
+	fleet.CauseCapacity:  rollout.NoCapacity,
+	fleet.CauseQuota:     rollout.NoCapacity,
+	fleet.CauseThrottled: rollout.NoCapacity,
+}
+
+// faults says why members failed to provision.
 func faults(members []fleet.Member) map[string]rollout.Fault {
 	found := make(map[string]rollout.Fault)
 	for i := range members {
@@ -135,14 +144,8 @@ func faults(members []fleet.Member) map[string]rollout.Fault {
 		if m.Provisioning != fleet.Failed {
 			continue
 		}
-		f := rollout.Fault{Class: rollout.Inconclusive, Text: line(m.Failure.String())}
-		switch fleet.CauseOf(m.Failure.Code, m.Failure.Message) {
-		case fleet.CauseImage:
-			f.Class = rollout.Bad
-		case fleet.CauseCapacity, fleet.CauseQuota, fleet.CauseThrottled:
-			f.Class = rollout.NoCapacity
-		}
-		found[m.Name] = f
+		class := cmp.Or(classes[fleet.CauseOf(m.Failure.Code, m.Failure.Message)], rollout.Inconclusive)
+		found[m.Name] = rollout.Fault{Class: class, Text: line(m.Failure.String())}
 	}
 	return found
 }
@@ -187,8 +190,9 @@ func endOf(l *ledger, op *rollout.Op, seen *rollout.SetSeen, at time.Time) (text
 		return "no rolling upgrade is under way", !seen.Rolling.Active()
 	case rollout.PatchModel:
 		return "the model was written", quiet
+	default:
+		return "nothing is at work there any more", quiet
 	}
-	return "nothing is at work there any more", quiet
 }
 
 // atWork says whether a provisioning state is one that ends by itself.

@@ -289,19 +289,14 @@ func (w *world) runner() *run {
 }
 
 func entryLine(e *rollout.Event) string {
-	line := e.At.Format("15:04:05") + " " + string(e.Kind)
-	for _, part := range []string{string(e.Phase), string(e.Step), e.Set, e.Member, strings.Join(e.Members, ","), string(e.Class), e.Why} {
-		if part != "" {
-			line += " " + part
-		}
-	}
+	parts := []string{e.At.Format("15:04:05"), string(e.Kind), string(e.Phase), string(e.Step), e.Set, e.Member, strings.Join(e.Members, ","), string(e.Class), e.Why}
 	if e.Action != nil {
-		line += fmt.Sprintf(" %d %s %s %v %s", e.Action.Op, e.Action.Do, e.Action.Set, e.Action.Members, e.Action.Version)
+		parts = append(parts, fmt.Sprint(e.Action.Op), string(e.Action.Do), e.Action.Set, strings.Join(e.Action.Members, ","), e.Action.Version)
 	}
 	if e.Result != nil {
-		line += fmt.Sprintf(" %s %s %s", e.Result.Outcome, e.Result.Text, e.Result.Answer)
+		parts = append(parts, string(e.Result.Outcome), e.Result.Text, e.Result.Answer)
 	}
-	return line
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), " ")
 }
 
 func (c *run) log() string { return strings.Join(c.told, "\n") }
