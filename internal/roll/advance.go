@@ -81,9 +81,11 @@ func (r *Runner) event(kind rollout.Kind, a *rollout.Action, result *rollout.Res
 // idle says whether a rollout has ended and owes nothing: nothing of Azure is asked for
 // it.
 func idle(s *rollout.State) bool {
-	if !s.Phase.Over() || s.Phase == rollout.Held || s.Phase == rollout.Incomplete {
-		return false
-	}
+	return s.Phase.Over() && s.Phase != rollout.Held && s.Phase != rollout.Incomplete && settled(s)
+}
+
+// settled says whether nothing is under way, drained or suspended by a rollout.
+func settled(s *rollout.State) bool {
 	for _, set := range s.Sets {
 		if set.Suspended != rollout.NotSuspended {
 			return false
@@ -109,6 +111,7 @@ func (r *Runner) tick(ctx context.Context, l *ledger) (*Status, error) {
 			return nil, err
 		}
 		r.drop(ctx, l, o.Requests)
+		r.tellWriters(ctx, l, move.Events)
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -182,7 +185,7 @@ func busy(s *rollout.State) bool {
 func (r *Runner) Run(ctx context.Context) (Status, error) {
 	for {
 		s, err := r.Advance(ctx)
-		if err != nil || s.Again.IsZero() || s.State.Phase.Over() {
+		if err != nil || s.Again.IsZero() || s.State.Phase.Over() && settled(&s.State) {
 			return s, err
 		}
 		if err := r.rest(ctx, s.Again, s.Asked); err != nil {

@@ -25,32 +25,57 @@ const (
 // or was to get it, is not there or does not run. Nothing is asked otherwise. When the
 // log cannot be read, no cause is known.
 func (r *Runner) departures(ctx context.Context, l *ledger, o *rollout.Observation) {
-	type group struct{ subscription, name string }
-	logs := make(map[group][]azure.Activity)
+	logs := make(map[string][]azure.Activity) // by resource group
 	for _, name := range slices.Sorted(maps.Keys(o.Sets)) {
 		seen := o.Sets[name]
 		if seen.Unknown != "" || !left(l, name, &seen, o.At) {
 			continue
 		}
 		id := l.plan.Sets[name].ID
-		g := group{id.Subscription(), id.ResourceGroup()}
-		log, ok := logs[g]
+		group, _, _ := strings.Cut(strings.ToLower(string(id)), "/providers/")
+		log, ok := logs[group]
 		if !ok {
-			reading, cancel := context.WithTimeout(ctx, readWithin)
-			since := o.At.Add(-lookBack)
-			if made := l.plan.Made.Add(-logLag); made.After(since) {
-				since = made
-			}
-			var err error
-			log, err = r.Azure.Activities(reading, g.subscription, g.name, since, o.At)
-			cancel()
-			if err != nil {
-				r.note("the activity log of %s cannot be read: %v", g.name, err)
-			}
-			logs[g] = log
+			log = r.activities(ctx, l, id, o.At)
+			logs[group] = log
 		}
 		seen.Gone = departed(log, &seen)
 		o.Sets[name] = seen
+	}
+}
+
+// activities reads the activity log around a set since the rollout began. One that
+// cannot be read says nothing.
+func (r *Runner) activities(ctx context.Context, l *ledger, id fleet.ResourceID, until time.Time) []azure.Activity {
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	since := until.Add(-lookBack)
+	if made := l.plan.Made.Add(-logLag); made.After(since) {
+		since = made
+	}
+	log, err := r.Azure.Activities(ctx, id.Subscription(), id.ResourceGroup(), since, until)
+	if err != nil {
+		r.note("the activity log of %s cannot be read: %v", id.ResourceGroup(), err)
+	}
+	return log
+}
+
+// tellWriters says who wrote the models of the sets, when the rollout stops because
+// somebody did.
+func (r *Runner) tellWriters(ctx context.Context, l *ledger, events []rollout.Event) {
+	if !slices.ContainsFunc(events, func(e rollout.Event) bool { return e.Kind == rollout.Blocked && e.Class == rollout.NotOurs }) {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.plan.Sets)) {
+		id := l.plan.Sets[name].ID
+		var last azure.Activity
+		for _, a := range r.activities(ctx, l, id, r.Now()) {
+			if a.Resource.Same(id) && strings.EqualFold(a.Operation, "Microsoft.Compute/virtualMachineScaleSets/write") && a.At.After(last.At) {
+				last = a
+			}
+		}
+		if last.Caller != "" {
+			r.note("%s was last written by %s, %s", name, line(last.Caller), last.At.UTC().Format("2006-01-02 15:04:05 UTC"))
+		}
 	}
 }
 

@@ -404,3 +404,58 @@ func TestBusy(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, rollout.NotOurs, s.State.Block.Class, c.log())
 }
+
+// Who loses the lock between an entry and its action does not act. Who holds it then
+// finds an action whose answer was lost.
+func TestLockLost(t *testing.T) {
+	w := newWorld(t, setup{})
+	c := w.start()
+	w.journal.loses = `"kind":"began","action":{"op":3,"do":"manual-upgrade"`
+	_, err := c.Run(t.Context())
+	require.ErrorIs(t, err, errHeld)
+	require.Zero(t, w.count("/manualupgrade"))
+	w.journal.loses, w.journal.holder = "", ""
+	c = w.runner()
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.Contains(t, c.log(), "the program ended before the answer came")
+	require.Equal(t, rollout.Succeeded, s.State.Phase)
+	require.Equal(t, 6, w.count("POST", "/manualupgrade 202"), "each member once")
+}
+
+// A pause that nobody ends is held: models back, the version excluded and not marked,
+// nothing suspended; resume takes it on.
+func TestHeldOpen(t *testing.T) {
+	w := newWorld(t, setup{})
+	c := w.start()
+	for !w.journal.mentions(`"step":"soaking"`) {
+		_, err := c.Advance(t.Context())
+		require.NoError(t, err)
+		w.server.Advance(4 * time.Minute)
+	}
+	w.journal.ask("p", `{"do":"pause"}`)
+	for range 10 {
+		s, err := c.Advance(t.Context())
+		require.NoError(t, err)
+		if s.State.Phase == rollout.Held {
+			break
+		}
+		w.server.Advance(6 * time.Hour)
+	}
+	s, err := w.runner().Run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, rollout.Held, s.State.Phase, c.log())
+	require.Equal(t, rollout.NotSuspended, s.State.Sets["vmss-authz"].Suspended)
+	require.Equal(t, before, w.model("vmss-authz"))
+	require.Equal(t, 1, w.on("vmss-authz", version))
+	image := w.image()
+	failed, _ := image.Failed()
+	require.False(t, failed)
+	require.True(t, image.Excluded)
+	require.False(t, s.Again.IsZero())
+	w.journal.ask("r", `{"do":"resume"}`)
+	c = w.runner()
+	s, err = c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.Equal(t, rollout.Succeeded, s.State.Phase, c.log())
+}

@@ -379,6 +379,7 @@ type memory struct {
 	entries []json.RawMessage
 	asked   []roll.Asked
 	holder  string // another one that holds the lock
+	loses   string // the lock is lost once an entry with this text is there
 	atEntry int    // dies when this entry is to be written; 0: never
 	torn    bool   // the entry is there when it dies
 }
@@ -408,6 +409,9 @@ func (m *memory) Append(ctx context.Context, entry json.RawMessage) error {
 		return errors.New("killed")
 	}
 	m.entries = append(m.entries, slices.Clone(entry))
+	if m.loses != "" && strings.Contains(string(entry), m.loses) {
+		m.holder = "runner-2"
+	}
 	return ctx.Err()
 }
 
