@@ -37,7 +37,7 @@ func (r *Runner) Advance(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	s := &Status{}
-	if idle(&l.state) {
+	if idle(l, r.Now()) {
 		*s = l.status()
 	} else if s, err = r.tick(ctx, l); err != nil {
 		r.ledger = nil // it is read anew
@@ -80,8 +80,11 @@ func (r *Runner) event(kind rollout.Kind, a *rollout.Action, result *rollout.Res
 
 // idle says whether a rollout has ended and owes nothing: nothing of Azure is asked for
 // it.
-func idle(s *rollout.State) bool {
-	return s.Phase.Over() && s.Phase != rollout.Held && s.Phase != rollout.Incomplete && settled(s)
+func idle(l *ledger, now time.Time) bool {
+	s := &l.state
+	last := s.Last[string(rollout.Notify)+" "+string(s.Phase)]
+	told := !l.plan.Notify || last.Outcome == rollout.Done && !last.At.Before(s.Since) || now.Sub(s.Since) >= l.plan.Limits.Stuck
+	return s.Phase.Over() && s.Phase != rollout.Held && s.Phase != rollout.Incomplete && settled(s) && told
 }
 
 // settled says whether nothing is under way, drained or suspended by a rollout.
@@ -138,7 +141,7 @@ func (r *Runner) tick(ctx context.Context, l *ledger) (*Status, error) {
 // again is when to come again; zero: never, it is over.
 func again(l *ledger, move *rollout.Move, now time.Time) time.Time {
 	s := &l.state
-	if idle(s) {
+	if idle(l, now) {
 		return time.Time{}
 	}
 	every := max(l.plan.Limits.ObserveEvery*2/3, time.Second) // what counts is at most ObserveEvery apart

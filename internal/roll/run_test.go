@@ -88,11 +88,28 @@ func TestBad(t *testing.T) {
 	require.Contains(t, ran[0].Node, "hsm: connection refused")
 	require.False(t, ran[0].To.IsZero())
 	require.Equal(t, 2, w.count("POST", "/manualupgrade 202"), "once forward, once back")
-	require.Len(t, hook.told(), 1)
-	require.Contains(t, hook.told()[0], `"event":"halted"`)
+	require.Len(t, hook.told(), 2)
+	require.Contains(t, hook.told()[0], `"event":"halting"`)
+	require.Contains(t, hook.told()[1], `"event":"halted"`)
 	require.NotContains(t, c.log(), "secret-path")
 	require.False(t, w.journal.mentions("secret-path"))
 	require.True(t, w.journal.mentions(`"drain"`), "the member was drained first")
+}
+
+// A notice that could not be sent at the end is sent by a later tick.
+func TestToldLater(t *testing.T) {
+	hook := &webhook{fails: 6} // three tries each, of two notices
+	w := newWorld(t, setup{health: "Unhealthy", rollout: fmt.Sprintf(drained, ", notify: "+hook.start(t))})
+	c := w.start()
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.Equal(t, rollout.Halted, s.State.Phase)
+	require.Empty(t, hook.told())
+	w.server.Advance(5 * time.Minute)
+	s, err = w.runner().Advance(t.Context())
+	require.NoError(t, err)
+	require.Len(t, hook.told(), 1)
+	require.Zero(t, s.Again)
 }
 
 // A member that Azure has no room for says nothing of the version.
