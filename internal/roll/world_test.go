@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -291,7 +292,7 @@ func (w *world) runner() *run {
 func entryLine(e *rollout.Event) string {
 	parts := []string{e.At.Format("15:04:05"), string(e.Kind), string(e.Phase), string(e.Step), e.Set, e.Member, strings.Join(e.Members, ","), string(e.Class), e.Why}
 	if e.Action != nil {
-		parts = append(parts, fmt.Sprint(e.Action.Op), string(e.Action.Do), e.Action.Set, strings.Join(e.Action.Members, ","), e.Action.Version)
+		parts = append(parts, strconv.Itoa(e.Action.Op), string(e.Action.Do), e.Action.Set, strings.Join(e.Action.Members, ","), e.Action.Version)
 	}
 	if e.Result != nil {
 		parts = append(parts, string(e.Result.Outcome), e.Result.Text, e.Result.Answer)
