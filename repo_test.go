@@ -71,6 +71,7 @@ var mayImport = map[string][]string{
 	"internal/fleet/rollout":   {"internal/fleet"},
 	"internal/fleetfile":       {"internal/fleet", "internal/graph", "internal/strict"},
 	"internal/release":         {"internal/azure", "internal/fleet"},
+	"internal/roll":            {"internal/azure", "internal/fleet", "internal/fleet/rollout", "internal/journal", "internal/release", "internal/safetext"},
 
 	"internal/sim/strict": {},
 	"internal/sim/steer":  {"internal/sim/strict"},

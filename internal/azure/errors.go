@@ -64,6 +64,13 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Op == "" && t.Text == "" && t.Kind == e.Kind
 }
 
+// Unsure says whether Azure may have done what was asked for although it answered with
+// an error: the answer is one of a server that failed in the middle.
+func Unsure(err error) bool {
+	answer, ok := errors.AsType[*azcore.ResponseError](err)
+	return ok && answer.StatusCode >= http.StatusInternalServerError
+}
+
 // usageError says that flags or the environment make no sense, and what would.
 func usageError(err error, hint string) error {
 	return &Error{Kind: Usage, Text: err.Error(), Hint: hint, Err: err}

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -150,8 +151,12 @@ func machine(m *fleet.Member, v *armcompute.VirtualMachine) {
 // instanceView adds the state of the moment.
 func instanceView(m *fleet.Member, v *armcompute.VirtualMachineInstanceView) {
 	for _, s := range v.Statuses {
-		if power, ok := strings.CutPrefix(get(get(s).Code), "PowerState/"); ok {
+		code := get(get(s).Code)
+		if power, ok := strings.CutPrefix(code, "PowerState/"); ok {
 			m.Power = fleet.PowerState(power)
+		}
+		if reason, ok := strings.CutPrefix(code, "ProvisioningState/failed"); ok && m.Provisioning == fleet.Failed {
+			m.Failure = fleet.Failure{Code: strings.Trim(reason, "/"), Message: cmp.Or(get(s.Message), get(s.DisplayStatus))}
 		}
 	}
 	if v.VMHealth != nil && v.VMHealth.Status != nil {

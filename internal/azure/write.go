@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -104,6 +105,9 @@ func (o *Operation) Wait(ctx context.Context) (fleet.Document, error) {
 		return o.Accepted, nil
 	}
 	body, err := o.poller.PollUntilDone(ctx, nil)
+	if errors.Is(err, errEmpty) && o.poller.Done() {
+		return nil, nil // it has ended, and an action may have nothing to say
+	}
 	return body, explain(o.op, err)
 }
 

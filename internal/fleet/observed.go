@@ -56,6 +56,7 @@ type Member struct {
 	Zone         string
 	Created      time.Time
 	Provisioning string
+	Failure      Failure    // why the provisioning failed; empty when it did not, or nobody says
 	Power        PowerState // "" when there is no instance view
 	Spot         bool
 

@@ -44,6 +44,31 @@ func Seal(tags map[string]string, endOfLife time.Time) VersionEdit {
 	}
 }
 
+// ReplicateTo is the edit that adds a region to those that a version is in. It is
+// excluded from latest there: nothing is released by being copied. A region that is
+// there already stays as it is.
+func ReplicateTo(region string, replicas int, storage string) VersionEdit {
+	return func(version Document) (Document, error) {
+		p, err := readExclusion(version)
+		if err != nil {
+			return nil, err
+		}
+		region := NormalLocation(region)
+		if slices.Contains(p.names(), region) {
+			return nil, nil
+		}
+		flags := make([]bool, len(p.regions))
+		for i, r := range p.regions {
+			flags[i] = r.excluded
+		}
+		target := Document{"name": region, "regionalReplicaCount": float64(max(replicas, 1)), "excludeFromLatest": true}
+		if storage != "" {
+			target["storageAccountType"] = storage
+		}
+		return versionPatch("publishingProfile", Document{"targetRegions": append(p.with(flags), target)}), nil
+	}
+}
+
 // withTags are the tags of a version with some set, and whether that changes any. All
 // are in a PATCH: whether Azure adds to the tags or replaces them, it is right.
 func withTags(version Document, tags map[string]string) (all Document, changed bool) {

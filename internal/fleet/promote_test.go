@@ -360,3 +360,24 @@ func FuzzVersionEdits(f *testing.F) {
 		}
 	})
 }
+
+// A version that goes to one more region is excluded there, and is elsewhere what it
+// was.
+func TestReplicateTo(t *testing.T) {
+	for n := range 16 {
+		version := excluding(n&8 != 0, bits(n, 3)...)
+		was := effective(t, version)
+		patch, err := ReplicateTo("West US 2", 3, "Standard_ZRS")(version)
+		require.NoError(t, err)
+		after := Patched(version, patch)
+		require.Equal(t, append(was, true), effective(t, after))
+		targets := listAt(after, "properties", "publishingProfile", "targetRegions")
+		require.Equal(t, Document{"name": "westus2", "regionalReplicaCount": 3.0, "storageAccountType": "Standard_ZRS", "excludeFromLatest": true}, targets[3])
+		require.Equal(t, 2.0, targets[0].(Document)["regionalReplicaCount"]) //nolint:testifylint // as it was
+		again, err := ReplicateTo("westus2", 5, "")(after)
+		require.NoError(t, err)
+		require.Nil(t, again)
+	}
+	_, err := ReplicateTo("westus2", 1, "")(Document{})
+	require.Error(t, err)
+}

@@ -285,16 +285,18 @@ type GatesSpec struct {
 // PrometheusSpec is a question to Prometheus. One of Above and Below is set: the
 // gate fails beyond it, For times in a row.
 type PrometheusSpec struct {
-	Name    string        `yaml:"name"`
-	URL     string        `yaml:"url"`
-	Auth    string        `yaml:"auth"` // none or azure
-	Query   string        `yaml:"query"`
-	Above   *float64      `yaml:"above"`
-	Below   *float64      `yaml:"below"`
-	Step    time.Duration `yaml:"step"`
-	For     int           `yaml:"for"`
-	NoData  string        `yaml:"no_data"` // pass, pause or fail
-	Traffic *TrafficSpec  `yaml:"traffic"` // nil: none is asked for
+	Name string `yaml:"name"`
+	URL  string `yaml:"url"`
+	Auth string `yaml:"auth"` // none or azure
+	// Headers of the question: a bearer token, a tenant. Their values are secret.
+	Headers map[string]string `yaml:"headers"`
+	Query   string            `yaml:"query"`
+	Above   *float64          `yaml:"above"`
+	Below   *float64          `yaml:"below"`
+	Step    time.Duration     `yaml:"step"`
+	For     int               `yaml:"for"`
+	NoData  string            `yaml:"no_data"` // pass, pause or fail
+	Traffic *TrafficSpec      `yaml:"traffic"` // nil: none is asked for
 }
 
 // TrafficSpec is the traffic without which the answer of a gate means nothing.

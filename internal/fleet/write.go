@@ -76,6 +76,7 @@ var apiVersions = map[string]string{
 	"microsoft.compute/galleries":                      "2025-12-03",
 	"microsoft.compute":                                "2026-04-01",
 	"microsoft.insights/autoscalesettings":             "2022-10-01",
+	"microsoft.insights/eventtypes":                    "2015-04-01",
 }
 
 // APIVersion returns the API version that a resource is asked in, or "" for a type

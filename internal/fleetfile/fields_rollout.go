@@ -98,6 +98,10 @@ func gateFields() []strict.Field {
 			Doc: "`azure`: with a token of Azure, for an Azure Monitor workspace.",
 		},
 		{
+			Path: "rollout.gates.prometheus[].headers", Secret: strict.MapValues, Example: "{Authorization: \"Bearer ${PROMETHEUS_TOKEN}\"}",
+			Doc: "Headers of the question, such as a bearer token from the environment.",
+		},
+		{
 			Path: "rollout.gates.prometheus[].query", Required: true, Format: formatQuery, Example: "'sum(rate(http_errors{image=\"{{.Version}}\"}[5m]))'",
 			Doc: "The question, in PromQL, whose answer is one number. `{{.Version}}` stands for the image version.",
 		},

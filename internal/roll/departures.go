@@ -1,0 +1,165 @@
+package roll
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/azure"
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
+	"github.com/fleet-agent/fleet-agent/internal/safetext"
+)
+
+const (
+	// lookBack bounds how far back the activity log is read.
+	lookBack = 6 * time.Hour
+	// logLag is how late an entry of the activity log may come.
+	logLag = 20 * time.Minute
+)
+
+// departures adds why members left, where that matters: a member that ran the version,
+// or was to get it, is not there or does not run. Nothing is asked otherwise. When the
+// log cannot be read, no cause is known.
+func (r *Runner) departures(ctx context.Context, l *ledger, o *rollout.Observation) {
+	logs := make(map[string][]azure.Activity) // by resource group
+	for _, name := range slices.Sorted(maps.Keys(o.Sets)) {
+		seen := o.Sets[name]
+		if seen.Unknown != "" || !left(l, name, &seen, o.At) {
+			continue
+		}
+		id := l.plan.Sets[name].ID
+		group, _, _ := strings.Cut(strings.ToLower(string(id)), "/providers/")
+		log, ok := logs[group]
+		if !ok {
+			log = r.activities(ctx, l, id, o.At)
+			logs[group] = log
+		}
+		seen.Gone = departed(log, &seen)
+		o.Sets[name] = seen
+	}
+}
+
+// activities reads the activity log around a set since the rollout began. One that
+// cannot be read says nothing.
+func (r *Runner) activities(ctx context.Context, l *ledger, id fleet.ResourceID, until time.Time) []azure.Activity {
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	since := until.Add(-lookBack)
+	if made := l.plan.Made.Add(-logLag); made.After(since) {
+		since = made
+	}
+	log, err := r.Azure.Activities(ctx, id.Subscription(), id.ResourceGroup(), since, until)
+	if err != nil {
+		r.note("the activity log of %s cannot be read: %v", id.ResourceGroup(), err)
+	}
+	return log
+}
+
+// tellWriters says who wrote the models of the sets, when the rollout stops because
+// somebody did.
+func (r *Runner) tellWriters(ctx context.Context, l *ledger, events []rollout.Event) {
+	if !slices.ContainsFunc(events, func(e rollout.Event) bool { return e.Kind == rollout.Blocked && e.Class == rollout.NotOurs }) {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.plan.Sets)) {
+		id := l.plan.Sets[name].ID
+		var last azure.Activity
+		for _, a := range r.activities(ctx, l, id, r.Now()) {
+			if a.Resource.Same(id) && strings.EqualFold(a.Operation, "Microsoft.Compute/virtualMachineScaleSets/write") && a.At.After(last.At) {
+				last = a
+			}
+		}
+		if last.Caller != "" {
+			r.note("%s was last written by %s, %s", name, line(last.Caller), last.At.UTC().Format("2006-01-02 15:04:05 UTC"))
+		}
+	}
+}
+
+// left says whether a member of a set that ran the version, or was to get it, is not
+// there or does not run; or whether some may have come and gone between two looks.
+func left(l *ledger, name string, seen *rollout.SetSeen, at time.Time) bool {
+	here := make(map[string]bool, len(seen.Members))
+	for i := range seen.Members {
+		m := &seen.Members[i]
+		here[m.Name] = !m.Vanished && m.Power != fleet.Deallocated
+	}
+	set := l.state.Sets[name]
+	known := make(map[string]bool)
+	for _, m := range l.state.Runs {
+		if m.Set != name {
+			continue
+		}
+		known[m.Name] = true
+		if m.Runs[len(m.Runs)-1].To.IsZero() && !here[m.Name] {
+			return true
+		}
+	}
+	for asked := range set.Asked {
+		if !known[asked] && !here[asked] {
+			return true
+		}
+	}
+	// A member that was born on the version may be gone before it was seen. It is looked
+	// for where a wave has taken a part of the set, and nobody else was to get it.
+	gap := at.Sub(l.state.Observed) > 2*quick
+	return gap && !set.Whole && !set.Pointed.IsZero() && (set.Unpointed.IsZero() || set.Unpointed.After(l.state.Observed.Add(-logLag)))
+}
+
+// causes say why a member left, by the operation in the log and by who asked for it.
+// Each word is a part of what the log says, in lower case; the first row that fits
+// counts.
+var causes = []struct {
+	operation, caller string
+	cause             rollout.Cause
+}{
+	{"evictspotvm", "", rollout.Evicted},
+	{"simulateeviction", "", rollout.Evicted},
+	{"repair", "", rollout.Repaired},
+	{"", "repair", rollout.Repaired},
+	{"scaledown", "", rollout.ScaledIn},
+	{"virtualmachines/delete", "autoscale", rollout.ScaledIn},
+	{"virtualmachines/delete", "@", rollout.Operator},
+	{"virtualmachines/deallocate", "@", rollout.Operator},
+	{"virtualmachines/poweroff", "@", rollout.Operator},
+}
+
+// departed are the members that the log says something of and that are not there, or do
+// not run.
+func departed(log []azure.Activity, seen *rollout.SetSeen) []rollout.Departure {
+	here := make(map[string]bool, len(seen.Members))
+	born := make(map[string]time.Time, len(seen.Members))
+	for i := range seen.Members {
+		m := &seen.Members[i]
+		here[strings.ToLower(m.Name)] = !m.Vanished && m.Power != fleet.Deallocated
+		born[strings.ToLower(m.Name)] = m.Created
+	}
+	found := make(map[string]rollout.Departure)
+	for _, a := range log {
+		member := a.Resource.Part("virtualMachines")
+		if member == "" || here[strings.ToLower(member)] || strings.EqualFold(a.Status, fleet.Failed) {
+			continue
+		}
+		d := rollout.Departure{Member: member, Born: born[strings.ToLower(member)], At: a.At}
+		for _, row := range causes {
+			if strings.Contains(strings.ToLower(a.Operation), row.operation) && strings.Contains(strings.ToLower(a.Caller), row.caller) {
+				d.Cause = row.cause
+				break
+			}
+		}
+		// Of several entries one that tells the cause counts, and the last of these.
+		if old, ok := found[member]; !ok || d.Cause != rollout.NotKnown && (old.Cause == rollout.NotKnown || d.At.After(old.At)) {
+			found[member] = d
+		}
+	}
+	return slices.SortedFunc(maps.Values(found), func(a, b rollout.Departure) int { return strings.Compare(a.Member, b.Member) })
+}
+
+// line is a text of Azure's or of a node's as a journal has it.
+func line(text string) string {
+	const most = 400
+	return safetext.Line(cmp.Or(strings.Join(strings.Fields(text), " "), "no reason was given"), most)
+}
