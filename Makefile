@@ -103,8 +103,9 @@ histories: ## Let the agent live through HISTORIES (10000) random lives of a nod
 	go test ./internal/agent -run '^TestHistories$$' -count 1 -timeout 30m -seed $(SEED) -histories $(HISTORIES)
 
 ROLLOUTS ?= 1000
-rollouts: ## Let ROLLOUTS (1000) random rollouts meet a model of Azure, and see every state of a small world
+rollouts: ## Let ROLLOUTS (1000) random rollouts meet a model of Azure, see every state of a small world, and kill one everywhere
 	go test ./internal/fleet/rollout -run '^(TestHistories|TestEveryState)$$' -count 1 -timeout 30m -histories $(ROLLOUTS) -disturbances 2
+	go test ./internal/roll -run '^TestKilledAnywhere$$' -count 1 -timeout 30m -kill-step 1 -every-read
 
 ONLY ?=
 mutants: ## Break each promise in a copy of the tree and see that a test notices (ONLY=regexp)
