@@ -2,7 +2,6 @@ package arm
 
 import (
 	"cmp"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -115,7 +114,7 @@ func (s *Server) eventBody(e event) object {
 		properties["statusMessage"] = e.Error
 	}
 	return object{
-		"id":          e.Resource + "/events/" + id + "/ticks/" + fmt.Sprint(e.At.UnixNano()/100),
+		"id":          e.Resource + "/events/" + id + "/ticks/" + strconv.FormatInt(e.At.UnixNano()/100, 10),
 		"eventDataId": id, "correlationId": id, "operationId": id, "level": level, "caller": e.Caller, "channels": "Operation",
 		"eventTimestamp": stamp(e.At), "submissionTimestamp": stamp(e.At), "subscriptionId": s.cfg.Subscription, "tenantId": tenantID,
 		"resourceId": e.Resource, "resourceGroupName": t.group, "resourceProviderName": named(t.namespace), "resourceType": named(t.kind()),

@@ -40,11 +40,13 @@ func (tx *txn) checkCapability(old, body object) error {
 }
 
 // watchOS begins to look for versions when a set has automatic OS upgrade. A write lets a
-// version be tried again.
+// version be tried again, but not one of autoscale.
 func (tx *txn) watchOS(setID string) {
 	tx.unschedule(setID, "look")
 	if r := tx.get(setID); tx.server.rules.Platform.AutoOS && enablesAutoOS(r.Body) {
-		tx.editHidden(setID, func(hidden object) { remove(hidden, "autoos.gaveUp") })
+		if tx.by != autoscaler {
+			tx.editHidden(setID, func(hidden object) { remove(hidden, "autoos.gaveUp") })
+		}
 		tx.look(setID, nil)
 	}
 }
@@ -76,17 +78,18 @@ func (tx *txn) look(setID string, _ object) {
 	tx.schedule(tx.now.Add(again), setType, setID, "look", nil)
 }
 
-func rollingBack(r *resource) bool { return str(r.Hidden, "rolling.runningStatus.code") == "RollingBack" }
+func rollingBack(r *resource) bool {
+	return str(r.Hidden, "rolling.runningStatus.code") == "RollingBack"
+}
 
-// startOS begins an upgrade of the OS of all members that run an older version, and says
-// whether there are any.
-func (tx *txn) startOS(setID, exact, by string) bool {
+// startOS begins an upgrade of the OS of all members that run an older version.
+func (tx *txn) startOS(setID, exact, by string) {
 	r := tx.get(setID)
 	pending := tx.inOrder(r, func(m *resource) bool {
 		return lessVersion(str(m.Body, "properties.storageProfile.imageReference.exactVersion"), exact)
 	})
 	if len(pending) == 0 {
-		return false
+		return
 	}
 	policy := policyOf(object{})
 	if boolean(r.Body, autoOSPath+".useRollingUpgradePolicy") {
@@ -109,7 +112,6 @@ func (tx *txn) startOS(setID, exact, by string) bool {
 	tx.roll(setID, pending, policy, object{
 		"exact": exact, "startedBy": by, "restores": by == "Platform" && !boolean(r.Body, autoOSPath+".disableAutomaticRollback"),
 	})
-	return true
 }
 
 // upgradeOS gives a member a disk of another version, and remembers the one before.

@@ -111,7 +111,7 @@ func TestAutoOSUpgradeThatFails(t *testing.T) {
 	w := begin()
 	require.Equal(t, map[string]int{"1.7.1": 8, "1.9.0": 2}, w.exact())
 	w.clock.Advance(healthTime + judgeEvery)
-	w.wantRolling("RollingBack", 0, 2, 0, 8, unhealthyUpgraded)
+	w.wantRolling("Faulted", 0, 2, 0, 8, unhealthyUpgraded)
 	require.Equal(t, "RollingBack", str(w.history(), "runningStatus.code"))
 	w.clock.Advance(upgradeTime + reportTime)
 	w.wantRolling("Faulted", 0, 2, 0, 8, unhealthyUpgraded)

@@ -220,4 +220,6 @@ func (tx *txn) scaleTo(r, setting *resource, n int) {
 }
 
 // targetOf is the scale set that an autoscale setting is for.
-func targetOf(setting object) string { return strings.TrimSpace(str(setting, "properties.targetResourceUri")) }
+func targetOf(setting object) string {
+	return strings.TrimSpace(str(setting, "properties.targetResourceUri"))
+}

@@ -53,7 +53,7 @@ func TestAutoscaleFollowsALoad(t *testing.T) {
 	require.Len(t, w.members(), 2)
 	require.Equal(t, autoscaler+" virtualMachines/delete", w.did("virtualMachines")[0])
 	require.Equal(t, autoscaler+" AutoscaleSettings/Scaledown/Action", w.did("autoscalesettings")[0])
-	require.False(t, w.server.store.Agenda.Len() > 5, "nothing goes on for ever")
+	require.LessOrEqual(t, w.server.store.Agenda.Len(), 5, "nothing goes on for ever")
 }
 
 func TestAutoscaleKeepsItsBounds(t *testing.T) {
@@ -78,7 +78,9 @@ scale_sets:
     members: [{count: 6}]
 reclaims:
   - {scale_set: vmss-authz, at: 10m, count: 3}
-`, func(c *Config) { c.Rules.Machines.Capacity = []CapacityRule{{Code: "AllocationFailed", For: 30 * time.Minute}} })
+`, func(c *Config) {
+		c.Rules.Machines.Capacity = []CapacityRule{{Code: "AllocationFailed", For: 30 * time.Minute}}
+	})
 	w.clock.Advance(10 * time.Minute)
 	machines := 0
 	require.NoError(t, w.server.within(func(tx *txn) error {

@@ -370,13 +370,17 @@ func (tx *txn) endRolling(setID, status, code, message string) {
 // latestRolling answers with the latest rolling upgrade.
 func latestRolling(tx *txn, c *call) (answer, error) {
 	r := tx.get(c.ID)
-	p := sub(r.Hidden, "rolling")
+	p := clone(sub(r.Hidden, "rolling"))
 	if p == nil {
 		return answer{}, errorf(http.StatusNotFound, "NotFound", "There is no Rolling Upgrade of the Virtual Machine Scale Set '%s'.", r.name())
 	}
+	delete(p, "rollbackInfo") // which the history has, as it has the code RollingBack
+	if rollingBack(r) {
+		set(p, "runningStatus.code", "Faulted")
+	}
 	return ok(object{
 		"id": r.ID + "/rollingUpgrades/latest", "name": "latest", "type": setType + "/rollingUpgrades",
-		"location": str(r.Body, "location"), "properties": clone(p),
+		"location": str(r.Body, "location"), "properties": p,
 	}), nil
 }
 
