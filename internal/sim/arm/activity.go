@@ -32,9 +32,12 @@ const maxEvents = 10_000
 
 // note writes an entry of the activity log.
 func (tx *txn) note(e event) {
-	e.At, e.Seq = tx.now, tx.store.next()
-	e.Status, e.Category = cmp.Or(e.Status, statusSucceeded), cmp.Or(e.Category, "Administrative")
 	before := tx.store.Events
+	e.At, e.Seq = tx.now, 1
+	if n := len(before); n > 0 {
+		e.Seq += before[n-1].Seq
+	}
+	e.Status, e.Category = cmp.Or(e.Status, statusSucceeded), cmp.Or(e.Category, "Administrative")
 	if len(before) >= maxEvents {
 		tx.store.Events = slices.Clone(before[maxEvents/2:])
 	}
