@@ -81,6 +81,49 @@ func meant(finding string) bool {
 	return strings.Contains(finding, "scaleMode") || strings.Contains(finding, "buildTimeoutInMinutes")
 }
 
+// TestUpgradesKeepToTheTypes judges a set and its members every ten seconds of an automatic
+// OS upgrade that fails, and of a rolling upgrade that is well.
+func TestUpgradesKeepToTheTypes(t *testing.T) {
+	types, err := armtypes.Load(testkit.Published(t, "types"))
+	require.NoError(t, err)
+	const version = "2026-04-01"
+	judged := 0
+	w := autoWorld(t, 4, rollingMode(object{}), at(autoOSOn, true), repairing("Reimage"))
+	judge := func() {
+		for kind, list := range map[string][]object{
+			setType: {w.get(aSet).want(200).body}, vmType: w.members(), instanceType: w.all(aSet + "/virtualMachines"),
+			setType + "/rollingUpgrades": {w.get(aSet + "/rollingUpgrades/latest").want(200).body},
+		} {
+			for _, o := range list {
+				judged++
+				for _, f := range types.Check(kind, version, o, armtypes.Response) {
+					t.Errorf("%s: %s", str(o, "id"), f)
+				}
+			}
+		}
+	}
+	w.do("PATCH", anImage+"/versions/1.8.0", `{"properties":{"publishingProfile":{"targetRegions":[{"name":"westus3"},{"name":"eastus"}]}}}`).want(200)
+	require.NoError(t, w.server.within(func(tx *txn) error {
+		tx.editHidden(anImage+"/versions/1.8.0", func(hidden object) { hidden["health"] = "Unhealthy" })
+		return nil
+	}))
+	w.until(2*time.Hour, func() bool { return w.history() != nil })
+	for range 60 {
+		judge()
+		w.clock.Advance(10 * time.Second)
+	}
+	require.Equal(t, "Faulted", str(w.history(), "runningStatus.code"))
+	w.include("1.8.0", false)
+	w.include("1.7.1", true)
+	w.do("PATCH", aSet, `{"properties":{"virtualMachineProfile":{"licenseType":"RHEL_BYOS"}}}`).want(200)
+	for range 60 {
+		judge()
+		w.clock.Advance(10 * time.Second)
+	}
+	w.wantRolling("Completed", 4, 0, 0, 0, "")
+	require.Greater(t, judged, 1000)
+}
+
 // TestBuildsKeepToTheTypes judges a template, its outputs and its version every ten
 // seconds of builds that go well and badly, and roles with their assignments.
 func TestBuildsKeepToTheTypes(t *testing.T) {

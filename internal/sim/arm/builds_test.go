@@ -442,7 +442,9 @@ func TestNetworkAndSource(t *testing.T) {
 
 // TestFailures: what a scenario can make of a run.
 func TestFailures(t *testing.T) {
-	checks := setting("properties.validate", object{"inVMValidations": []any{object{"type": "Shell", "name": "check", "inline": []any{"echo checking"}}}})
+	checks := func(o object) {
+		set(o, "properties.validate", object{"inVMValidations": []any{object{"type": "Shell", "name": "check", "inline": []any{"echo checking"}}}})
+	}
 	for name, tt := range map[string]struct {
 		rules    string
 		change   func(object)

@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -111,9 +112,9 @@ func familyOf(size string) string {
 	return "standard" + m[1] + strings.ToUpper(m[3]) + m[4] + "Family"
 }
 
-// populate makes n members of a scale set from a version. The first that is refused is
+// populate makes n members of a scale set. The first that is refused is
 // the error; the others are born all the same.
-func (tx *txn) populate(r *resource, exact string, n int) error {
+func (tx *txn) populate(r *resource, b birth, n int) error {
 	var first *armError
 	for range n {
 		refused := tx.refused(r)
@@ -123,7 +124,8 @@ func (tx *txn) populate(r *resource, exact string, n int) error {
 		if refused != nil && ofQuota(refused) {
 			continue
 		}
-		m := tx.bear(r.ID, birth{exact: exact})
+		m := tx.bear(r.ID, b)
+		tx.note(event{Operation: vmType + "/write", Caller: cmp.Or(tx.by, platform), Resource: m.ID})
 		if refused == nil {
 			tx.schedule(tx.now.Add(bootTime), vmType, m.ID, "running", nil)
 			continue

@@ -26,6 +26,8 @@ type Rules struct {
 	Regions map[string]RegionRules
 	// Machines say what stands behind virtual machines.
 	Machines MachineRules
+	// Platform says what the platform does by itself.
+	Platform PlatformRules
 }
 
 // RegionRules are the Rules of one region.
@@ -44,6 +46,9 @@ func (r *Rules) fill() {
 	}
 	if r.Replication == 0 {
 		r.Replication = 10 * time.Minute
+	}
+	if r.Platform.AutoOSDelay == 0 {
+		r.Platform.AutoOSDelay = 30 * time.Minute
 	}
 }
 

@@ -163,6 +163,7 @@ func putInstance(tx *txn, c *call) (answer, error) {
 				r.Hidden["model"] = customModel
 			}
 		})
+		tx.watchRepair(r.ID)
 		o := tx.start(operation{
 			Kind: vmType, Resource: r.ID, Location: location(str(r.Body, "location")), Name: "protect", Method: c.Method,
 		}, modelTime)

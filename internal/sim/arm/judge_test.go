@@ -45,7 +45,7 @@ func newCourt(t *testing.T) *court {
 // begin starts a new simulation.
 func (c *court) begin() {
 	c.clock = arm.NewClock(time.Date(2026, 11, 2, 9, 0, 0, 0, time.UTC), 0)
-	server, err := arm.New(arm.Config{Clock: c.clock, Unthrottled: true})
+	server, err := arm.New(arm.Config{Clock: c.clock, Unthrottled: true, Rules: arm.Rules{Platform: arm.PlatformRules{AutoOS: true}}})
 	require.NoError(c, err)
 	c.server = server
 }

@@ -179,6 +179,7 @@ func (s *Server) ReportHealth(id string, boot int, state string) error {
 		}
 		if is, _ := integer(r.Hidden, "boot"); is == boot {
 			tx.editHidden(id, func(hidden object) { hidden["health"], hidden["healthAt"] = state, stamp(tx.now) })
+			tx.watchRepair(id)
 		}
 		return nil
 	})

@@ -23,6 +23,8 @@ import (
 //	failure     why it could not be allocated: code and message
 //	protection  protectionPolicy, which only the set's view of a member has
 //	latest      what latestModelApplied says, when it lies
+//	sick, ...   what automatic repairs know (see repairs.go)
+//	before      the image reference of its old disk, after an upgrade of the OS
 //	vanished    the set lists it and it is not there
 func machineKind() kind {
 	return kind{
@@ -58,8 +60,12 @@ func machineKind() kind {
 			"running":       func(tx *txn, id string, _ object) { tx.running(id) },
 			"unallocated":   (*txn).unallocated,
 			"reported":      func(tx *txn, id string, _ object) { tx.reported(id) },
-			"gone":          func(tx *txn, id string, _ object) { tx.delete(id) },
+			"gone":          (*txn).gone,
+			"repair":        (*txn).repair,
+			"reimaged":      (*txn).reimaged,
+			"restore":       (*txn).restart,
 			"evicted":       func(tx *txn, id string, _ object) { tx.evicted(id) },
+			"restored":      (*txn).restored,
 			"command ended": (*txn).commandEnded,
 		},
 	}
@@ -151,6 +157,7 @@ func (tx *txn) leave(r *resource) {
 		return
 	}
 	tx.edit(setOf(r), func(r *resource) { set(r.Body, "sku.capacity", whole(max(capacityOf(r.Body)-1, 0))) })
+	tx.watchLoad(setOf(r))
 }
 
 // setOf is the id of the scale set that a machine belongs to, or "".
@@ -200,7 +207,7 @@ func (tx *txn) scale(setID string) error {
 	if err != nil {
 		return err
 	}
-	return tx.populate(r, img.exact, want-len(members))
+	return tx.populate(r, birth{exact: img.exact}, want-len(members))
 }
 
 // depart lets a member go, which hears of it before when its model says so. It
@@ -211,6 +218,7 @@ func (tx *txn) depart(id string) time.Duration {
 	if notice > 0 {
 		tx.tell(id, eventTerminate, notice)
 	}
+	tx.note(event{Operation: vmType + "/delete", Caller: cmp.Or(tx.by, platform), Resource: id})
 	tx.schedule(tx.now.Add(deleteTime+notice), vmType, id, "gone", nil)
 	return deleteTime + notice
 }
@@ -269,6 +277,8 @@ type birth struct {
 	name  string // "" makes one
 	zone  string // "" takes the zone with the fewest
 	spot  *bool  // nil asks the set's mix
+
+	repaired int // it takes the place of one that was repaired so many times in a row
 }
 
 // bear makes a member from its set's model, in creation.
@@ -286,9 +296,11 @@ func (tx *txn) bear(setID string, b birth) *resource {
 		b.spot = &spot
 	}
 	id := scopeOf(r.ID) + "/providers/" + vmType + "/" + b.name
-	return tx.put(resource{ID: id, Type: vmType, Body: machineBody(r, b, id, tx.now), Hidden: object{
-		"model": modelOf(r.Body), "power": "starting", "health": "missing", "extensions": installed(r.Body),
-	}})
+	hidden := object{"model": modelOf(r.Body), "power": "starting", "health": "missing", "extensions": installed(r.Body)}
+	if b.repaired > 0 {
+		hidden["repairing"], hidden["repaired"] = true, whole(b.repaired)
+	}
+	return tx.put(resource{ID: id, Type: vmType, Body: machineBody(r, b, id, tx.now), Hidden: hidden})
 }
 
 // newName is a name as Azure gives members of Flexible scale sets.
@@ -477,6 +489,7 @@ func (tx *txn) running(id string) {
 	if r != nil && reportsHealth(r) {
 		tx.expectReport(r)
 	}
+	tx.watchRepair(id)
 }
 
 // expectReport lets the first health of a machine come after a while, unless there is
@@ -505,6 +518,7 @@ func (tx *txn) reported(id string) {
 	tx.editHidden(id, func(hidden object) {
 		hidden["health"], hidden["healthAt"] = tx.healthOfImage(r), stamp(tx.now)
 	})
+	tx.watchRepair(id)
 }
 
 // healthOfImage is what becomes of machines that boot an image: Healthy, unless the
@@ -524,6 +538,7 @@ func (tx *txn) evicted(id string) {
 	if r == nil {
 		return
 	}
+	tx.note(event{Operation: vmType + "/evictSpotVM/action", Caller: platform, Resource: id})
 	if str(r.Body, "properties.evictionPolicy") == "Delete" {
 		tx.leave(r)
 		tx.delete(id)
@@ -531,6 +546,7 @@ func (tx *txn) evicted(id string) {
 	}
 	tx.setPower(id, "deallocated")
 	tx.editHidden(id, func(hidden object) { delete(hidden, "event") })
+	tx.awaitRestore(id)
 }
 
 func (tx *txn) setPower(id, power string) {

@@ -35,6 +35,7 @@ type operation struct {
 	Due      time.Time `json:"due,omitzero"`    // when it ends by time
 	Start    time.Time `json:"start"`
 	End      time.Time `json:"end"`
+	Event    *event    `json:"event,omitempty"` // of a client's call, for the activity log
 }
 
 // end is the transition that ends an operation: its kind says how.

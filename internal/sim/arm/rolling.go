@@ -15,9 +15,13 @@ import (
 //	             └────┼─────────────────────────────────┼────────────────┘
 //	                  └─▶ Faulted                       └─▶ Faulted | Completed
 //
+// A batch is of one zone, unless the policy lets it cross zones, and is judged as soon as
+// no member of it is Initializing any more, or after five minutes.
+//
 // Hidden in the set are under "rolling" the properties of rollingUpgrades/latest, and
-// under "roll" the ids that are pending, in the batch and done, and the number of the
-// upgrade, which is how a transition of one before is known.
+// under "roll" the ids that are pending, in the batch, done and failed, when the batch is
+// judged at the latest, and the number of the upgrade, which is how a transition of one
+// before is known. An upgrade of the OS (autoos.go) has "os" there, too.
 
 // rollingDefault is a percentage that a policy leaves open.
 const rollingDefault = 20
@@ -27,22 +31,32 @@ const (
 	unhealthyBefore   = "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade"
 	unhealthyIn       = "MaxUnhealthyInstancePercentExceededInRollingUpgrade"
 	unhealthyUpgraded = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
+	failedUpgraded    = "RollingUpgradeInProgressWithFailedUpgradedVMs"
 )
+
+// healthTime is how long a batch is waited for until it is judged.
+const healthTime = 5 * time.Minute
 
 func rollingForward(r *resource) bool {
 	return str(r.Hidden, "rolling.runningStatus.code") == "RollingForward"
 }
 
-// percentOf is a percentage of a set's rolling policy.
-func percentOf(body object, name string) int {
-	if n, ok := integer(body, "properties.upgradePolicy.rollingUpgradePolicy."+name); ok {
-		return n
-	}
-	return rollingDefault
+// percentOf is a percentage of the policy that a rolling upgrade began with.
+func percentOf(r *resource, name string) int {
+	n, _ := integer(r.Hidden, "rolling.policy."+name)
+	return n
 }
 
+// fewMembers is the size of a set below which members are upgraded one at a time.
+const fewMembers = 5
+
 // batchSize is how many of n members a batch has: at least one.
-func batchSize(n, percent int) int { return max(1, n*percent/100) }
+func batchSize(n, percent int) int {
+	if n < fewMembers {
+		return 1
+	}
+	return max(1, n*percent/100)
+}
 
 // exceeds says whether so many of n are more than a percentage.
 func exceeds(unhealthy, n, percent int) bool { return n > 0 && unhealthy*100 > n*percent }
@@ -53,13 +67,12 @@ func unhealthy(r *resource) bool {
 	return health != "Healthy" && health != "Initializing"
 }
 
-// stale are the members that a rolling upgrade is for, in its order: zone by zone, or
-// the unhealthy first.
-func (tx *txn) stale(owner *resource) []*resource {
-	list := slices.DeleteFunc(tx.members(owner.ID), func(r *resource) bool {
-		return !upgradable(r) || str(r.Hidden, "model") == modelOf(owner.Body)
-	})
-	first := boolean(owner.Body, "properties.upgradePolicy.rollingUpgradePolicy.prioritizeUnhealthyInstances")
+// inOrder are the members that a rolling upgrade is for, in its order: the unhealthy
+// first when the policy says so, and zone by zone unless batches may cross zones.
+func (tx *txn) inOrder(owner *resource, wanted func(r *resource) bool) []any {
+	list := slices.DeleteFunc(tx.members(owner.ID), func(r *resource) bool { return !upgradable(r) || !wanted(r) })
+	first := boolean(owner.Body, rollingPolicyPath+".prioritizeUnhealthyInstances")
+	cross := boolean(owner.Body, rollingPolicyPath+".enableCrossZoneUpgrade")
 	slices.SortStableFunc(list, func(a, b *resource) int {
 		if first && unhealthy(a) != unhealthy(b) {
 			if unhealthy(a) {
@@ -67,37 +80,54 @@ func (tx *txn) stale(owner *resource) []*resource {
 			}
 			return 1
 		}
+		if cross {
+			return 0
+		}
 		return cmp.Compare(zoneOf(a), zoneOf(b))
 	})
-	return list
+	var ids []any
+	for _, r := range list {
+		ids = append(ids, r.ID)
+	}
+	return ids
 }
 
-// startRolling begins a rolling upgrade, in place of one that is under way.
+const rollingPolicyPath = "properties.upgradePolicy.rollingUpgradePolicy"
+
+// policyOf is a set's rolling policy with what it leaves open.
+func policyOf(body object) object {
+	policy := clone(sub(body, rollingPolicyPath))
+	if policy == nil {
+		policy = object{}
+	}
+	for _, name := range []string{"maxBatchInstancePercent", "maxUnhealthyInstancePercent", "maxUnhealthyUpgradedInstancePercent"} {
+		setDefault(policy, name, whole(rollingDefault))
+	}
+	setDefault(policy, "pauseTimeBetweenBatches", "PT0S")
+	return policy
+}
+
+// startRolling begins a rolling upgrade to the model, in place of one that is under way.
 func (tx *txn) startRolling(setID string) {
 	owner := tx.get(setID)
-	var pending []any
-	for _, m := range tx.stale(owner) {
-		pending = append(pending, m.ID)
-	}
+	pending := tx.inOrder(owner, func(r *resource) bool { return str(r.Hidden, "model") != modelOf(owner.Body) })
+	tx.roll(setID, pending, policyOf(owner.Body), nil)
+}
+
+// roll begins a rolling upgrade of members, of their OS alone when os is given.
+func (tx *txn) roll(setID string, pending []any, policy, os object) {
 	if len(pending) == 0 {
 		return
 	}
-	left, _ := dig(owner.Hidden, "roll.batch").([]any)
-	for _, v := range left { // of one before, which is replaced
-		id, _ := v.(string)
-		tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", statusSucceeded) })
-	}
+	owner := tx.get(setID)
+	tx.replaced(setID)
 	number, _ := integer(owner.Hidden, "roll.number")
 	tx.editHidden(setID, func(hidden object) {
-		hidden["roll"] = object{"number": whole(number + 1), "pending": pending, "batch": []any{}, "done": []any{}}
-		policy := clone(sub(owner.Body, "properties.upgradePolicy.rollingUpgradePolicy"))
-		if policy == nil {
-			policy = object{}
+		roll := object{"number": whole(number + 1), "pending": pending, "batch": []any{}, "done": []any{}, "failed": []any{}}
+		if os != nil {
+			roll["os"] = os
 		}
-		for _, name := range []string{"maxBatchInstancePercent", "maxUnhealthyInstancePercent", "maxUnhealthyUpgradedInstancePercent"} {
-			setDefault(policy, name, whole(rollingDefault))
-		}
-		setDefault(policy, "pauseTimeBetweenBatches", "PT0S")
+		hidden["roll"] = roll
 		hidden["rolling"] = object{"policy": policy, "runningStatus": object{
 			"code": "RollingForward", "startTime": stamp(tx.now), "lastAction": "Start", "lastActionTime": stamp(tx.now),
 		}}
@@ -105,15 +135,49 @@ func (tx *txn) startRolling(setID string) {
 	tx.nextBatch(setID, object{"number": whole(number + 1)})
 }
 
+// replaced ends a rolling upgrade that another one takes the place of: its batch is left
+// as it is.
+func (tx *txn) replaced(setID string) {
+	for _, id := range ids(tx.get(setID).Hidden, "roll.batch") {
+		tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", statusSucceeded) })
+	}
+	tx.endRolling(setID, "Cancelled", "", "")
+}
+
+// ids are the strings of a list.
+func ids(o object, path string) []string {
+	list, _ := dig(o, path).([]any)
+	all := make([]string, 0, len(list))
+	for _, v := range list {
+		if id, ok := v.(string); ok {
+			all = append(all, id)
+		}
+	}
+	return all
+}
+
+// listOf is the list of strings that ids reads.
+func listOf(all []string) []any {
+	list := make([]any, len(all))
+	for i, id := range all {
+		list[i] = id
+	}
+	return list
+}
+
 // nextBatch begins the next batch of a rolling upgrade, unless too many of the whole
-// set are unhealthy.
+// set are unhealthy. Members that went, or that are not to be touched any more, are left
+// out.
 func (tx *txn) nextBatch(setID string, args object) {
 	r := tx.get(setID)
 	if !isRoll(r, args) || !rollingForward(r) {
 		return
 	}
-	pending, _ := dig(r.Hidden, "roll.pending").([]any)
-	done, _ := dig(r.Hidden, "roll.done").([]any)
+	pending := slices.DeleteFunc(ids(r.Hidden, "roll.pending"), func(id string) bool {
+		m := tx.get(id)
+		return !upgradable(m) || m.state() == "Deleting"
+	})
+	tx.editHidden(setID, func(hidden object) { set(hidden, "roll.pending", listOf(pending)) })
 	if len(pending) == 0 {
 		tx.endRolling(setID, "Completed", "", "")
 		return
@@ -125,26 +189,39 @@ func (tx *txn) nextBatch(setID string, args object) {
 			bad++
 		}
 	}
-	if exceeds(bad, len(members), percentOf(r.Body, "maxUnhealthyInstancePercent")) {
+	if exceeds(bad, len(members), percentOf(r, "maxUnhealthyInstancePercent")) {
 		code := unhealthyIn
-		if len(done) == 0 {
+		if len(ids(r.Hidden, "roll.done")) == 0 {
 			code = unhealthyBefore
 		}
 		tx.endRolling(setID, "Faulted", code, "Rolling Upgrade failed after exceeding the MaxUnhealthyInstancePercent value defined in the RollingUpgradePolicy.")
 		return
 	}
-	n := min(batchSize(len(members), percentOf(r.Body, "maxBatchInstancePercent")), len(pending))
-	batch := pending[:n]
-	for _, v := range batch {
-		id, _ := v.(string)
+	n := tx.batchOf(r, pending, batchSize(len(members), percentOf(r, "maxBatchInstancePercent")))
+	for _, id := range pending[:n] {
 		tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
 	}
 	tx.editHidden(setID, func(hidden object) {
-		set(hidden, "roll.batch", cloneAny(batch))
-		set(hidden, "roll.pending", cloneAny(pending[n:]))
+		set(hidden, "roll.batch", listOf(pending[:n]))
+		set(hidden, "roll.pending", listOf(pending[n:]))
 	})
 	tx.count(setID)
 	tx.schedule(tx.now.Add(upgradeTime), setType, setID, "upgraded", args)
+}
+
+// batchOf is how many of those that are pending the next batch has: at most most, and of
+// one zone unless batches may cross zones.
+func (tx *txn) batchOf(owner *resource, pending []string, most int) int {
+	n := min(most, len(pending))
+	if boolean(owner.Hidden, "rolling.policy.enableCrossZoneUpgrade") {
+		return n
+	}
+	for i, id := range pending[:n] {
+		if zoneOf(tx.get(id)) != zoneOf(tx.get(pending[0])) {
+			return i
+		}
+	}
+	return n
 }
 
 // isRoll says whether a transition is of the set's latest upgrade.
@@ -164,19 +241,35 @@ func (tx *txn) batchUpgraded(setID string, args object) {
 	if !isRoll(r, args) {
 		return
 	}
-	batch, _ := dig(r.Hidden, "roll.batch").([]any)
-	for _, v := range batch {
-		id, _ := v.(string)
-		if tx.get(id) == nil {
-			continue
+	do := tx.upgrade
+	if os := sub(r.Hidden, "roll.os"); os != nil {
+		do = func(id string) error { return tx.upgradeOS(id, str(os, "exact")) }
+	}
+	for _, id := range ids(r.Hidden, "roll.batch") {
+		if m := tx.get(id); m == nil || m.state() == "Deleting" || str(m.Hidden, "power") != "running" {
+			continue // it went meanwhile
 		}
-		if err := tx.upgrade(id); err != nil {
+		if err := do(id); err != nil {
 			tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", statusFailed) })
-			tx.endRolling(setID, "Faulted", asARM(err).Code, asARM(err).Message)
+			tx.failedVMs(setID, asARM(err))
 		}
 	}
+	tx.editHidden(setID, func(hidden object) { set(hidden, "roll.until", stamp(tx.now.Add(healthTime))) })
 	tx.schedule(tx.now.Add(reportTime+time.Second), setType, setID, "judged", args)
 }
+
+// failedVMs ends a rolling upgrade because a machine could not be upgraded.
+func (tx *txn) failedVMs(setID string, why *armError) {
+	tx.endRolling(setID, "Faulted", failedUpgraded, "Rolling Upgrade failed because virtual machines failed to be upgraded. "+why.Error())
+	tx.editHidden(setID, func(hidden object) {
+		if e := sub(hidden, "rolling.error"); e != nil {
+			e["details"] = []any{why.object()}
+		}
+	})
+}
+
+// judgeEvery is how often a batch is looked at that is waited for.
+const judgeEvery = 5 * time.Second
 
 // batchJudged looks at all that were upgraded, and goes on after the pause.
 func (tx *txn) batchJudged(setID string, args object) {
@@ -184,19 +277,33 @@ func (tx *txn) batchJudged(setID string, args object) {
 	if !isRoll(r, args) {
 		return
 	}
-	batch, _ := dig(r.Hidden, "roll.batch").([]any)
-	done, _ := dig(r.Hidden, "roll.done").([]any)
-	done = append(slices.Clone(done), batch...)
+	batch := slices.DeleteFunc(ids(r.Hidden, "roll.batch"), func(id string) bool { return tx.get(id) == nil })
+	until, _ := time.Parse(time.RFC3339Nano, str(r.Hidden, "roll.until")) // we wrote it
+	if tx.now.Before(until) && slices.ContainsFunc(batch, func(id string) bool { return tx.awaited(r, id) }) {
+		tx.schedule(tx.now.Add(judgeEvery), setType, setID, "judged", args)
+		return
+	}
+	done := append(ids(r.Hidden, "roll.done"), batch...)
+	failed := ids(r.Hidden, "roll.failed")
+	for _, id := range batch {
+		if tx.bad(id) {
+			failed = append(failed, id)
+		}
+	}
 	tx.editHidden(setID, func(hidden object) {
-		set(hidden, "roll.done", cloneAny(done))
+		set(hidden, "roll.done", listOf(done))
 		set(hidden, "roll.batch", []any{})
+		if sub(hidden, "roll.os") != nil {
+			set(hidden, "roll.failed", listOf(failed)) // they are not seen to be unhealthy when their old disks are back
+		}
 	})
 	bad := tx.count(setID)
+	restored := tx.restore(setID, batch)
 	if !rollingForward(r) {
 		return // it was cancelled
 	}
-	if exceeds(bad, len(done), percentOf(r.Body, "maxUnhealthyUpgradedInstancePercent")) {
-		tx.endRolling(setID, "Faulted", unhealthyUpgraded,
+	if exceeds(bad, len(done), percentOf(r, "maxUnhealthyUpgradedInstancePercent")) {
+		tx.halt(setID, restored, unhealthyUpgraded,
 			"Rolling Upgrade failed after exceeding the MaxUnhealthyUpgradedInstancePercent value defined in the RollingUpgradePolicy.")
 		return
 	}
@@ -204,24 +311,42 @@ func (tx *txn) batchJudged(setID string, args object) {
 	tx.schedule(tx.now.Add(pause), setType, setID, "batch", args)
 }
 
+// awaited says whether a batch is not judged yet because of a member: it is not known how
+// it is or, in an upgrade of the OS, it may still become healthy.
+func (tx *txn) awaited(owner *resource, id string) bool {
+	m := tx.get(id)
+	if str(m.Hidden, "power") != "running" || m.state() == statusFailed {
+		return false
+	}
+	if sub(owner.Hidden, "roll.os") != nil {
+		return str(m.Hidden, "health") != "Healthy"
+	}
+	return str(m.Hidden, "health") == "Initializing"
+}
+
+// bad says whether a member that was upgraded is not well.
+func (tx *txn) bad(id string) bool {
+	m := tx.get(id)
+	return m != nil && (str(m.Hidden, "health") != "Healthy" || m.state() == statusFailed)
+}
+
 // count writes the progress of a rolling upgrade, and returns how many that it has
-// upgraded are unhealthy.
+// upgraded are unhealthy. Members that are not there any more are not counted.
 func (tx *txn) count(setID string) int {
 	r := tx.get(setID)
-	done, _ := dig(r.Hidden, "roll.done").([]any)
-	batch, _ := dig(r.Hidden, "roll.batch").([]any)
-	pending, _ := dig(r.Hidden, "roll.pending").([]any)
+	done := slices.DeleteFunc(ids(r.Hidden, "roll.done"), func(id string) bool { return tx.get(id) == nil })
+	failed := ids(r.Hidden, "roll.failed")
 	bad := 0
-	for _, v := range done {
-		id, _ := v.(string)
-		if m := tx.get(id); m == nil || unhealthy(m) || m.state() == statusFailed {
+	for _, id := range done {
+		if tx.bad(id) || slices.Contains(failed, id) {
 			bad++
 		}
 	}
 	tx.editHidden(setID, func(hidden object) {
+		set(hidden, "roll.done", listOf(done))
 		set(hidden, "rolling.progress", object{
 			"successfulInstanceCount": whole(len(done) - bad), "failedInstanceCount": whole(bad),
-			"inProgressInstanceCount": whole(len(batch)), "pendingInstanceCount": whole(len(pending)),
+			"inProgressInstanceCount": whole(len(ids(r.Hidden, "roll.batch"))), "pendingInstanceCount": whole(len(ids(r.Hidden, "roll.pending"))),
 		})
 	})
 	return bad
@@ -239,18 +364,23 @@ func (tx *txn) endRolling(setID, status, code, message string) {
 			set(hidden, "rolling.error", object{"code": code, "message": message})
 		}
 	})
+	tx.endHistory(setID)
 }
 
 // latestRolling answers with the latest rolling upgrade.
 func latestRolling(tx *txn, c *call) (answer, error) {
 	r := tx.get(c.ID)
-	p := sub(r.Hidden, "rolling")
+	p := clone(sub(r.Hidden, "rolling"))
 	if p == nil {
 		return answer{}, errorf(http.StatusNotFound, "NotFound", "There is no Rolling Upgrade of the Virtual Machine Scale Set '%s'.", r.name())
 	}
+	delete(p, "rollbackInfo") // which the history has, as it has the code RollingBack
+	if rollingBack(r) {
+		set(p, "runningStatus.code", "Faulted")
+	}
 	return ok(object{
 		"id": r.ID + "/rollingUpgrades/latest", "name": "latest", "type": setType + "/rollingUpgrades",
-		"location": str(r.Body, "location"), "properties": clone(p),
+		"location": str(r.Body, "location"), "properties": p,
 	}), nil
 }
 
@@ -266,5 +396,6 @@ func cancelRolling(tx *txn, c *call) (answer, error) {
 		set(hidden, "rolling.runningStatus.lastAction", "Cancel")
 		set(hidden, "rolling.runningStatus.lastActionTime", stamp(tx.now))
 	})
+	tx.endHistory(c.ID)
 	return tx.act(c, c.ID, 10*time.Second, nil)
 }

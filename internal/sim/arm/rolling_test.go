@@ -9,8 +9,28 @@ import (
 )
 
 func TestBatches(t *testing.T) {
-	for _, tt := range [][3]int{{3, 20, 1}, {4, 20, 1}, {5, 20, 1}, {10, 20, 2}, {11, 20, 2}, {10, 5, 1}, {10, 100, 10}} {
-		require.Equal(t, tt[2], batchSize(tt[0], tt[1]), tt)
+	for _, tt := range []struct{ members, percent, batch int }{
+		// under five one at a time
+		{1, 100, 1},
+		{3, 20, 1},
+		{4, 20, 1},
+		{4, 50, 1},
+		{4, 100, 1},
+		{5, 20, 1},
+		{5, 40, 2},
+		{5, 39, 1},
+		{5, 100, 5},
+		{9, 20, 1},
+		{10, 20, 2},
+		{11, 20, 2},
+		{10, 5, 1},
+		{19, 5, 1},
+		{20, 5, 1},
+		{40, 5, 2},
+		{10, 100, 10},
+		{1000, 20, 200},
+	} {
+		require.Equal(t, tt.batch, batchSize(tt.members, tt.percent), tt)
 	}
 	require.False(t, exceeds(1, 5, 20))
 	require.True(t, exceeds(1, 4, 20), "under five members one is too many")
@@ -168,5 +188,96 @@ func TestRollingUpgradeOfWhatIsNotThere(t *testing.T) {
 	w := upgradeWorld(t, 5, rollingMode(object{}))
 	w.do("PATCH", aSet, to("1.8.0")).want(200)
 	w.clock.Advance(time.Hour)
-	w.wantRolling("Faulted", 0, 1, 0, 4, "GalleryImageNotFound")
+	w.wantRolling("Faulted", 0, 1, 0, 4, failedUpgraded)
+	e := sub(w.get(aSet+"/rollingUpgrades/latest").body, "properties.error")
+	require.Contains(t, str(e, "message"), "GalleryImageNotFound: The gallery image")
+	require.Equal(t, "GalleryImageNotFound", str(items(e, "details")[0], "code"))
+}
+
+// hidden changes what only the simulator knows of members.
+func (w *world) hidden(change func(hidden object), names ...string) {
+	w.Helper()
+	require.NoError(w, w.server.within(func(tx *txn) error {
+		for _, name := range names {
+			tx.editHidden(vms+"/"+name, change)
+		}
+		return nil
+	}))
+}
+
+// updating are the zones of the members that are being upgraded.
+func (w *world) updating() (zones []string) {
+	w.Helper()
+	for _, m := range w.members() {
+		if str(m, "properties.provisioningState") == "Updating" {
+			zones = append(zones, m["zones"].([]any)[0].(string))
+		}
+	}
+	slices.Sort(zones)
+	return zones
+}
+
+// TestZonesAreUpgradedOneByOne: 50 % of six members are three, of which a zone has two.
+func TestZonesAreUpgradedOneByOne(t *testing.T) {
+	policy := func(cross bool) func(o object) {
+		return rollingMode(object{"maxBatchInstancePercent": 50, "enableCrossZoneUpgrade": cross})
+	}
+	w := upgradeWorld(t, 6, policy(false))
+	w.do("PATCH", aSet, to(older)).want(200)
+	for _, zone := range []string{"1", "2", "3"} {
+		require.Equal(t, []string{zone, zone}, w.updating())
+		w.clock.Advance(aBatch)
+	}
+	w.wantRolling("Completed", 6, 0, 0, 0, "")
+
+	w = upgradeWorld(t, 6, policy(true))
+	w.do("PATCH", aSet, to(older)).want(200)
+	require.Len(t, w.updating(), 3)
+	w.clock.Advance(2 * aBatch)
+	w.wantRolling("Completed", 6, 0, 0, 0, "")
+}
+
+// TestBatchIsWaitedFor: a member whose health is not known yet is waited for, but not for
+// ever.
+func TestBatchIsWaitedFor(t *testing.T) {
+	w := applied(t, images+"          - {name: 1.6.2, regions: {eastus: {}, westus3: {}}}\n",
+		func(c *Config) { c.Rules.Machines.Real = []string{"*"} })
+	w.finished(w.do("PUT", aSet, model(t, 2, rollingMode(object{"maxUnhealthyUpgradedInstancePercent": 40}))).want(201))
+	w.clock.Advance(time.Minute)
+	report := func() {
+		machines, err := w.server.Machines()
+		require.NoError(t, err)
+		for _, m := range machines {
+			require.NoError(t, w.server.ReportHealth(m.ID, m.Boot, "Healthy"))
+		}
+	}
+	report()
+	w.do("PATCH", aSet, to(older)).want(200)
+	w.clock.Advance(upgradeTime + 4*time.Minute)
+	w.wantRolling("RollingForward", 0, 0, 1, 1, "")
+	report()
+	w.clock.Advance(judgeEvery)
+	w.wantRolling("RollingForward", 1, 0, 1, 0, "")
+	w.clock.Advance(upgradeTime + healthTime - 2*judgeEvery)
+	w.wantRolling("RollingForward", 1, 0, 1, 0, "")
+	w.clock.Advance(3 * judgeEvery)
+	w.wantRolling("Faulted", 1, 1, 0, 0, unhealthyUpgraded)
+}
+
+// TestRollingUpgradeLosesMembers: whoever goes, stops or is protected meanwhile is left
+// out.
+func TestRollingUpgradeLosesMembers(t *testing.T) {
+	w := upgradeWorld(t, 5, rollingMode(object{}), at("zones", nil))
+	var names []string
+	for _, m := range w.members() {
+		names = append(names, str(m, "name"))
+	}
+	w.do("PATCH", aSet, to(older)).want(200)
+	w.clock.Advance(aBatch)
+	w.do("POST", aSet+"/delete", `{"instanceIds":["`+names[0]+`"]}`).want(202)
+	w.do("POST", aSet+"/delete", `{"instanceIds":["`+names[4]+`"]}`).want(202)
+	w.hidden(func(hidden object) { set(hidden, "protection.protectFromScaleSetActions", true) }, names[3])
+	w.clock.Advance(2 * aBatch)
+	w.wantRolling("Completed", 2, 0, 0, 0, "")
+	require.Equal(t, map[string]int{"1.7.1": 1, older: 2}, w.exact())
 }

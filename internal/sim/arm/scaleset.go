@@ -38,7 +38,9 @@ const (
 //	rolling    properties of rollingUpgrades/latest
 //	roll       what it is about (see rolling.go)
 //	history    osUpgradeHistory
-//	repairs    Suspended, when setOrchestrationServiceState said so
+//	repairs    Suspended, when setOrchestrationServiceState or the platform said so
+//	load, ...  what autoscale knows (see load.go)
+//	autoos     what automatic OS upgrade has seen (see autoos.go)
 //	born       how many members the set has ever had, for their names
 func scaleSetKind() kind {
 	return kind{
@@ -65,6 +67,12 @@ func scaleSetKind() kind {
 			"batch":    (*txn).nextBatch,
 			"upgraded": (*txn).batchUpgraded,
 			"judged":   (*txn).batchJudged,
+			"look":     (*txn).look,
+			"succeed":  (*txn).succeed,
+			"reclaim":  (*txn).reclaim,
+			"load":     (*txn).loaded,
+
+			"autoscale": (*txn).autoscale,
 		},
 		reads: map[string]handler{
 			"instanceview":           refuseInstanceView,
@@ -83,6 +91,9 @@ func completeSet(tx *txn, w *write) error {
 	old := object{}
 	if w.Old != nil {
 		old = w.Old.Body
+	}
+	if err := tx.checkCapability(old, w.Body); err != nil {
+		return err
 	}
 	keepSecrets(old, w.Body, profile+".osProfile")
 	for path, value := range map[string]any{
@@ -168,6 +179,9 @@ func setStored(tx *txn, w *write, r *resource) error {
 			tx.fail(r.ID, err)
 		}
 	}
+	tx.watchOS(r.ID)
+	tx.watchRepairs(r.ID)
+	tx.watchLoad(r.ID)
 	return nil
 }
 
@@ -277,6 +291,10 @@ func setServiceState(tx *txn, c *call) (answer, error) {
 			"Automatic repairs are not enabled on the Virtual Machine Scale Set '%s'.", r.name())
 	}
 	tx.editHidden(c.ID, func(hidden object) { hidden["repairs"] = state })
+	if state == "Running" {
+		tx.forgive(c.ID)
+		tx.watchRepairs(c.ID)
+	}
 	return tx.act(c, c.ID, modelTime, nil)
 }
 

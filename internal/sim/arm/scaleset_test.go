@@ -222,7 +222,7 @@ func TestSetIsRefused(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			w := applied(t, images)
+			w := applied(t, images, withAutoOS)
 			message := w.do("PUT", aSet, model(t, 0, tt.bad...)).refused(tt.status, tt.code)
 			require.Contains(t, message, tt.message)
 			w.get(aSet).want(404)

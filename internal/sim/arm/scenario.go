@@ -51,7 +51,8 @@ type scenarioFile struct {
 	Resources       []rawSpec         `yaml:"resources" doc:"any other resource as Azure holds it"`
 	Faults          []faultSpec       `yaml:"faults" doc:"answers that take the place of the right ones"`
 
-	machineSections `yaml:",inline"`
+	machineSections  `yaml:",inline"`
+	platformSections `yaml:",inline"`
 }
 
 type clockSpec struct {

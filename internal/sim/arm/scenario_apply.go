@@ -81,6 +81,9 @@ func (b *builder) build() error {
 			return err
 		}
 	}
+	if err := b.platform(); err != nil {
+		return err
+	}
 	for _, t := range b.file.Templates {
 		if err := b.template(t); err != nil {
 			return err

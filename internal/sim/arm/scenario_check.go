@@ -65,6 +65,7 @@ func checkScenario(c *strict.Checker, f *scenarioFile) {
 		}
 	}
 	f.checkMachines(c)
+	f.checkPlatform(c)
 	for i, fault := range f.Faults {
 		f := fault.fault()
 		c.Check(f.check(), "faults", i)

@@ -19,6 +19,7 @@ type regionalSpec struct {
 func (sc *Scenario) Rules() Rules {
 	r := Rules{
 		Replication: time.Duration(sc.file.Replication.Takes), Regions: map[string]RegionRules{}, Machines: sc.file.machineRules(),
+		Platform: sc.file.platformRules(),
 	}
 	for name, region := range sc.file.Replication.Regions {
 		r.Regions[location(name)] = RegionRules{Replication: time.Duration(region.Takes), Lag: time.Duration(region.Lag), Fails: region.Fails}

@@ -58,6 +58,7 @@ func (b *builder) scaleSet(s setSpec) error {
 			n++
 		}
 	}
+	b.tx.watchOS(r.ID)
 	return nil
 }
 
@@ -251,6 +252,7 @@ func (b *builder) member(setID string, m memberSpec, n int) error {
 	}
 	made := b.tx.bear(setID, birth{exact: exact, name: m.Name, zone: zone, spot: spot})
 	b.tx.edit(made.ID, func(r *resource) { b.condition(r, m, ref, exact) })
+	b.tx.watchRepair(made.ID)
 	return nil
 }
 

@@ -206,3 +206,26 @@ func byName(list []object, name string) object {
 	}
 	return nil
 }
+
+func TestScenarioOfThePlatform(t *testing.T) {
+	const set = "galleries: [{name: g, definitions: [{name: d, publisher: p, offer: o, sku: s}]}]\nscale_sets: [{name: vmss-authz, image: g/d}]\n"
+	for text, want := range map[string]string{
+		"load: [{cpu: 5}]":                               "scale_set is missing",
+		"load: [{scale_set: vmss-other, cpu: 5}]":        `there is no scale set "vmss-other" in this file`,
+		"load: [{scale_set: vmss-authz, cpu: 101}]":      "cpu is 0 to 100",
+		"load: [{scale_set: vmss-authz, cpu: .nan}]":     "cpu is 0 to 100",
+		"load: [{scale_set: vmss-authz, at: -5m}]":       "at is not negative",
+		"reclaims: [{scale_set: vmss-authz}]":            "count is missing",
+		"reclaims: [{scale_set: vmss-authz, count: -1}]": "at and count are not negative",
+		"platform_upgrades: [{at: 5m}]":                  "for is missing",
+		"platform_upgrades: [{for: -5m}]":                "at and for are not negative",
+		`platform_upgrades: [{for: 5m, scale_set: "["}]`: "is no pattern of names",
+		"auto_os_delay: -5m":                             "it is not negative",
+	} {
+		_, err := ParseScenario("s.yaml", []byte(set+text))
+		require.ErrorContains(t, err, want, text)
+	}
+	sc, err := ParseScenario("s.yaml", []byte(set+"platform_upgrades: [{at: 5m, for: 1m, scale_set: vmss-*}]"))
+	require.NoError(t, err)
+	require.Equal(t, []UpgradeWindow{{Set: "vmss-*", After: 5 * time.Minute, For: time.Minute}}, sc.Rules().Platform.Upgrades)
+}

@@ -49,6 +49,7 @@ type Server struct {
 	log   *slog.Logger
 	kinds map[string]*kind
 	rules Rules
+	began time.Time // when the simulation was started, simulated
 
 	answered atomic.Int64 // requests, for their ids
 	woken    chan struct{}
@@ -93,6 +94,7 @@ func New(cfg Config) (*Server, error) {
 	if err := s.restore(); err != nil {
 		return nil, err
 	}
+	s.began = s.clock.Now() // which a state may have set
 	s.limitCapacity()
 	return s, nil
 }

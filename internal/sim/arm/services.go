@@ -27,6 +27,10 @@ func autoscaleSettings() kind {
 			setDefault(w.Body, "properties.enabled", false)
 			return checkAutoscale(w.Body)
 		},
+		stored: func(tx *txn, _ *write, r *resource) error {
+			tx.watchLoad(targetOf(r.Body))
+			return nil
+		},
 	}
 }
 

@@ -72,6 +72,8 @@ type store struct {
 	Agenda     agenda                `json:"agenda"`
 	// Blobs are those of storage accounts, by an id of their own.
 	Blobs map[string]*blob.Account `json:"blobs,omitempty"`
+	// Events are the activity log, the oldest first.
+	Events []event `json:"events,omitempty"`
 
 	keys []string // of Resources, in order
 }

@@ -283,6 +283,8 @@ func (s *Server) provider(rest []string) handler {
 		return s.register("Registered", "Registering")
 	case len(rest) == 2 && rest[1] == "unregister":
 		return s.register("NotRegistered", "Unregistering")
+	case strings.Join(rest, "/") == "microsoft.insights/eventtypes/management/values":
+		return readOnly(s.activityLog)
 	case len(rest) == 5 && rest[1] == "locations" && (rest[3] == "operations" || rest[3] == "operationresults"):
 		return readOnly(func(tx *txn, c *call) (answer, error) {
 			return s.operationAnswer(tx, c, rest[4], rest[3] == "operations")

@@ -17,6 +17,7 @@ type txn struct {
 	now    time.Time
 	server *Server
 	store  *store
+	by     string   // who asks: a client, autoscale, or "" for the platform
 	undo   []func() // in the order of the changes
 }
 
@@ -167,6 +168,7 @@ func (tx *txn) conclude(id, status string, err *armError) {
 	o.End, o.Status, o.Error = tx.now, status, err
 	tx.store.Operations[id] = &o
 	tx.undo = append(tx.undo, func() { tx.store.Operations[id] = old })
+	tx.noteEnd(&o)
 	tx.settleResource(&o)
 }
 

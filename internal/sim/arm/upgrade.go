@@ -118,6 +118,7 @@ func (tx *txn) upgrade(id string) error {
 		set(r.Body, "properties.hardwareProfile.vmSize", str(owner.Body, "sku.name"))
 		r.Hidden["extensions"], r.Hidden["model"] = installed(owner.Body), modelOf(owner.Body)
 		delete(r.Hidden, "latest")
+		delete(r.Hidden, "before")
 	})
 	tx.running(id)
 	return nil
@@ -170,13 +171,22 @@ func osHistory(tx *txn, c *call) (answer, error) {
 	return ok(object{"value": cloneAny(list)}), nil
 }
 
-// startOSUpgrade refuses what the simulator cannot do, in Azure's words where the
-// set would not let it.
+// startOSUpgrade begins an upgrade of the OS at once, which brings no old disks back.
+// Where automatic OS upgrade is not there the simulator does not know whether this is.
 func startOSUpgrade(tx *txn, c *call) (answer, error) {
-	image := sub(tx.get(c.ID).Body, imagePath)
+	r := tx.get(c.ID)
+	image := sub(r.Body, imagePath)
 	if version := str(image, "version"); version != "" && version != "latest" || strings.Contains(strings.ToLower(str(image, "id")), "/versions/") {
 		return answer{}, conflict("OperationNotAllowed", "The OS Rolling Upgrade API cannot be used on a Virtual Machine Scale Set "+
 			"unless the Virtual Machine Scale Set has some unprotected instances which have imageReference.version set to latest.")
 	}
-	return answer{}, unknown("the action osRollingUpgrade")
+	if !tx.server.rules.Platform.AutoOS {
+		return answer{}, unknown("the action osRollingUpgrade")
+	}
+	img, err := tx.resolve(image, str(r.Body, "location"))
+	if err != nil {
+		return answer{}, err
+	}
+	tx.startOS(c.ID, img.exact, "User")
+	return tx.act(c, c.ID, modelTime, nil)
 }

@@ -236,9 +236,17 @@ func (s *Server) resourceManager(r *http.Request, body []byte, fails *armError) 
 		if err := tx.authorize(c); err != nil {
 			return err
 		}
-		a, err = s.route(tx, c)
-		if err != nil || a.Operation == nil {
+		if err := tx.blocked(c); err != nil {
 			return err
+		}
+		action := actionOf(c)
+		tx.by = caller(c.Header)
+		if a, err = s.route(tx, c); err != nil {
+			return err
+		}
+		tx.noteCall(action, c, a)
+		if a.Operation == nil {
+			return nil
 		}
 		if fails != nil {
 			tx.update(a.Operation.ID, func(o *operation) { o.Fails = fails })
