@@ -107,9 +107,10 @@ func (m *machine) member(set, name string) {
 	}
 	switch {
 	case member.Provisioning == fleet.Failed:
-		if f := m.obs.Sets[set].Faults[name]; f.Class == NoCapacity {
-			m.blocked(NoCapacity, name+": "+limit(f.Text))
-		} else {
+		switch f := m.obs.Sets[set].Faults[name]; f.Class {
+		case NoCapacity, Inconclusive:
+			m.blocked(f.Class, name+": "+limit(f.Text))
+		default:
 			fail("it failed to provision: " + limit(f.Text))
 		}
 	case r.Settled.IsZero():

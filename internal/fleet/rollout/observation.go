@@ -61,7 +61,7 @@ const (
 
 // A Fault is why a member failed to provision.
 type Fault struct {
-	Class Class // Bad or NoCapacity
+	Class Class // Bad, NoCapacity, or Inconclusive when it says nothing of the image
 	Text  string
 }
 

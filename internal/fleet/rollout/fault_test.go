@@ -1,0 +1,44 @@
+package rollout
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+)
+
+// A member that failed to provision condemns the version only when the cause is known to
+// be the image: quota is not, and what nobody knows is not.
+func TestWhyAMemberFailedToProvision(t *testing.T) {
+	for class, failing := range map[Class]bool{Bad: true, NoCapacity: false, Inconclusive: false} {
+		a := newAzure(map[string]int{"a": 3, "b": 2})
+		r := newRig(planned(a, twoWaves(), nil), a)
+		for range 600 {
+			if batchIs("a", Verifying)(r) {
+				break
+			}
+			r.tick()
+			a.advance(time.Second)
+		}
+		name := onVersion(r, "a")
+		require.NotEmpty(t, name)
+
+		o := a.observe(r.state.Epoch, nil)
+		seen := o.Sets["a"]
+		i := slices.IndexFunc(seen.Members, func(m fleet.Member) bool { return m.Name == name })
+		seen.Members[i].Provisioning = fleet.Failed
+		seen.Faults = map[string]Fault{name: {Class: class, Text: "Azure's words"}}
+		o.Sets["a"] = seen
+		move := Next(r.plan, r.state, o, a.Now)
+		has := func(kind Kind, class Class) bool {
+			return slices.ContainsFunc(move.Events, func(e Event) bool { return e.Kind == kind && (class == "" || e.Class == class) })
+		}
+		require.Equal(t, failing, has(Failing, ""), class)
+		if !failing {
+			require.True(t, has(Blocked, class), "%s: %+v", class, move.Events)
+		}
+	}
+}
