@@ -36,7 +36,7 @@ import (
 
 var (
 	firstHistory  = flag.Uint64("seed", 1, "the seed of the first random history; the others count on from it")
-	manyHistories = flag.Int("histories", 300, "how many random histories the agent lives through")
+	manyHistories = flag.Int("histories", 100, "how many random histories the agent lives through")
 )
 
 // TestHistories lives through random histories of a node, each in virtual time

@@ -20,7 +20,7 @@ import (
 
 var (
 	firstHistory  = flag.Uint64("seed", 1, "the seed of the first random history; the others count on from it")
-	manyHistories = flag.Int("histories", 60, "how many random histories a rollout lives through")
+	manyHistories = flag.Int("histories", 30, "how many random histories a rollout lives through")
 )
 
 // TestHistories lives through random histories of a rollout: good and bad images,
