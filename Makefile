@@ -40,7 +40,7 @@ fleet-demo: ## See what fleetctl tells of a fleet: one that is well, and one wit
 	@go run ./internal/fleetdemo -bin $(BIN)
 
 test: ## Run the tests
-	go test -vet=off $(GOFLAGS) ./... # make lint vets
+	go test -vet=off -p $$((2 * $$(nproc))) $(GOFLAGS) ./... # many wait more than they work; make lint vets
 
 race: ## Run the tests under the race detector, and count what they cover
 	@mkdir -p bin/coverage
