@@ -41,7 +41,7 @@ func (tx *txn) note(e event) {
 	if len(before) >= maxEvents {
 		tx.store.Events = slices.Clone(before[maxEvents/2:])
 	}
-	tx.store.Events = append(slices.Clip(tx.store.Events), e)
+	tx.store.Events = append(tx.store.Events, e) // in place: an undo brings the old length back
 	tx.undo = append(tx.undo, func() { tx.store.Events = before })
 }
 

@@ -2,6 +2,7 @@ package arm
 
 import (
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -71,12 +72,16 @@ func TestActivityLogHasPagesAndABound(t *testing.T) {
 		w.do("PUT", group, `{"location":"eastus"}`).want(200)
 	}
 	require.Len(t, w.events(sinceEpoch), 4)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
 	require.NoError(t, w.server.within(func(tx *txn) error {
 		for range maxEvents {
 			tx.note(event{Operation: vmType + "/write", Caller: platform, Resource: vms + "/vm-1"})
 		}
 		return nil
 	}))
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20), "an entry copies the log")
 	require.LessOrEqual(t, len(w.server.store.Events), maxEvents)
 	require.Equal(t, vmType+"/write", w.server.store.Events[len(w.server.store.Events)-1].Operation)
 }
