@@ -85,7 +85,7 @@ func (f *foundation) observed() string {
 
 // owns says whether the file declares anything that is written.
 func (s *Spec) owns() bool {
-	if s.Bake != nil || s.Gallery != nil && s.Gallery.Manage == ManageFull {
+	if s.Gallery != nil && s.Gallery.Manage == ManageFull {
 		return true
 	}
 	for name := range s.ScaleSets {
@@ -119,7 +119,7 @@ func (f *foundation) identity() {
 		return
 	}
 	d := Desired{
-		Kind: "identity", ID: id, Stays: []string{"location"}, Needs: []ResourceID{f.spec.group("")},
+		Kind: "identity", ID: id, Observed: f.observed(), Stays: []string{"location"}, Needs: []ResourceID{f.spec.group("")},
 		Body: f.tagged(Document{"location": f.spec.Location}),
 	}
 	if strings.HasPrefix(f.spec.Bake.Identity, "/") {
@@ -199,7 +199,6 @@ func (f *foundation) builderRole() {
 	})
 	assignment := f.assignment(scope, id.Name(), name, met)
 	assignment.Needs = append(assignment.Needs, id)
-	assignment.Observed = f.observed()
 	f.add(assignment)
 }
 
@@ -233,7 +232,7 @@ func (f *foundation) assignment(scope ResourceID, role, roleName, met string) De
 	collection := scope + ResourceID("/providers/"+typeRoleAssignment)
 	d := Desired{
 		Kind: "role assignment", Name: fmt.Sprintf("%s for %s on %s", roleName, identity.Name(), scope.Name()), ID: collection,
-		Needs: []ResourceID{scope, identity}, Met: met, Scope: scope,
+		Needs: []ResourceID{scope, identity}, Met: met, Scope: scope, Observed: f.observed(),
 		Fixed: map[string]string{"properties": "another assignment"}, Stays: []string{"properties.principalType"},
 	}
 	principal := principalOf(f.live.seen(identity))

@@ -80,7 +80,7 @@ func TestPlanFoundation(t *testing.T) {
 			"none role definition fleetctl image builder", "none role assignment fleetctl image builder",
 		}},
 		"observed gallery": {change: func(s *Spec) { s.Gallery.Manage = ManageObserve }, live: nothing, want: []string{
-			"create resource group rg-pay-prod", "create identity id-aib", "unknown gallery galProd", "unknown image definition ubuntu-app",
+			"unknown resource group rg-pay-prod", "unknown identity id-aib", "unknown gallery galProd", "unknown image definition ubuntu-app",
 			"unknown role definition fleetctl image builder", "unknown role assignment fleetctl image builder",
 		}},
 		"nothing of ours": {change: func(s *Spec) { s.Gallery.Manage, s.Bake = ManageObserve, nil }, live: nothing, want: []string{
