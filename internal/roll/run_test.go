@@ -314,7 +314,7 @@ func TestInterrupted(t *testing.T) {
 	require.True(t, w.journal.mentions(`"do":"manual-upgrade"`))
 	last := string(w.journal.entries[len(w.journal.entries)-1])
 	require.Contains(t, last, `"kind":"ended"`, "what was begun has its end in the journal")
-	w.after = nil
+	w.revive()
 	c = w.runner()
 	s, err := c.Run(t.Context())
 	require.NoError(t, err, c.log())

@@ -173,20 +173,20 @@ func newWorld(t *testing.T, s setup) *world {
 
 // ServeHTTP stands between a client and the judge.
 func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	w.mu.Lock()
-	dead := w.dead
+	w.mu.Lock() // what a dead client sent may still be under way when the world changes
+	dead, faulty, before, after := w.dead, w.faulty, w.before, w.after
 	w.mu.Unlock()
 	if dead {
 		http.Error(rw, "{}", http.StatusBadRequest) // what a dead client sends on is not served
 		return
 	}
-	if w.faulty != nil && w.faulty(r) {
+	if faulty != nil && faulty(r) {
 		rw.Header().Set("Content-Type", "application/json")
 		rw.WriteHeader(http.StatusBadRequest)
 		_, _ = rw.Write([]byte(`{"error":{"code":"Odd","message":"not now"}}`))
 		return
 	}
-	if w.before != nil && w.before(r) {
+	if before != nil && before(r) {
 		w.die()
 		panic(http.ErrAbortHandler)
 	}
@@ -200,7 +200,7 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	w.served = append(w.served, fmt.Sprintf("%s %s %d %s", r.Method, r.URL.Path, rec.Code, body))
 	w.mu.Unlock()
-	if w.after != nil && w.after(r) {
+	if after != nil && after(r) {
 		w.die()
 		panic(http.ErrAbortHandler)
 	}
