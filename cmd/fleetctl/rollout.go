@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -58,6 +59,8 @@ type rollouts struct {
 	spec  *fleet.Spec
 	azure *azure.Client
 	place *journal.Place
+	now   func() time.Time
+	sleep func(context.Context, time.Duration) error // the error is that of the context
 }
 
 // A found is a rollout with how it stands.
@@ -87,12 +90,12 @@ func (g *globals) rolloutsOf(spec *fleet.Spec) (*rollouts, error) {
 		return nil, err
 	}
 	place, err := journal.At(spec.Rollout.Journal, client, func(text string) { g.out.Say("fleetctl: %s", cli.Clean(text)) })
-	return &rollouts{g: g, spec: spec, azure: client, place: place}, err
+	return &rollouts{g: g, spec: spec, azure: client, place: place, now: g.now, sleep: g.sleep}, err
 }
 
 // runner makes a runner of a journal, or of a lock on one.
 func (r *rollouts) runner(j roll.Journal) *roll.Runner {
-	return &roll.Runner{Azure: r.azure, Spec: r.spec, Journal: j, Now: r.g.now, Wait: r.g.sleep}
+	return &roll.Runner{Azure: r.azure, Spec: r.spec, Journal: j, Now: r.now, Wait: r.sleep}
 }
 
 // list returns the rollouts of the place, the newest first.
@@ -189,7 +192,7 @@ func (g *globals) owner() journal.Owner {
 
 // view is a rollout as it is shown. Who has its lock is asked for.
 func (r *rollouts) view(ctx context.Context, f *found) (rollout.View, error) {
-	now := r.g.now()
+	now := r.now()
 	v := lookAt(&f.Status, now)
 	v.ID, v.Next, v.Overdue, v.Asked = f.id, f.Again, f.Overdue(now), f.Asked
 	j, err := r.place.Journal(f.id)
