@@ -190,11 +190,16 @@ func (g *globals) owner() journal.Owner {
 	return journal.Owner{Name: cmp.Or(env("USER"), env("LOGNAME"), "uid "+strconv.Itoa(os.Getuid())), Host: host, PID: os.Getpid()}
 }
 
+// seen is a rollout as it is shown, without who works on it.
+func (f *found) seen(now time.Time) rollout.View {
+	v := rollout.Look(f.Plan, f.State, f.Events, f.Observation, now)
+	v.ID, v.Next, v.Overdue, v.Asked = f.id, f.Again, f.Overdue(now), f.Asked
+	return v
+}
+
 // view is a rollout as it is shown. Who has its lock is asked for.
 func (r *rollouts) view(ctx context.Context, f *found) (rollout.View, error) {
-	now := r.now()
-	v := lookAt(&f.Status, now)
-	v.ID, v.Next, v.Overdue, v.Asked = f.id, f.Again, f.Overdue(now), f.Asked
+	v := f.seen(r.now())
 	j, err := r.place.Journal(f.id)
 	if err != nil {
 		return v, err

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
-	"github.com/fleet-agent/fleet-agent/internal/roll"
 )
 
 const (
@@ -25,11 +25,6 @@ const (
 	// whyLines are shown of one reason: Azure hides causes at the ends of texts.
 	whyLines = 4
 )
-
-// lookAt is a rollout as it is shown, without what only the command knows.
-func lookAt(s *roll.Status, now time.Time) rollout.View {
-	return rollout.Look(s.Plan, s.State, s.Events, s.Observation, now)
-}
 
 // cellMarks are how members are shown: capitals run the version, or did; small letters
 // run another one.
@@ -73,15 +68,39 @@ func (g *globals) rolloutPage(v *rollout.View) *page {
 // waits for, and what an operator can do.
 func (p *page) rollout(v *rollout.View) {
 	p.rolloutHeadline(v)
+	p.rolloutBody(v, shownRows)
+	p.Blank()
+	p.advice(v)
+}
+
+// liveRollout adds a rollout for a screen that may be too low for all of it: what matters
+// comes first. The notes are what happened last.
+func (p *page) liveRollout(v *rollout.View, rows int, notes []string) {
+	p.rolloutHeadline(v)
+	p.advice(v)
+	if len(notes) > 0 {
+		p.Blank()
+	}
+	for _, note := range notes {
+		p.problem(2, fleet.Problem{Level: fleet.LevelInfo, Text: note})
+	}
+	p.rolloutBody(v, rows)
+}
+
+// rolloutBody adds what is between how a rollout stands and what to do about it.
+func (p *page) rolloutBody(v *rollout.View, rows int) {
 	p.failing(v)
 	p.waves(v)
-	p.rolloutSets(v)
+	p.rolloutSets(v, rows)
 	p.gates(v.Gates)
 	p.waits(v)
 	p.leftOver("left as it is", markBad, v.Left)
 	p.leftOver("owed by this rollout", markNote, v.Owed)
 	p.asked(v.Asked)
-	p.Blank()
+}
+
+// advice says what an operator can do next.
+func (p *page) advice(v *rollout.View) {
 	for _, do := range rolloutAdvice(v, p.now) {
 		p.Flow(painted(cli.Cyan, "do: "), 4, plain(do))
 	}
@@ -215,7 +234,7 @@ func approvalText(w *rollout.WaveView) string {
 }
 
 // rolloutSets adds every scale set with its members as cells, and what the cells mean.
-func (p *page) rolloutSets(v *rollout.View) {
+func (p *page) rolloutSets(v *rollout.View, rows int) {
 	occur := make(map[rollout.Cell]bool)
 	for i := range v.Sets {
 		s := &v.Sets[i]
@@ -227,7 +246,7 @@ func (p *page) rolloutSets(v *rollout.View) {
 		case s.Busy != "":
 			p.Text(4, cli.Yellow, "busy: "+s.Busy, whyLines)
 		}
-		p.cells(s)
+		p.cells(s, rows)
 		for i := range s.Members {
 			occur[s.Members[i].Cell] = true
 		}
@@ -256,21 +275,21 @@ func rolloutSetFacts(s *rollout.SetView) []cli.Cell {
 
 // cells adds the members of a set, one character each. When there are too many, the
 // worst are shown, and the others are counted.
-func (p *page) cells(s *rollout.SetView) {
+func (p *page) cells(s *rollout.SetView, rows int) {
 	const indent = 4
 	width := max(p.Width, 20) - indent
 	members := s.Members
-	for range min(s.Unnamed, shownRows*width) {
+	for range min(s.Unnamed, rows*width) {
 		members = append(slices.Clip(members), rollout.MemberView{Cell: rollout.CellUnknown})
 	}
 	total := len(s.Members) + s.Unnamed
-	if len(members) > shownRows*width {
+	if len(members) > rows*width {
 		members = slices.Clone(members)
 		slices.SortStableFunc(members, func(a, b rollout.MemberView) int {
 			return slices.Index(rollout.Cells, a.Cell) - slices.Index(rollout.Cells, b.Cell)
 		})
 	}
-	shown := members[:min(len(members), shownRows*width)]
+	shown := members[:min(len(members), rows*width)]
 	for row := range slices.Chunk(shown, width) {
 		p.Raw(strings.Repeat(" ", indent) + p.cellRow(row))
 	}
@@ -329,6 +348,25 @@ func (p *page) leftOut(s *rollout.SetView) {
 	default:
 		p.Text(4, cli.Dim, fmt.Sprintf("left out: %s (%s; --output json says why of each)", andMore(names, shownNames), cli.Plural(len(names), "member")), 2)
 	}
+}
+
+// stepText is a step of a wave for people.
+func stepText(s rollout.Step) string {
+	switch s {
+	case "":
+		return "not begun"
+	case rollout.Asking:
+		return "may it begin?"
+	case rollout.Batches:
+		return "in batches"
+	default:
+	}
+	return string(s)
+}
+
+// nonEmpty are the texts that say something.
+func nonEmpty(texts ...string) []string {
+	return slices.DeleteFunc(texts, func(text string) bool { return strings.TrimSpace(text) == "" })
 }
 
 // gates adds what the rollout asks before it goes on, with the answers and their age.
@@ -441,7 +479,9 @@ func (p *page) asked(list []rollout.Request) {
 	p.Blank()
 	p.Text(2, cli.Dim, "asked, and not taken up yet", 1)
 	for i := range list[:min(len(list), shownLeft)] {
-		p.Flow(p.leading(4, markNote), 6, plain(requestLine(&list[i])), dim(cli.Relative(list[i].At, p.now)))
+		r := &list[i]
+		what := strings.TrimSpace(string(r.Do) + " " + r.Wave)
+		p.Flow(p.leading(4, markNote), 6, plain(what+", by "+cmp.Or(r.By, "an operator")), plain(r.Why), dim(cli.Relative(r.At, p.now)))
 	}
 }
 
