@@ -108,7 +108,7 @@ func (p *page) advice(v *rollout.View) {
 
 // rolloutHeadline says which rollout it is, how it stands, since when and why.
 func (p *page) rolloutHeadline(v *rollout.View) {
-	mark, color := phaseMark(v)
+	mark, color := viewMark(v)
 	title := fmt.Sprintf("rollout %s of %s %s", v.ID, v.Image, v.ImageVersion)
 	phase, since := string(v.Phase), v.Since
 	if i := v.Wave(); i >= 0 && v.Phase == rollout.Rolling {
@@ -159,21 +159,21 @@ func (p *page) since(t time.Time) string {
 	return fmt.Sprintf("since %s (%s)", cli.Clock(t, p.now), cli.Countdown(max(p.now.Sub(t), 0)))
 }
 
-// phaseMark is how a phase is shown.
-func phaseMark(v *rollout.View) (cli.Mark, cli.Color) {
-	switch v.Phase {
-	case rollout.Succeeded:
-		return markGood, cli.BoldGreen
-	case rollout.Halting, rollout.Returning, rollout.Demoting, rollout.Halted, rollout.Incomplete:
-		return markBad, cli.BoldRed
-	case rollout.Aborted, rollout.Held:
-		return markWarning, cli.BoldAmber
-	case rollout.Pending, rollout.Rolling, rollout.Promoting:
+// viewMark is how a rollout is marked: by its phase, and by whether it goes on.
+func viewMark(v *rollout.View) (cli.Mark, cli.Color) {
+	mark := phaseMark(v.Phase)
+	if !v.Phase.Over() && (v.Paused != "" || v.Overdue) && mark == markRunning {
+		mark = markWarning
 	}
-	if v.Paused != "" || v.Overdue {
-		return markWarning, cli.BoldAmber
+	switch mark {
+	case markGood:
+		return mark, cli.BoldGreen
+	case markRunning:
+		return mark, cli.BoldBlue
+	case markBad, markWarning:
+		return mark, mark.Color
 	}
-	return markRunning, cli.BoldBlue
+	return mark, cli.Bold
 }
 
 // waves adds the table of waves.
@@ -190,7 +190,7 @@ func (p *page) waves(v *rollout.View) {
 		case w.Step == rollout.Skipped, w.Step == "":
 			mark, color = markNote, cli.Dim
 		default:
-			mark, _ = phaseMark(v)
+			mark, _ = viewMark(v)
 		}
 		verified := "-"
 		if w.Step != "" {

@@ -40,7 +40,7 @@ func (r *rollouts) newRolloutDisplay(id string, plan *rollout.Plan) rolloutDispl
 	if !out.Terminal() || r.g.debug {
 		return r.newRolloutLines(plan)
 	}
-	return &rolloutScreen{r: r, id: id, plan: plan, screen: &cli.Screen{Output: out}}
+	return &rolloutScreen{r: r, id: id, plan: plan, screen: &cli.Screen{Output: out}, lines: r.newRolloutLines(plan)}
 }
 
 // A rolloutScreen is the live screen of whoever works on a rollout.
@@ -50,22 +50,21 @@ type rolloutScreen struct {
 	plan   *rollout.Plan
 	screen *cli.Screen
 
-	found found    // how it stands, as far as it was told
+	found found // how it stands, as far as it was told
+	lines *rolloutLines
 	notes []string // what happened last
 	drawn time.Time
 }
 
 func (d *rolloutScreen) take(e roll.Event) {
-	note := e.Note
 	switch {
 	case e.Look != nil:
 		d.found = found{d.id, *e.Look}
 	case e.Entry != nil:
-		note = rollout.Line(d.plan, e.Entry)
 		d.found.Events = append(d.found.Events, *e.Entry)
 	}
-	if n := len(d.notes); note != "" && (n == 0 || d.notes[n-1] != note) {
-		d.notes = append(d.notes, note)
+	if note := d.lines.text(&e); note != "" {
+		d.notes = append(d.notes, e.At.In(d.r.g.zone).Format(time.TimeOnly)+" "+note)
 	}
 	d.notes = d.notes[max(len(d.notes)-shownNotes, 0):]
 	if time.Since(d.drawn) >= drawEvery {
@@ -90,11 +89,11 @@ func (d *rolloutScreen) end() { d.draw() }
 
 func (d *rolloutScreen) draw() {
 	d.drawn = time.Now()
-	_ = d.screen.Show(d.lines()) // when it fails there is nobody to tell
+	_ = d.screen.Show(d.page().Lines()) // when it fails there is nobody to tell
 }
 
-// lines are the screen: the rollout, or what is known of it before it was looked at.
-func (d *rolloutScreen) lines() []string {
+// page is the screen: the rollout, or what is known of it before it was looked at.
+func (d *rolloutScreen) page() *page {
 	columns, _ := d.screen.Output.Size()
 	now := d.r.now()
 	p := &page{Page: cli.Page{Style: d.r.g.out.ErrStyle, Width: columns}, now: now.In(d.r.g.zone)}
@@ -104,13 +103,13 @@ func (d *rolloutScreen) lines() []string {
 		for _, note := range d.notes {
 			p.Text(2, cli.Plain, note, 2)
 		}
-		return p.Lines()
+		return p
 	}
 	f := d.found
 	f.Plan, f.State = plan, state
 	v := f.seen(now)
 	p.liveRollout(&v, liveRows, d.notes)
-	return p.Lines()
+	return p
 }
 
 func newRolloutWatchCommand(g *globals) *cobra.Command {
@@ -157,10 +156,10 @@ func (g *globals) watchRollout(ctx context.Context, interval time.Duration) erro
 		return explained(err)
 	}
 	if last == nil {
-		return cli.Hint(errors.New("there is no rollout"), "fleetctl rollout run VERSION begins one")
+		return g.noRollouts()
 	}
 	w := &rolloutWatch{
-		g: g, now: r.now, interval: interval, found: *last, screen: &cli.Screen{Output: g.out},
+		g: g, now: r.now, interval: interval, found: *last, screen: &cli.Screen{Output: g.out}, lines: r.newRolloutLines(&last.Plan),
 		journal: func(ctx context.Context) (found, string, error) { return r.readWithHolder(ctx, last.id) },
 		azure:   func(ctx context.Context) (roll.Status, error) { return r.look(ctx, last.id) },
 	}
@@ -170,19 +169,15 @@ func (g *globals) watchRollout(ctx context.Context, interval time.Duration) erro
 // readWithHolder returns how a rollout stands, as its journal tells it, and who works on
 // it; nobody: "".
 func (r *rollouts) readWithHolder(ctx context.Context, id string) (found, string, error) {
-	j, err := r.place.Journal(id)
+	s, err := r.read(ctx, id)
 	if err != nil {
 		return found{}, "", err
 	}
-	s, err := r.runner(j).Status(ctx)
-	if err != nil {
-		return found{}, "", err
-	}
-	holder, err := j.Holder(ctx)
-	if err != nil || holder == nil {
+	by, err := r.holder(ctx, id)
+	if by == nil {
 		return found{id, s}, "", err
 	}
-	return found{id, s}, holder.Error(), nil
+	return found{id, s}, by.Error(), err
 }
 
 // A rolloutWatch shows a rollout that somebody else works on.
@@ -200,7 +195,9 @@ type rolloutWatch struct {
 	observed *rollout.Observation // what was read of Azure last
 	again    time.Time
 	failures [2]error // why the last reading of each source failed
+	lines    *rolloutLines
 	told     int      // entries of the journal that were told
+	notes    []string // what they said last
 	shown    bool
 	failing  string // the failure that was told last
 }
@@ -329,6 +326,7 @@ func (w *rolloutWatch) show(change bool) error {
 	case !w.screen.Output.Terminal():
 		return w.tell()
 	}
+	w.news()
 	return w.screen.Show(w.page().Lines())
 }
 
@@ -345,20 +343,22 @@ func (w *rolloutWatch) page() *page {
 		p.Text(2, cli.Yellow, err.Error(), 3)
 		p.Blank()
 	}
-	p.liveRollout(&v, liveRows, w.notes())
+	p.liveRollout(&v, liveRows, w.notes)
 	return p
 }
 
-// notes are the last things that happened.
-func (w *rolloutWatch) notes() []string {
-	var notes []string
-	for i := len(w.found.Events) - 1; i >= 0 && len(notes) < 3; i-- {
-		e := &w.found.Events[i]
-		if line := rollout.Line(&w.found.Plan, e); line != "" {
-			notes = append([]string{e.At.In(w.g.zone).Format(time.TimeOnly) + " " + line}, notes...)
+// news are the lines of the entries that were not told yet.
+func (w *rolloutWatch) news() []string {
+	var list []string
+	for ; w.told < len(w.found.Events); w.told++ {
+		e := &w.found.Events[w.told]
+		if text := w.lines.text(&roll.Event{Entry: e}); text != "" {
+			list = append(list, e.At.In(w.g.zone).Format(time.TimeOnly)+" "+cli.Clean(text))
 		}
 	}
-	return notes
+	w.notes = append(w.notes, list...)
+	w.notes = w.notes[max(len(w.notes)-shownNotes, 0):]
+	return list
 }
 
 // tell writes a line for each thing that happened since the last time, and for a reading
@@ -368,13 +368,11 @@ func (w *rolloutWatch) tell() error {
 	if !w.shown {
 		v := w.view()
 		p.rolloutHeadline(&v)
-		w.shown, w.told = true, len(w.found.Events)
+		w.shown = true
+		w.news() // of before
 	}
-	for ; w.told < len(w.found.Events); w.told++ {
-		e := &w.found.Events[w.told]
-		if line := rollout.Line(&w.found.Plan, e); line != "" {
-			p.Raw(e.At.In(w.g.zone).Format(time.TimeOnly) + " " + cli.Clean(line))
-		}
+	for _, line := range w.news() {
+		p.Raw(line)
 	}
 	failing := ""
 	if err := errors.Join(w.failures[:]...); err != nil {
@@ -404,8 +402,5 @@ func (w *rolloutWatch) end() error {
 			return err
 		}
 	}
-	if w.found.State.Phase != rollout.Succeeded {
-		return cli.Exit(exitHalted)
-	}
-	return nil
+	return cli.Exit(endCode(w.found.State.Phase, false))
 }
