@@ -1,0 +1,127 @@
+package report
+
+import (
+	"slices"
+	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
+)
+
+// who is a member of a set.
+type who struct{ set, member string }
+
+// reached counts the members that ever ran the version.
+func reached(list []rollout.Ran) int {
+	seen := make(map[who]bool, len(list))
+	for i := range list {
+		seen[who{list[i].Set, list[i].Member}] = true
+	}
+	return len(seen)
+}
+
+// running counts the times that have no end.
+func running(list []rollout.Ran) int {
+	n := 0
+	for i := range list {
+		if list[i].To.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+// end is when a member ceased to run the version, or the moment that is shown.
+func (r *report) end(ran *rollout.Ran) time.Time {
+	if ran.To.IsZero() {
+		return r.v.At
+	}
+	return ran.To
+}
+
+// blast lists each time that a member ran the version.
+func (r *report) blast() {
+	v := r.v
+	if len(v.Ran) == 0 {
+		r.html("<p>No member ever ran the version.</p>\n")
+		return
+	}
+	failed := make(map[who]bool)
+	for i := range v.Ran {
+		if v.Ran[i].Failed != "" {
+			failed[who{v.Ran[i].Set, v.Ran[i].Member}] = true
+		}
+	}
+	r.html("<p>")
+	r.count(reached(v.Ran), "member")
+	r.html(" ever ran the version, of which ")
+	r.number(len(failed))
+	r.html(" failed.</p>\n")
+	t := r.table("Every member that ever ran the version", "Member", "Scale set", "From", "To", "Time", "Why", "How it ended", "Failed", "The node’s own words")
+	for _, i := range chosen(v.Ran) {
+		ran := &v.Ran[i]
+		class := markup("")
+		if ran.Failed != "" {
+			class = bad
+		}
+		t.row(class,
+			func() { r.name(ran.Member) },
+			func() { r.name(ran.Set) },
+			func() { r.time(ran.From) },
+			func() {
+				if ran.To.IsZero() {
+					r.html("runs it")
+				} else {
+					r.time(ran.To)
+				}
+			},
+			func() { r.duration(max(0, r.end(ran).Sub(ran.From))) },
+			func() {
+				r.text(ran.Why)
+				if ran.Unseen {
+					r.html(" (gone before it was seen on the version: it may have run it)")
+				}
+			},
+			func() { r.text(ran.Ended) },
+			func() { r.failed(ran.Failed) },
+			optional(ran.Node, r.said),
+		)
+	}
+	t.end()
+	if len(v.Ran) > maxRan {
+		r.html(`<p class="note">`)
+		r.number(maxRan)
+		r.html(" of ")
+		r.number(len(v.Ran))
+		r.html(" rows are shown, those of members that failed before any other; <code>fleetctl rollout show -o json</code> has them all.</p>\n")
+	}
+}
+
+func (r *report) failed(why string) {
+	if why != "" {
+		r.html(`<span aria-hidden="true">✗</span> `)
+		r.text(why)
+	}
+}
+
+// optional writes a text, if there is one.
+func optional(text string, write func(string)) func() {
+	if text == "" {
+		return nil
+	}
+	return func() { write(text) }
+}
+
+// chosen are the rows that are shown: all, or those that failed and the first of the
+// others, in their order.
+func chosen(list []rollout.Ran) []int {
+	var failed, others []int
+	for i := range list {
+		if list[i].Failed != "" {
+			failed = append(failed, i)
+		} else {
+			others = append(others, i)
+		}
+	}
+	rows := append(failed, others...)
+	return slices.Sorted(slices.Values(rows[:min(len(rows), maxRan)]))
+}
