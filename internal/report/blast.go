@@ -53,38 +53,43 @@ func (r *report) blast() {
 	}
 	r.html("<p>")
 	r.count(reached(v.Ran), "member")
-	r.html(" ever ran the version, of which ")
-	r.number(len(failed))
-	r.html(" failed.</p>\n")
-	t := r.table("Every member that ever ran the version", "Member", "Scale set", "From", "To", "Time", "Why", "How it ended", "Failed", "The node’s own words")
+	r.html(" ever ran the version; ")
+	if len(failed) == 0 {
+		r.html("none failed.</p>\n")
+	} else {
+		r.number(len(failed))
+		r.html(" failed.</p>\n")
+	}
+	why, node := len(failed) > 0, slices.ContainsFunc(v.Ran, func(ran rollout.Ran) bool { return ran.Node != "" })
+	heads := []markup{"Member", "Scale set", "From", "To", "Time", "Why, and how it ended"}
+	if why {
+		heads = append(heads, "Failed")
+	}
+	if node {
+		heads = append(heads, "The node’s own words")
+	}
+	t := r.table("Every member that ever ran the version", heads...)
 	for _, i := range chosen(v.Ran) {
 		ran := &v.Ran[i]
 		class := markup("")
 		if ran.Failed != "" {
 			class = bad
 		}
-		t.row(class,
+		row := []func(){
 			func() { r.name(ran.Member) },
 			func() { r.name(ran.Set) },
 			func() { r.time(ran.From) },
-			func() {
-				if ran.To.IsZero() {
-					r.html("runs it")
-				} else {
-					r.time(ran.To)
-				}
-			},
+			func() { r.to(ran.To) },
 			func() { r.duration(max(0, r.end(ran).Sub(ran.From))) },
-			func() {
-				r.text(ran.Why)
-				if ran.Unseen {
-					r.html(" (gone before it was seen on the version: it may have run it)")
-				}
-			},
-			func() { r.text(ran.Ended) },
-			func() { r.failed(ran.Failed) },
-			optional(ran.Node, r.said),
-		)
+			func() { r.because(ran) },
+		}
+		if why {
+			row = append(row, func() { r.failed(ran.Failed) })
+		}
+		if node {
+			row = append(row, optional(ran.Node, r.said))
+		}
+		t.row(class, row...)
 	}
 	t.end()
 	if len(v.Ran) > maxRan {
@@ -93,6 +98,25 @@ func (r *report) blast() {
 		r.html(" of ")
 		r.number(len(v.Ran))
 		r.html(" rows are shown, those of members that failed before any other; <code>fleetctl rollout show -o json</code> has them all.</p>\n")
+	}
+}
+
+func (r *report) to(t time.Time) {
+	if t.IsZero() {
+		r.html("runs it")
+		return
+	}
+	r.time(t)
+}
+
+func (r *report) because(ran *rollout.Ran) {
+	r.text(ran.Why)
+	if ran.Ended != "" {
+		r.html("; ")
+		r.text(ran.Ended)
+	}
+	if ran.Unseen {
+		r.html(" (gone before it was seen on the version: it may have run it)")
 	}
 }
 

@@ -47,7 +47,11 @@ func (r *report) foreseen() {
 	t = r.table("Times", "What", "Foreseen", "Seen")
 	t.row("", func() { r.html("Shortest time, when nothing waits") }, func() { r.duration(r.plan.Shortest) }, func() {
 		r.duration(r.lasted())
-		if !r.v.Phase.Over() {
+		switch {
+		case r.v.Phase == rollout.Succeeded:
+		case r.v.Phase.Over():
+			r.html(", to another end")
+		default:
 			r.html(" so far")
 		}
 	})

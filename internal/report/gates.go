@@ -9,6 +9,7 @@ var verdicts = map[rollout.Verdict]look{
 	rollout.Fail:    {bad, "✗", "fail"},
 	rollout.NoData:  {warning, "∅", "no data"},
 	rollout.Unknown: {warning, "?", "unknown"},
+	rollout.Waiting: {quiet, "…", "nothing to say yet"},
 }
 
 // order is that of the verdicts in a line.
@@ -21,14 +22,18 @@ func (r *report) gates() {
 		return
 	}
 	answers := r.answers()
-	t := r.table("What had to be so for the rollout to go on", "Gate", "Verdict", "Asked last", "Evidence", "All answers")
+	heads := []markup{"Gate", "Verdict", "Asked last", "Evidence"}
+	if len(answers) > 0 {
+		heads = append(heads, "Answers")
+	}
+	t := r.table("What had to be so for the rollout to go on", heads...)
 	for i := range r.v.Gates[:min(len(r.v.Gates), maxNotes)] {
 		g := &r.v.Gates[i]
 		class := markup("")
 		if g.Verdict == rollout.Fail {
 			class = bad
 		}
-		t.row(class,
+		row := []func(){
 			func() { r.text(g.Name) },
 			func() {
 				if l, ok := verdicts[g.Verdict]; ok {
@@ -39,15 +44,17 @@ func (r *report) gates() {
 			},
 			func() { r.time(g.Asked) },
 			func() { r.text(g.Why) },
-			func() { r.tally(answers[g.Name]) },
-		)
+		}
+		if len(answers) > 0 {
+			row = append(row, func() { r.tally(answers[g.Name]) })
+		}
+		t.row(class, row...)
 	}
 	t.end()
 	r.rest(maxNotes, len(r.v.Gates), "gates")
 }
 
-// answers counts the answers of each gate by what they came to. What was refused is
-// under "".
+// answers counts the answers of each gate. A question without an answer is unknown.
 func (r *report) answers() map[string]map[rollout.Verdict]int {
 	by := make(map[string]map[rollout.Verdict]int)
 	for i := range r.events {

@@ -36,11 +36,11 @@ var phases = map[rollout.Phase]look{
 }
 
 var classes = map[rollout.Class]markup{
-	rollout.Bad:          "failed: the version is marked, and kept from everybody",
-	rollout.Inconclusive: "inconclusive: it says nothing of the version",
-	rollout.NoCapacity:   "capacity: it says nothing of the version",
-	rollout.NotOurs:      "not ours: somebody else changed what the rollout works on",
-	rollout.ByOperator:   "an operator asked for it",
+	rollout.Bad:          "Class failed: it speaks against the version.",
+	rollout.Inconclusive: "Class inconclusive: it says nothing of the version.",
+	rollout.NoCapacity:   "Class capacity: it says nothing of the version.",
+	rollout.NotOurs:      "Class not ours: somebody else changed what the rollout works on.",
+	rollout.ByOperator:   "An operator asked for it.",
 }
 
 func (r *report) headline() {
@@ -54,25 +54,36 @@ func (r *report) headline() {
 	r.html(" ")
 	r.phase()
 	r.html("</h1>\n")
-	if why := cmp.Or(v.Why, v.Paused); why != "" {
+	if why := r.why(); why != "" {
 		r.html(`<p class="why">`)
 		r.text(why)
 		r.html("</p>\n")
 	}
-	r.html(`<dl class="facts">` + "\n")
 	if v.Class != "" {
-		r.fact("Class", func() { r.class(v.Class) })
+		r.html(`<p class="class">`)
+		r.class(v.Class)
+		r.html("</p>\n")
 	}
-	r.fact("Begun", func() { r.time(v.Begun) })
+	r.html(`<dl class="facts">` + "\n")
+	r.fact("Begun", func() { r.moment(v.Begun, time.DateTime) })
 	if !v.Ended.IsZero() {
-		r.fact("Ended", func() { r.time(v.Ended) })
+		r.fact("Ended", func() { r.moment(v.Ended, time.DateTime) })
 	} else {
-		r.fact("As of", func() { r.time(v.At) })
+		r.fact("As of", func() { r.moment(v.At, time.DateTime) })
 	}
 	r.fact("Duration", func() { r.duration(r.lasted()) })
 	r.fact("Members that ran it", func() { r.number(reached(v.Ran)) })
 	r.fact("Members that run it now", func() { r.number(running(v.Ran)) })
 	r.html("</dl>\n</header>\n")
+}
+
+// why is why the rollout stands where it stands. That it goes on has no reason.
+func (r *report) why() string {
+	v := r.v
+	if v.Paused == "" && (v.Phase == rollout.Pending || v.Phase == rollout.Rolling) {
+		return ""
+	}
+	return cmp.Or(v.Paused, v.Why)
 }
 
 func (r *report) phase() {
@@ -121,9 +132,6 @@ func (r *report) now() {
 	v := r.v
 	r.html(`<dl class="facts">` + "\n")
 	r.fact("Phase since", func() { r.time(v.Since) })
-	if v.Paused != "" {
-		r.fact("Paused", func() { r.text(v.Paused) })
-	}
 	r.fact("Azure last read", func() { r.time(v.Observed) })
 	r.fact("Next due", func() {
 		r.time(v.Next)

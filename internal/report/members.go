@@ -6,29 +6,26 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 )
 
-// cells are how members are drawn, the worst first. Each has a glyph of its own.
-var cells = []struct {
-	cell rollout.Cell
-	look
-}{
-	{rollout.CellFailed, look{bad, "✗", "failed on the version"}},
-	{rollout.CellGone, look{bad, "○", "ran the version, and is not there"}},
-	{rollout.CellUpgrading, look{busy, "↑", "is being upgraded, or taken back"}},
-	{rollout.CellVerifying, look{busy, "…", "on the version, not verified yet"}},
-	{rollout.CellVerified, look{good, "✓", "on the version, verified"}},
-	{rollout.CellReturned, look{warning, "↩", "ran the version, and runs another one again"}},
-	{rollout.CellUnhealthy, look{bad, "!", "on another version, not Healthy"}},
-	{rollout.CellOther, look{quiet, "·", "on another version, Healthy"}},
-	{rollout.CellUnknown, look{warning, "?", "not read"}},
+// cells are how members are drawn. Each has a glyph of its own.
+var cells = map[rollout.Cell]look{
+	rollout.CellFailed:    {bad, "✗", "failed on the version"},
+	rollout.CellGone:      {bad, "○", "ran the version, and is not there or does not run"},
+	rollout.CellUpgrading: {busy, "↑", "is being upgraded, or taken back"},
+	rollout.CellVerifying: {busy, "…", "on the version, not verified yet"},
+	rollout.CellVerified:  {good, "✓", "on the version, verified"},
+	rollout.CellUnhealthy: {bad, "!", "on another version, not Healthy"},
+	rollout.CellStarting:  {busy, "+", "on another version, being made or started"},
+	rollout.CellStopped:   {warning, "■", "on another version, does not run"},
+	rollout.CellReturned:  {warning, "↩", "ran the version, and runs another one again, Healthy"},
+	rollout.CellOther:     {quiet, "·", "on another version, Healthy"},
+	rollout.CellUnknown:   {warning, "?", "not read"},
 }
 
 func cellLook(c rollout.Cell) look {
-	for i := range cells {
-		if cells[i].cell == c {
-			return cells[i].look
-		}
+	if l, ok := cells[c]; ok {
+		return l
 	}
-	return look{warning, "?", "in a state that this page does not know"}
+	return cells[rollout.CellUnknown]
 }
 
 // members draws every member as a cell, by scale set.
@@ -68,13 +65,13 @@ func (r *report) members() {
 // legend says what the cells mean, and how many there are of each.
 func (r *report) legend(there map[rollout.Cell]int) {
 	r.html(`<ul class="legend" aria-label="Legend">` + "\n")
-	for i := range cells {
-		c := &cells[i]
-		if there[c.cell] == 0 {
+	for _, c := range rollout.Cells {
+		if there[c] == 0 {
 			continue
 		}
-		r.html(`<li><span class="cell `, c.class, `" aria-hidden="true">`, c.glyph, "</span> ", c.words, ": ")
-		r.number(there[c.cell])
+		l := cells[c]
+		r.html(`<li><span class="cell `, l.class, `" aria-hidden="true">`, l.glyph, "</span> ", l.words, ": ")
+		r.number(there[c])
 		r.html("</li>\n")
 	}
 	r.html("</ul>\n")
@@ -85,7 +82,12 @@ func (r *report) set(s *rollout.SetView) {
 	r.html(", driver ")
 	r.text(s.Driver)
 	r.html(", ")
-	r.count(len(s.Members), "member")
+	r.count(len(s.Members)+s.Unnamed, "member")
+	if s.Unnamed > 0 {
+		r.html(" (")
+		r.number(s.Unnamed)
+		r.html(" of which were not read, and are not drawn)")
+	}
 	r.html(", model asks for ")
 	if s.Model == "" {
 		r.html("the latest, or what is not known")

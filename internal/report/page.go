@@ -65,8 +65,14 @@ func (p *page) number(n int) { p.text(strconv.Itoa(n)) }
 // count writes "1 member", "3 members".
 func (p *page) count(n int, noun string) { p.text(cli.Plural(n, noun)) }
 
-// time writes a moment in UTC.
-func (p *page) time(t time.Time) { p.moment(t, time.DateTime) }
+// time writes a moment in UTC, with its year where that is not the year of what is shown.
+func (p *page) time(t time.Time) {
+	layout := "2 Jan 15:04:05"
+	if t.UTC().Year() != p.at.UTC().Year() {
+		layout = "2 Jan 2006 15:04:05"
+	}
+	p.moment(t, layout)
+}
 
 func (p *page) moment(t time.Time, layout string) {
 	if t.IsZero() {
@@ -80,7 +86,11 @@ func (p *page) moment(t time.Time, layout string) {
 	p.html("</time>")
 }
 
-func (p *page) duration(d time.Duration) { p.text(cli.Duration(d)) }
+func (p *page) duration(d time.Duration) {
+	p.html(`<span class="n">`)
+	p.text(cli.Duration(d))
+	p.html("</span>")
+}
 
 // names lists names; of many it counts the rest.
 func (p *page) names(list []string) {

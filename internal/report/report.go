@@ -66,7 +66,7 @@ var sections = []struct {
 	write func(r *report)
 }{
 	{"now", "Just now", (*report).goesOn, (*report).now},
-	{"left", "Not as it should be", (*report).owes, (*report).left},
+	{"left", "Left and owed", (*report).owes, (*report).left},
 	{"blast", "Blast radius", always, (*report).blast},
 	{"foreseen", "Foreseen and seen", (*report).planned, (*report).foreseen},
 	{"waves", "Waves", always, (*report).waves},

@@ -8,7 +8,7 @@ import (
 var steps = map[rollout.Step]look{
 	"":                  {quiet, "·", "not begun"},
 	rollout.Replicating: {busy, "…", "replicating"},
-	rollout.Asking:      {busy, "?", "waits for its approval or the window"},
+	rollout.Asking:      {busy, "?", "asks for its approval, and the window"},
 	rollout.Batches:     {busy, "↑", "in its batches"},
 	rollout.Soaking:     {busy, "…", "soaking"},
 	rollout.WaveDone:    {good, "✓", "done"},
@@ -18,6 +18,17 @@ var steps = map[rollout.Step]look{
 	rollout.Verifying:   {busy, "…", "verifying"},
 	rollout.BatchDone:   {good, "✓", "done"},
 	rollout.GivenUp:     {warning, "✗", "given up"},
+}
+
+// waveStep writes the step of a wave. A rollout that does not go on leaves its wave where
+// it was.
+func (r *report) waveStep(s rollout.Step) {
+	l := steps[s]
+	if forward := r.v.Phase == rollout.Pending || r.v.Phase == rollout.Rolling; !forward && l.class == busy {
+		r.html(`<span class="warning"><span aria-hidden="true">■</span> stopped: `, l.words, "</span>")
+		return
+	}
+	r.step(s)
 }
 
 func (r *report) step(s rollout.Step) {
@@ -34,14 +45,14 @@ func (r *report) look(l look) {
 }
 
 func (r *report) waves() {
-	t := r.table("The waves, in their order", "Wave", "Step", "Since", "Takes", "Soaked", "Members that stand for it", "Approval")
+	t := r.table("The waves, in their order", "Wave", "Step", "Since", "Takes", "Batches", "Soaked", "Evidence", "Approval")
 	batches := 0
 	for i := range r.v.Waves[:min(len(r.v.Waves), maxBatches)] {
 		w := &r.v.Waves[i]
 		batches += len(w.Batches)
 		t.row("",
 			func() { r.text(w.Name) },
-			func() { r.step(w.Step) },
+			func() { r.waveStep(w.Step) },
 			func() { r.time(w.Since) },
 			func() {
 				if w.Instances > 0 {
@@ -52,8 +63,20 @@ func (r *report) waves() {
 				}
 				r.names(w.Sets)
 			},
+			func() {
+				there := 0
+				for j := range w.Batches {
+					if !w.Batches[j].Back {
+						there++
+					}
+				}
+				r.number(there)
+				r.html(" of ")
+				r.number(w.Foreseen)
+				r.html(" foreseen")
+			},
 			func() { r.duration(w.Soaked); r.html(" of "); r.duration(w.Soak) },
-			func() { r.number(w.Evidence) },
+			func() { r.count(w.Evidence, "member"); r.html(" verified") },
 			func() {
 				switch {
 				case w.Approved != "":
