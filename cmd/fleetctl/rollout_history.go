@@ -98,24 +98,23 @@ func (g *globals) rolloutHistory(ctx context.Context, most int) error {
 	return g.print(g.historyPage(&view, r.now()))
 }
 
-// old is a rollout of the list. What is wrong with its journal is told in it.
+// old is a rollout of the list. What is wrong with its journal is told in it; the error is
+// that of one that was never begun, or of ctx.
 func (r *rollouts) old(ctx context.Context, l *journal.Listed) (oldView, error) {
 	old := oldView{ID: l.ID, Begun: l.Begun}
 	s, err := r.read(ctx, l.ID)
-	switch {
-	case ctx.Err() != nil:
-		return old, ctx.Err()
-	case errors.Is(err, roll.ErrNone):
-		return old, err
-	case err != nil:
-		old.Error = err.Error()
+	if err == nil {
+		old.ImageVersion, old.Phase, old.Why, old.Begun, old.Ran = s.Plan.Version, s.State.Phase, s.State.Why, s.Events[0].At, len(s.State.Runs)
+		if s.State.Phase.Over() {
+			old.Ended = s.State.Since
+		}
 		return old, nil
 	}
-	old.ImageVersion, old.Phase, old.Why, old.Begun, old.Ran = s.Plan.Version, s.State.Phase, s.State.Why, s.Events[0].At, len(s.State.Runs)
-	if s.State.Phase.Over() {
-		old.Ended = s.State.Since
+	old.Error = err.Error()
+	if errors.Is(err, roll.ErrNone) {
+		return old, err
 	}
-	return old, nil
+	return old, ctx.Err()
 }
 
 func (g *globals) historyPage(v *historyView, now time.Time) *page {

@@ -735,7 +735,7 @@ func TestRolloutOwner(t *testing.T) {
 	for want, env := range map[string]map[string]string{
 		"ana":  {"USER": "ana"},
 		"ben":  {"LOGNAME": "ben"},
-		"uid ": {},
+		"uid": {},
 		"https://github.com/kloudvin/pay/actions/runs/42": {
 			"USER": "runner", "GITHUB_RUN_ID": "42", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "kloudvin/pay",
 		},
