@@ -733,8 +733,8 @@ func TestRolloutShowJSON(t *testing.T) {
 // Who works on a rollout is a person on a machine, or a run of a pipeline by its address.
 func TestRolloutOwner(t *testing.T) {
 	for want, env := range map[string]map[string]string{
-		"ana":  {"USER": "ana"},
-		"ben":  {"LOGNAME": "ben"},
+		"ana": {"USER": "ana"},
+		"ben": {"LOGNAME": "ben"},
 		"uid": {},
 		"https://github.com/kloudvin/pay/actions/runs/42": {
 			"USER": "runner", "GITHUB_RUN_ID": "42", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "kloudvin/pay",
