@@ -29,10 +29,10 @@ func newRolloutCommand(g *globals) *cobra.Command {
 		Long: `Bring an image version to the scale sets of the file in waves that stop
 themselves, take back what they did, and keep a bad version from everybody else.
 
-A fleet has one unfinished rollout. All that is known of it is in its journal, a
-directory or a path in a container of Azure Storage that the file names. Any call
-goes on where the last one ended, wherever that was, and only one at a time: it
-has the lock, and the others say who does.
+A fleet has one unfinished rollout. All that is known of it is in its journal: a
+directory, or a path in a container of Azure Storage, that the file names. Any
+call goes on where the last one ended, wherever that was, and only one at a time:
+it has the lock, and the others say who does.
 
 run stays with a rollout to its end; or a schedule calls advance, which does what
 is due and exits. What operators ask of it by approve, pause, resume and abort is
