@@ -31,8 +31,8 @@ themselves, take back what they did, and keep a bad version from everybody else.
 
 A fleet has one unfinished rollout. All that is known of it is in its journal: a
 directory, or a path in a container of Azure Storage, that the file names. Any
-call goes on where the last one ended, wherever that was, and only one at a time:
-it has the lock, and the others say who does.
+call goes on where the last one ended, wherever that was, but only one at a time
+has the lock: the others say who does.
 
 run stays with a rollout to its end; or a schedule calls advance, which does what
 is due and exits. What operators ask of it by approve, pause, resume and abort is

@@ -92,8 +92,10 @@ that runs the new one is taken back, in batches. With --keep members stay as the
 are. The version stays excluded from latest, and is not marked as failed: that it
 was aborted says nothing of it.
 
-A rollout that is held is ended, too. Of one that is halted-incomplete, what could
-not be taken back is left as it is for good.
+A rollout that is held is ended, too. One that is halted-incomplete goes forward no
+more, and there is nothing to abort: the next fleetctl rollout advance takes back
+what can be reached by then, and fleetctl rollout run of another version with
+--supersede leaves the rest as it is.
 ` + askExits,
 		Example: `  fleetctl rollout abort
   fleetctl rollout abort --keep --why "1.8.4 follows"`,
@@ -153,7 +155,7 @@ func refusal(f *found, q *rollout.Request) (why, hint string) {
 	const look = "fleetctl rollout status shows how it stands"
 	forward := !s.Phase.Over() && !goesBack(s.Phase)
 	switch {
-	case q.Do == rollout.Abort && (forward || s.Phase == rollout.Held || s.Phase == rollout.Incomplete):
+	case q.Do == rollout.Abort && (forward || s.Phase == rollout.Held):
 		return "", ""
 	case goesBack(s.Phase):
 		return stands + ": it goes back already, which nothing stops", look
@@ -162,7 +164,7 @@ func refusal(f *found, q *rollout.Request) (why, hint string) {
 	case s.Phase == rollout.Held:
 		return stands + ": " + s.Why, "fleetctl rollout resume lets it go on, fleetctl rollout abort ends it"
 	case s.Phase == rollout.Incomplete:
-		return stands + ", and does not go forward any more", "fleetctl rollout advance takes back what can be by now, fleetctl rollout abort leaves it as it is"
+		return stands + ", and does not go forward any more", "fleetctl rollout advance takes back what can be by now; fleetctl rollout run of another version with --supersede leaves the rest as it is"
 	case s.Phase.Over():
 		return "is over: " + string(s.Phase), "fleetctl rollout show tells how it went"
 	case q.Do == rollout.Approve:

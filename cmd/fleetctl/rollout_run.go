@@ -120,7 +120,7 @@ func (r *rollouts) inTheWay(ctx context.Context, last *found, version string) er
 	return &cli.Error{
 		Code: exitRefused,
 		Err:  fmt.Errorf("%s is %s, begun %s, and a fleet has one unfinished rollout; %s", last.title(), last.State.Phase, cli.Relative(last.Plan.Made, r.now()), who),
-		Hint: "fleetctl rollout advance goes on with it, fleetctl rollout abort ends it; fleetctl rollout run " + version + " --supersede does that first",
+		Hint: "fleetctl rollout advance goes on with it; fleetctl rollout run " + version + " --supersede aborts it first",
 	}
 }
 

@@ -761,7 +761,7 @@ func TestRolloutRefusals(t *testing.T) {
 	allowed := map[rollout.Order][]rollout.Phase{
 		rollout.Pause:   {rollout.Pending, rollout.Rolling, rollout.Promoting},
 		rollout.Resume:  {rollout.Held},
-		rollout.Abort:   {rollout.Pending, rollout.Rolling, rollout.Promoting, rollout.Held, rollout.Incomplete},
+		rollout.Abort:   {rollout.Pending, rollout.Rolling, rollout.Promoting, rollout.Held},
 		rollout.Approve: {},
 	}
 	plan := rollout.Plan{Waves: []rollout.Wave{{Name: "canary"}, {Name: "all", Approve: true}}}
