@@ -60,7 +60,7 @@ var cellTexts = map[rollout.Cell]string{
 
 // rolloutPage is how a rollout stands.
 func (g *globals) rolloutPage(v *rollout.View) *page {
-	p := g.newPage(g.now())
+	p := g.newPage(v.At)
 	p.rollout(v)
 	return p
 }
@@ -184,21 +184,20 @@ func (p *page) waves(v *rollout.View) {
 	table.Add(append([]cli.Cell{{Text: " "}}, headings("WAVE", "STEP", "BATCHES", "SOAKED", "VERIFIED", "WORST", "SCALE SETS")...)...)
 	for i := range v.Waves {
 		w := &v.Waves[i]
-		mark, color := markRunning, cli.Bold
-		switch {
-		case w.Step == rollout.WaveDone:
+		mark, color := viewMark(v)
+		switch w.Step {
+		case rollout.WaveDone:
 			mark, color = markGood, cli.Plain
-		case w.Step == rollout.Skipped, w.Step == "":
+		case rollout.Skipped, "":
 			mark, color = markNote, cli.Dim
 		default:
-			mark, _ = viewMark(v)
 		}
 		verified := "-"
 		if w.Step != "" {
-			verified = fmt.Sprint(w.Evidence)
+			verified = strconv.Itoa(w.Evidence)
 		}
 		table.Add(mark.Cell(p.Style), painted(color, p.cut(w.Name, 16)), painted(color, stepText(w.Step)), plain(batchesText(w)),
-			plain(soakText(w)), plain(verified), dim(fmt.Sprint(w.Worst)), dim(waveText(w)))
+			plain(soakText(w)), plain(verified), dim(strconv.Itoa(w.Worst)), dim(waveText(w)))
 	}
 	p.Table(table)
 }

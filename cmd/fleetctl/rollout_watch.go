@@ -383,9 +383,9 @@ func (w *rolloutWatch) tell() error {
 	if err := errors.Join(w.failures[:]...); err != nil {
 		failing = err.Error()
 	}
-	switch {
-	case failing == w.failing:
-	case failing == "":
+	switch failing {
+	case w.failing:
+	case "":
 		p.Raw(p.now.Format(time.TimeOnly) + " it can be read again")
 	default:
 		p.Raw(p.now.Format(time.TimeOnly) + " it cannot be read: " + cli.Clean(failing))
