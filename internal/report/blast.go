@@ -146,6 +146,6 @@ func chosen(list []rollout.Ran) []int {
 			others = append(others, i)
 		}
 	}
-	rows := append(failed, others...)
+	rows := slices.Concat(failed, others)
 	return slices.Sorted(slices.Values(rows[:min(len(rows), maxRan)]))
 }

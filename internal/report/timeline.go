@@ -193,7 +193,7 @@ func thin(entries []entry, most int) []int {
 		}
 	}
 	turning = ends(turning, most)
-	return slices.Sorted(slices.Values(append(turning, ends(others, most-len(turning))...)))
+	return slices.Sorted(slices.Values(slices.Concat(turning, ends(others, most-len(turning)))))
 }
 
 // ends returns the first and the last of a list.
