@@ -104,7 +104,8 @@ func (r *report) outcome(en *entry) {
 func mark(e *rollout.Event) look {
 	switch e.Kind {
 	case rollout.PhaseTo:
-		return phases[e.Phase]
+		l, _ := phases.find(string(e.Phase))
+		return l
 	case rollout.Failing:
 		return look{class: bad, glyph: "✗"}
 	case rollout.Given, rollout.Departed, rollout.Ill:
