@@ -103,14 +103,15 @@ func (r *report) waveBegins() []time.Time {
 	return begun
 }
 
-// waveEnd is when the next wave began, or the moment that is shown.
+// waveEnd is when the next wave began, or behind the moment that is shown: who begins to
+// run the version in that moment is counted.
 func (r *report) waveEnd(begun []time.Time, i int) time.Time {
 	for _, next := range begun[i+1:] {
 		if !next.IsZero() {
 			return next
 		}
 	}
-	return r.v.At
+	return r.v.At.Add(1)
 }
 
 // most is how many members at most were on the version at one moment from a time on

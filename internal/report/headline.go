@@ -148,6 +148,9 @@ func (r *report) now() {
 	}
 	f := r.facts()
 	f.fact("Phase since").time(v.Since)
+	if v.Paused != "" {
+		f.fact("Paused since").time(v.PausedSince)
+	}
 	f.fact("Azure last read").time(v.Observed)
 	f.fact("Next due").time(v.Next)
 	if v.Overdue {

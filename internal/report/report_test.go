@@ -142,6 +142,13 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// Who came to run the version in the very moment that is shown is counted.
+func TestSeenJustNow(t *testing.T) {
+	events := journal(t, "gate")[:145]
+	require.Equal(t, rollout.Touched, events[144].Kind)
+	require.Contains(t, text(t, page(t, look(t, events), events)), "all 6 3 ✓ within what was foreseen")
+}
+
 // A page is bare of all that asks for something elsewhere, and of duplicate ids.
 func TestNothingFromElsewhere(t *testing.T) {
 	for _, name := range journals {
