@@ -75,21 +75,33 @@ func (r *report) blast() {
 		if ran.Failed != "" {
 			class = bad
 		}
-		row := []func(){
-			func() { r.name(ran.Member) },
-			func() { r.name(ran.Set) },
-			func() { r.time(ran.From) },
-			func() { r.to(ran.To) },
-			func() { r.duration(max(0, r.end(ran).Sub(ran.From))) },
-			func() { r.because(ran) },
+		t.row(class)
+		t.cell().name(ran.Member)
+		t.cell().name(ran.Set)
+		t.cell().time(ran.From)
+		if t.cell(); ran.To.IsZero() {
+			r.html("runs it")
+		} else {
+			r.time(ran.To)
+		}
+		t.cell().duration(max(0, r.end(ran).Sub(ran.From)))
+		t.cell().text(ran.Why)
+		if ran.Ended != "" {
+			r.html("; ")
+			r.text(ran.Ended)
+		}
+		if ran.Unseen {
+			r.html(" (gone before it was seen on the version: it may have run it)")
 		}
 		if why {
-			row = append(row, func() { r.failed(ran.Failed) })
+			if t.cell(); ran.Failed != "" {
+				r.html(`<span aria-hidden="true">✗</span> `)
+				r.text(ran.Failed)
+			}
 		}
 		if node {
-			row = append(row, optional(ran.Node, r.said))
+			t.cell().said(ran.Node)
 		}
-		t.row(class, row...)
 	}
 	t.end()
 	if len(v.Ran) > maxRan {
@@ -99,40 +111,6 @@ func (r *report) blast() {
 		r.number(len(v.Ran))
 		r.html(" rows are shown, those of members that failed before any other; <code>fleetctl rollout show -o json</code> has them all.</p>\n")
 	}
-}
-
-func (r *report) to(t time.Time) {
-	if t.IsZero() {
-		r.html("runs it")
-		return
-	}
-	r.time(t)
-}
-
-func (r *report) because(ran *rollout.Ran) {
-	r.text(ran.Why)
-	if ran.Ended != "" {
-		r.html("; ")
-		r.text(ran.Ended)
-	}
-	if ran.Unseen {
-		r.html(" (gone before it was seen on the version: it may have run it)")
-	}
-}
-
-func (r *report) failed(why string) {
-	if why != "" {
-		r.html(`<span aria-hidden="true">✗</span> `)
-		r.text(why)
-	}
-}
-
-// optional writes a text, if there is one.
-func optional(text string, write func(string)) func() {
-	if text == "" {
-		return nil
-	}
-	return func() { write(text) }
 }
 
 // chosen are the rows that are shown: all, or those that failed and the first of the
@@ -146,6 +124,6 @@ func chosen(list []rollout.Ran) []int {
 			others = append(others, i)
 		}
 	}
-	rows := append(failed, others...)
+	rows := slices.Concat(failed, others)
 	return slices.Sorted(slices.Values(rows[:min(len(rows), maxRan)]))
 }

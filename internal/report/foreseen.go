@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -22,46 +21,46 @@ func (r *report) foreseen() {
 		if seen > e.Worst {
 			class = bad
 		}
-		t.row(class,
-			func() { r.text(e.Wave) },
-			func() { r.number(e.Worst) },
-			func() {
-				if began {
-					r.number(seen)
-				}
-			},
-			func() {
-				switch {
-				case !began:
-					r.html("not begun")
-				case seen > e.Worst:
-					r.html(`<span aria-hidden="true">✗</span> more than foreseen`)
-				default:
-					r.html(`<span aria-hidden="true">✓</span> within what was foreseen`)
-				}
-			},
-			func() { r.exposure(e) },
-		)
+		t.row(class)
+		t.cell().text(e.Wave)
+		t.cell().number(e.Worst)
+		if t.cell(); began {
+			r.number(seen)
+		}
+		t.cell()
+		switch {
+		case !began:
+			r.html("not begun")
+		case seen > e.Worst:
+			r.html(`<span aria-hidden="true">✗</span> more than foreseen`)
+		default:
+			r.html(`<span aria-hidden="true">✓</span> within what was foreseen`)
+		}
+		t.cell()
+		r.exposure(e)
 	}
 	t.end()
 	t = r.table("Times", "What", "Foreseen", "Seen")
-	t.row("", func() { r.html("Shortest time, when nothing waits") }, func() { r.duration(r.plan.Shortest) }, func() {
-		r.duration(r.lasted())
-		switch {
-		case r.v.Phase == rollout.Succeeded:
-		case r.v.Phase.Over():
-			r.html(", to another end")
-		default:
-			r.html(" so far")
-		}
-	})
-	t.row("", func() { r.html("Slowest reaction, from a member that is not well to the halt") }, func() { r.duration(r.plan.Reaction) }, func() {
-		if d, ok := r.reaction(); ok {
-			r.duration(d)
-		} else {
-			r.html("no member’s health halted it")
-		}
-	})
+	t.row("")
+	t.cell().html("Shortest time, when nothing waits")
+	t.cell().duration(r.plan.Shortest)
+	t.cell().duration(r.lasted())
+	switch {
+	case r.v.Phase == rollout.Succeeded:
+	case r.v.Phase.Over():
+		r.html(", to another end")
+	default:
+		r.html(" so far")
+	}
+	t.row("")
+	t.cell().html("Slowest reaction, from a member that is not well to the halt")
+	t.cell().duration(r.plan.Reaction)
+	t.cell()
+	if d, ok := r.reaction(); ok {
+		r.duration(d)
+	} else {
+		r.html("no member’s health halted it")
+	}
 	t.end()
 }
 
@@ -104,43 +103,34 @@ func (r *report) waveBegins() []time.Time {
 	return begun
 }
 
-// waveEnd is when the next wave began, or the moment that is shown.
+// waveEnd is when the next wave began, or behind the moment that is shown: who begins to
+// run the version in that moment is counted.
 func (r *report) waveEnd(begun []time.Time, i int) time.Time {
 	for _, next := range begun[i+1:] {
 		if !next.IsZero() {
 			return next
 		}
 	}
-	return r.v.At
+	return r.v.At.Add(1)
 }
 
 // most is how many members at most were on the version at one moment from a time on
 // until before another.
 func (r *report) most(from, to time.Time) int {
-	type step struct {
-		at time.Time
-		n  int
-	}
-	var steps []step
+	var begins, ends []*rollout.Ran
 	for i := range r.v.Ran {
-		ran := &r.v.Ran[i]
-		end := r.end(ran).Add(1) // one that still runs it, runs it just now
-		if !ran.To.IsZero() {
-			end = ran.To
-		}
-		if ran.From.Before(to) && end.After(from) {
-			steps = append(steps, step{ran.From, 1}, step{end, -1})
+		if ran := &r.v.Ran[i]; ran.From.Before(to) && (ran.To.IsZero() || ran.To.After(from)) {
+			begins, ends = append(begins, ran), append(ends, ran)
 		}
 	}
-	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.n, b.n)) })
-	n, worst := 0, 0
-	for _, s := range steps {
-		if !s.at.Before(to) {
-			break
+	slices.SortFunc(begins, func(a, b *rollout.Ran) int { return a.From.Compare(b.From) })
+	slices.SortFunc(ends, func(a, b *rollout.Ran) int { return r.end(a).Compare(r.end(b)) })
+	ended, worst := 0, 0
+	for i, ran := range begins {
+		for ended < len(ends) && !ends[ended].To.IsZero() && !ends[ended].To.After(ran.From) {
+			ended++ // who goes as another comes is not there with it
 		}
-		if n += s.n; !s.at.Before(from) {
-			worst = max(worst, n)
-		}
+		worst = max(worst, i+1-ended)
 	}
 	return worst
 }

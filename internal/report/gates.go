@@ -4,16 +4,13 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 )
 
-var verdicts = map[rollout.Verdict]look{
-	rollout.Pass:    {good, "✓", "pass"},
-	rollout.Fail:    {bad, "✗", "fail"},
-	rollout.NoData:  {warning, "∅", "no data"},
-	rollout.Unknown: {warning, "?", "unknown"},
-	rollout.Waiting: {quiet, "…", "nothing to say yet"},
+var verdicts = looks{
+	{string(rollout.Pass), look{good, "✓", "pass"}},
+	{string(rollout.Fail), look{bad, "✗", "fail"}},
+	{string(rollout.NoData), look{warning, "∅", "no data"}},
+	{string(rollout.Unknown), look{warning, "?", "unknown"}},
+	{string(rollout.Waiting), look{quiet, "…", "nothing to say yet"}},
 }
-
-// order is that of the verdicts in a line.
-var order = []rollout.Verdict{rollout.Pass, rollout.Fail, rollout.NoData, rollout.Unknown}
 
 // gates shows each gate with its evidence.
 func (r *report) gates() {
@@ -33,58 +30,54 @@ func (r *report) gates() {
 		if g.Verdict == rollout.Fail {
 			class = bad
 		}
-		row := []func(){
-			func() { r.text(g.Name) },
-			func() {
-				if l, ok := verdicts[g.Verdict]; ok {
-					r.look(l)
-				} else {
-					r.text(string(g.Verdict))
-				}
-			},
-			func() { r.time(g.Asked) },
-			func() { r.text(g.Why) },
-		}
+		t.row(class)
+		t.cell().text(g.Name)
+		t.cell()
+		r.looked(verdicts, string(g.Verdict))
+		t.cell().time(g.Asked)
+		t.cell().text(g.Why)
 		if len(answers) > 0 {
-			row = append(row, func() { r.tally(answers[g.Name]) })
+			t.cell()
+			r.tally(answers[g.Name])
 		}
-		t.row(class, row...)
 	}
 	t.end()
 	r.rest(maxNotes, len(r.v.Gates), "gates")
 }
 
-// answers counts the answers of each gate. A question without an answer is unknown.
-func (r *report) answers() map[string]map[rollout.Verdict]int {
-	by := make(map[string]map[rollout.Verdict]int)
+// answers counts the answers of each gate, by verdict. A question without an answer is
+// unknown.
+func (r *report) answers() map[string]map[string]int {
+	by := make(map[string]map[string]int)
 	for i := range r.events {
 		e := &r.events[i]
-		if e.Kind != rollout.Ended || e.Action == nil || e.Result == nil || e.Action.Do != rollout.QueryGate {
+		if e.Kind != rollout.Ended || e.Action.Do != rollout.QueryGate {
 			continue
 		}
 		if by[e.Action.Name] == nil {
-			by[e.Action.Name] = make(map[rollout.Verdict]int)
+			by[e.Action.Name] = make(map[string]int)
 		}
-		verdict := rollout.Verdict(e.Result.Answer)
-		if _, known := verdicts[verdict]; !known || e.Result.Outcome != rollout.Done {
-			verdict = rollout.Unknown
+		verdict := e.Result.Answer
+		if _, known := verdicts.find(verdict); !known || e.Result.Outcome != rollout.Done {
+			verdict = string(rollout.Unknown)
 		}
 		by[e.Action.Name][verdict]++
 	}
 	return by
 }
 
-func (r *report) tally(n map[rollout.Verdict]int) {
+func (r *report) tally(n map[string]int) {
 	first := true
-	for _, v := range order {
-		if n[v] == 0 {
+	for i := range verdicts {
+		v := &verdicts[i]
+		if n[v.of] == 0 {
 			continue
 		}
 		if !first {
 			r.html(", ")
 		}
 		first = false
-		r.number(n[v])
-		r.html(" × ", verdicts[v].words)
+		r.number(n[v.of])
+		r.html(" × ", v.words)
 	}
 }

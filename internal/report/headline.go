@@ -13,6 +13,21 @@ type look struct {
 	class, glyph, words markup
 }
 
+// looks are how the values of a type look.
+type looks []struct {
+	of string
+	look
+}
+
+func (l looks) find(of string) (look, bool) {
+	for i := range l {
+		if l[i].of == of {
+			return l[i].look, true
+		}
+	}
+	return look{class: quiet, glyph: "·"}, false
+}
+
 const (
 	good    markup = "good"
 	bad     markup = "bad"
@@ -21,26 +36,26 @@ const (
 	quiet   markup = "quiet"
 )
 
-var phases = map[rollout.Phase]look{
-	rollout.Pending:    {quiet, "…", "pending"},
-	rollout.Rolling:    {busy, "↑", "rolling"},
-	rollout.Promoting:  {busy, "↑", "promoting"},
-	rollout.Succeeded:  {good, "✓", "succeeded"},
-	rollout.Halting:    {bad, "✗", "halting"},
-	rollout.Returning:  {bad, "↩", "returning"},
-	rollout.Demoting:   {bad, "↩", "demoting"},
-	rollout.Halted:     {bad, "✗", "halted"},
-	rollout.Incomplete: {bad, "✗", "halted, and not all is back"},
-	rollout.Aborted:    {warning, "■", "aborted"},
-	rollout.Held:       {warning, "‖", "held"},
+var phases = looks{
+	{string(rollout.Pending), look{quiet, "…", "pending"}},
+	{string(rollout.Rolling), look{busy, "↑", "rolling"}},
+	{string(rollout.Promoting), look{busy, "↑", "promoting"}},
+	{string(rollout.Succeeded), look{good, "✓", "succeeded"}},
+	{string(rollout.Halting), look{bad, "✗", "halting"}},
+	{string(rollout.Returning), look{bad, "↩", "returning"}},
+	{string(rollout.Demoting), look{bad, "↩", "demoting"}},
+	{string(rollout.Halted), look{bad, "✗", "halted"}},
+	{string(rollout.Incomplete), look{bad, "✗", "halted, and not all is back"}},
+	{string(rollout.Aborted), look{warning, "■", "aborted"}},
+	{string(rollout.Held), look{warning, "‖", "held"}},
 }
 
-var classes = map[rollout.Class]markup{
-	rollout.Bad:          "Class failed: it speaks against the version.",
-	rollout.Inconclusive: "Class inconclusive: it says nothing of the version.",
-	rollout.NoCapacity:   "Class capacity: it says nothing of the version.",
-	rollout.NotOurs:      "Class not ours: somebody else changed what the rollout works on.",
-	rollout.ByOperator:   "An operator asked for it.",
+var classes = looks{
+	{string(rollout.Bad), look{words: "Class failed: it speaks against the version."}},
+	{string(rollout.Inconclusive), look{words: "Class inconclusive: it says nothing of the version."}},
+	{string(rollout.NoCapacity), look{words: "Class capacity: it says nothing of the version."}},
+	{string(rollout.NotOurs), look{words: "Class not ours: somebody else changed what the rollout works on."}},
+	{string(rollout.ByOperator), look{words: "An operator asked for it."}},
 }
 
 func (r *report) headline() {
@@ -64,17 +79,18 @@ func (r *report) headline() {
 		r.class(v.Class)
 		r.html("</p>\n")
 	}
-	r.html(`<dl class="facts">` + "\n")
-	r.fact("Begun", func() { r.moment(v.Begun, time.DateTime) })
-	if !v.Ended.IsZero() {
-		r.fact("Ended", func() { r.moment(v.Ended, time.DateTime) })
+	f := r.facts()
+	f.fact("Begun").moment(v.Begun, time.DateTime)
+	if v.Ended.IsZero() {
+		f.fact("As of").moment(v.At, time.DateTime)
 	} else {
-		r.fact("As of", func() { r.moment(v.At, time.DateTime) })
+		f.fact("Ended").moment(v.Ended, time.DateTime)
 	}
-	r.fact("Duration", func() { r.duration(r.lasted()) })
-	r.fact("Members that ran it", func() { r.number(reached(v.Ran)) })
-	r.fact("Members that run it now", func() { r.number(running(v.Ran)) })
-	r.html("</dl>\n</header>\n")
+	f.fact("Duration").duration(r.lasted())
+	f.fact("Members that ran it").number(reached(v.Ran))
+	f.fact("Members that run it now").number(running(v.Ran))
+	f.end()
+	r.html("</header>\n")
 }
 
 // why is why the rollout stands where it stands. That it goes on has no reason.
@@ -87,15 +103,12 @@ func (r *report) why() string {
 }
 
 func (r *report) phase() {
-	l, ok := phases[r.v.Phase]
-	if !ok {
-		l = look{class: quiet, glyph: "?"}
-	}
+	l, ok := phases.find(string(r.v.Phase))
 	if r.v.Paused != "" && !r.v.Phase.Over() {
 		l.class, l.glyph = warning, "‖"
 	}
 	r.html(`<span class="badge `, l.class, `"><span aria-hidden="true">`, l.glyph, "</span> ")
-	if l.words != "" {
+	if ok {
 		r.html(l.words)
 	} else {
 		r.text(string(r.v.Phase))
@@ -107,8 +120,8 @@ func (r *report) phase() {
 }
 
 func (r *report) class(c rollout.Class) {
-	if words, ok := classes[c]; ok {
-		r.html(words)
+	if l, ok := classes.find(string(c)); ok {
+		r.html(l.words)
 		return
 	}
 	r.text(string(c))
@@ -133,23 +146,26 @@ func (r *report) now() {
 	if v.Phase == rollout.Held {
 		r.html("<p>It stays as it is until an operator says how it goes on: <code>fleetctl rollout resume</code>, or <code>fleetctl rollout abort</code>.</p>\n")
 	}
-	r.html(`<dl class="facts">` + "\n")
-	r.fact("Phase since", func() { r.time(v.Since) })
-	r.fact("Azure last read", func() { r.time(v.Observed) })
-	r.fact("Next due", func() {
-		r.time(v.Next)
-		if v.Overdue {
-			r.html(" <strong>overdue</strong>: nobody has looked at it for too long")
-		}
-	})
-	if v.Lock != "" {
-		r.fact("At work on it", func() { r.text(v.Lock) })
+	f := r.facts()
+	f.fact("Phase since").time(v.Since)
+	if v.Paused != "" {
+		f.fact("Paused since").time(v.PausedSince)
 	}
-	r.html("</dl>\n")
+	f.fact("Azure last read").time(v.Observed)
+	f.fact("Next due").time(v.Next)
+	if v.Overdue {
+		r.html(" <strong>overdue</strong>: nobody has looked at it for too long")
+	}
+	if v.Lock != "" {
+		f.fact("At work on it").text(v.Lock)
+	}
+	f.end()
 	if len(v.Waits) > 0 {
 		t := r.table("What it waits for", "For", "Until at most")
 		for _, w := range v.Waits[:min(len(v.Waits), maxNotes)] {
-			t.row("", func() { r.text(w.For) }, func() { r.time(w.Until) })
+			t.row("")
+			t.cell().text(w.For)
+			t.cell().time(w.Until)
 		}
 		t.end()
 		r.rest(maxNotes, len(v.Waits), "waits")
@@ -158,7 +174,11 @@ func (r *report) now() {
 		t := r.table("What operators asked for, and nobody took up yet", "Asked", "By", "At", "Why")
 		for i := range v.Asked[:min(len(v.Asked), maxNotes)] {
 			a := &v.Asked[i]
-			t.row("", func() { r.text(string(a.Do) + " " + a.Wave) }, func() { r.text(a.By) }, func() { r.time(a.At) }, func() { r.text(a.Why) })
+			t.row("")
+			t.cell().text(string(a.Do) + " " + a.Wave)
+			t.cell().text(a.By)
+			t.cell().time(a.At)
+			t.cell().text(a.Why)
 		}
 		t.end()
 		r.rest(maxNotes, len(v.Asked), "requests")
@@ -169,32 +189,35 @@ func (r *report) owes() bool { return len(r.v.Left)+len(r.v.Owed) > 0 }
 
 // left lists what is not as it should be.
 func (r *report) left() {
-	list := func(caption markup, left []rollout.Left) {
-		if len(left) == 0 {
-			return
-		}
-		t := r.table(caption, "What", "Why")
-		for _, l := range left[:min(len(left), maxLeft)] {
-			t.row("", func() { r.place(l.Set, l.Member) }, func() { r.text(l.Why) })
-		}
-		t.end()
-		r.rest(maxLeft, len(left), "entries")
+	r.lefts("What the rollout had to leave at its end", r.v.Left)
+	r.lefts("What it still owes, or gave up to pay", r.v.Owed)
+}
+
+func (r *report) lefts(caption markup, list []rollout.Left) {
+	if len(list) == 0 {
+		return
 	}
-	list("What the rollout had to leave at its end", r.v.Left)
-	list("What it still owes, or gave up to pay", r.v.Owed)
+	t := r.table(caption, "What", "Why")
+	for _, l := range list[:min(len(list), maxLeft)] {
+		t.row("")
+		t.cell().place(l.Set, l.Member)
+		t.cell().text(l.Why)
+	}
+	t.end()
+	r.rest(maxLeft, len(list), "entries")
 }
 
 // place names a member, a scale set, or the version.
-func (r *report) place(set, member string) {
+func (p *page) place(set, member string) {
 	switch {
 	case member != "":
-		r.name(member)
-		r.html(" of ")
-		r.name(set)
+		p.name(member)
+		p.html(" of ")
+		p.name(set)
 	case set != "":
-		r.html("scale set ")
-		r.name(set)
+		p.html("scale set ")
+		p.name(set)
 	default:
-		r.html("the version")
+		p.html("the version")
 	}
 }

@@ -7,25 +7,26 @@ import (
 )
 
 // cells are how members are drawn. Each has a glyph of its own.
-var cells = map[rollout.Cell]look{
-	rollout.CellFailed:    {bad, "✗", "failed on the version"},
-	rollout.CellGone:      {bad, "○", "ran the version, and is not there or does not run"},
-	rollout.CellUpgrading: {busy, "↑", "is being upgraded, or taken back"},
-	rollout.CellVerifying: {busy, "…", "on the version, not verified yet"},
-	rollout.CellVerified:  {good, "✓", "on the version, verified"},
-	rollout.CellUnhealthy: {bad, "!", "on another version, not Healthy"},
-	rollout.CellStarting:  {busy, "+", "on another version, being made or started"},
-	rollout.CellStopped:   {warning, "■", "on another version, does not run"},
-	rollout.CellReturned:  {warning, "↩", "ran the version, and runs another one again, Healthy"},
-	rollout.CellOther:     {quiet, "·", "on another version, Healthy"},
-	rollout.CellUnknown:   {warning, "?", "not read"},
+var cells = looks{
+	{string(rollout.CellFailed), look{bad, "✗", "failed on the version"}},
+	{string(rollout.CellGone), look{bad, "○", "ran the version, and is not there or does not run"}},
+	{string(rollout.CellUpgrading), look{busy, "↑", "is being upgraded, or taken back"}},
+	{string(rollout.CellVerifying), look{busy, "…", "on the version, not verified yet"}},
+	{string(rollout.CellVerified), look{good, "✓", "on the version, verified"}},
+	{string(rollout.CellUnhealthy), look{bad, "!", "on another version, not Healthy"}},
+	{string(rollout.CellStarting), look{busy, "+", "on another version, being made or started"}},
+	{string(rollout.CellStopped), look{warning, "■", "on another version, does not run"}},
+	{string(rollout.CellReturned), look{warning, "↩", "ran the version, and runs another one again, Healthy"}},
+	{string(rollout.CellOther), look{quiet, "·", "on another version, Healthy"}},
+	{string(rollout.CellUnknown), look{warning, "?", "not read"}},
 }
 
 func cellLook(c rollout.Cell) look {
-	if l, ok := cells[c]; ok {
-		return l
+	l, ok := cells.find(string(c))
+	if !ok {
+		l, _ = cells.find(string(rollout.CellUnknown))
 	}
-	return cells[rollout.CellUnknown]
+	return l
 }
 
 // members draws every member as a cell, by scale set.
@@ -69,7 +70,7 @@ func (r *report) legend(there map[rollout.Cell]int) {
 		if there[c] == 0 {
 			continue
 		}
-		l := cells[c]
+		l := cellLook(c)
 		r.html(`<li><span class="cell `, l.class, `" aria-hidden="true">`, l.glyph, "</span> ", l.words, ": ")
 		r.number(there[c])
 		r.html("</li>\n")
@@ -152,15 +153,14 @@ func (r *report) remarks(all int) {
 			if n++; n > maxRemarks {
 				break
 			}
-			t.row("",
-				func() { r.name(m.Name) },
-				func() { r.name(s.Name) },
-				func() { r.text(m.Version) },
-				func() { r.text(m.Health) },
-				func() { r.text(m.Zone) },
-				func() { r.text(m.Why) },
-				optional(m.Node, r.said),
-			)
+			t.row("")
+			t.cell().name(m.Name)
+			t.cell().name(s.Name)
+			t.cell().text(m.Version)
+			t.cell().text(m.Health)
+			t.cell().text(m.Zone)
+			t.cell().text(m.Why)
+			t.cell().said(m.Node)
 		}
 	}
 	t.end()

@@ -45,6 +45,9 @@ func (p *page) el(tag markup, s string) {
 // said writes what somebody said, with its lines.
 func (p *page) said(s string) {
 	const most = 12
+	if s == "" {
+		return
+	}
 	p.html(`<span class="said">`)
 	lines := strings.SplitN(strings.TrimSpace(s), "\n", most+1)
 	for i, line := range lines {
@@ -128,6 +131,7 @@ type table struct {
 	*page
 
 	heads []markup
+	col   int // of the next cell; 0: no row is open
 }
 
 func (p *page) table(caption markup, heads ...markup) *table {
@@ -139,34 +143,74 @@ func (p *page) table(caption markup, heads ...markup) *table {
 	return &table{page: p, heads: heads}
 }
 
-// row writes a row, cell by cell. What writes nothing is an empty cell.
-func (t *table) row(class markup, cells ...func()) {
+// row begins a row.
+func (t *table) row(class markup) {
+	t.close()
 	t.html("<tr")
 	if class != "" {
 		t.html(` class="`, class, `"`)
 	}
 	t.html(">")
-	for i, cell := range cells {
-		end := markup("</td>")
-		if i == 0 {
-			t.html(`<th scope="row">`)
-			end = "</th>"
-		} else {
-			t.html(`<td data-label="`, t.heads[i], `">`)
-		}
-		if cell != nil {
-			cell()
-		}
-		t.html(end)
-	}
-	t.html("</tr>\n")
 }
 
-func (t *table) end() { t.html("</tbody>\n</table>\n") }
+// cell begins the next cell, which may stay empty. What is written then is in it.
+func (t *table) cell() *page {
+	switch t.col {
+	case 0:
+		t.html(`<th scope="row">`)
+	case 1:
+		t.html(`</th><td data-label="`, t.heads[t.col], `">`)
+	default:
+		t.html(`</td><td data-label="`, t.heads[t.col], `">`)
+	}
+	t.col++
+	return t.page
+}
 
-// fact writes a name and what it is worth.
-func (p *page) fact(name markup, value func()) {
-	p.html("<div><dt>", name, "</dt><dd>")
-	value()
-	p.html("</dd></div>\n")
+func (t *table) close() {
+	switch t.col {
+	case 0:
+		return
+	case 1:
+		t.html("</th></tr>\n")
+	default:
+		t.html("</td></tr>\n")
+	}
+	t.col = 0
+}
+
+func (t *table) end() {
+	t.close()
+	t.html("</tbody>\n</table>\n")
+}
+
+// facts are names, each with what it is worth.
+type facts struct {
+	*page
+
+	open bool
+}
+
+func (p *page) facts() *facts {
+	p.html(`<dl class="facts">`, "\n")
+	return &facts{page: p}
+}
+
+// fact begins a fact. What is written then is its worth.
+func (f *facts) fact(name markup) *page {
+	f.close()
+	f.open = true
+	f.html("<div><dt>", name, "</dt><dd>")
+	return f.page
+}
+
+func (f *facts) close() {
+	if f.open {
+		f.html("</dd></div>\n")
+	}
+}
+
+func (f *facts) end() {
+	f.close()
+	f.html("</dl>\n")
 }

@@ -104,7 +104,8 @@ func (r *report) outcome(en *entry) {
 func mark(e *rollout.Event) look {
 	switch e.Kind {
 	case rollout.PhaseTo:
-		return phases[e.Phase]
+		l, _ := phases.find(string(e.Phase))
+		return l
 	case rollout.Failing:
 		return look{class: bad, glyph: "✗"}
 	case rollout.Given, rollout.Departed, rollout.Ill:
@@ -193,7 +194,7 @@ func thin(entries []entry, most int) []int {
 		}
 	}
 	turning = ends(turning, most)
-	return slices.Sorted(slices.Values(append(turning, ends(others, most-len(turning))...)))
+	return slices.Sorted(slices.Values(slices.Concat(turning, ends(others, most-len(turning)))))
 }
 
 // ends returns the first and the last of a list.
