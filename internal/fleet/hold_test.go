@@ -116,12 +116,12 @@ func TestHoldImages(t *testing.T) {
 		h := held()
 		tt.change(h)
 		view.Hold(h)
-		got := ""
+		var got []string
 		for _, v := range view.Definitions[0].Versions {
 			if v.Rollout != "" {
-				got += v.Name + " " + v.Rollout
+				got = append(got, v.Name+" "+v.Rollout)
 			}
 		}
-		require.Equal(t, tt.want, got)
+		require.Equal(t, tt.want, strings.Join(got, ", "))
 	}
 }
