@@ -2,26 +2,73 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 	"github.com/fleet-agent/fleet-agent/internal/roll"
 )
 
 // rolloutLines show what happens in a rollout, a line for each thing that matters to a
-// person.
-type rolloutLines struct{ g *globals }
+// person. What is said again and again is shown once.
+type rolloutLines struct {
+	r    *rollouts
+	plan *rollout.Plan
+	said map[string]bool // since the rollout last got on
+}
 
-func (g *globals) newRolloutLines() *rolloutLines { return &rolloutLines{g: g} }
+func (r *rollouts) newRolloutLines(plan *rollout.Plan) *rolloutLines {
+	return &rolloutLines{r: r, plan: plan, said: make(map[string]bool)}
+}
 
 func (d *rolloutLines) take(e roll.Event) {
-	if e.Note != "" {
-		d.g.out.Say("%s %s", e.At.In(d.g.zone).Format(time.TimeOnly), cli.Clean(e.Note))
+	if text := d.text(&e); text != "" {
+		d.r.g.out.Say("%s %s", e.At.In(d.r.g.zone).Format(time.TimeOnly), cli.Clean(text))
 	}
 }
 
+// text is what an event says to a person; empty: nothing, or nothing new.
+func (d *rolloutLines) text(e *roll.Event) string {
+	text := e.Note
+	if e.Entry != nil && tells(e.Entry) {
+		text = rollout.Line(d.plan, e.Entry)
+	}
+	if e.Entry != nil && slices.Contains(steps, e.Entry.Kind) {
+		clear(d.said)
+	}
+	if d.said[text] {
+		return ""
+	}
+	d.said[text] = true
+	return text
+}
+
+// steps are the kinds of events by which a rollout gets on.
+var steps = []rollout.Kind{rollout.PhaseTo, rollout.WaveTo, rollout.BatchTo}
+
+// forPeople are the kinds of events that a person wants to hear of.
+var forPeople = append([]rollout.Kind{
+	rollout.Planned, rollout.Requested, rollout.Touched, rollout.Verified, rollout.Failing, rollout.Departed, rollout.Returned,
+	rollout.Blocked, rollout.Given, rollout.ModelSeen,
+}, steps...)
+
+// told are the actions whose end a person wants to hear of. Of the others it is one that
+// was refused.
+var told = []rollout.Verb{
+	rollout.Drain, rollout.Diagnose, rollout.QueryGate, rollout.Replicate, rollout.Include, rollout.Exclude, rollout.TagFailed, rollout.TagGood,
+}
+
+// tells says whether an event is one for people.
+func tells(e *rollout.Event) bool {
+	if e.Kind == rollout.Ended {
+		return e.Result.Outcome != rollout.Done || slices.Contains(told, e.Action.Do)
+	}
+	return slices.Contains(forPeople, e.Kind)
+}
+
 func (d *rolloutLines) wait(ctx context.Context, span time.Duration) error {
-	return d.g.sleep(ctx, span)
+	return d.r.sleep(ctx, span)
 }
 
 func (*rolloutLines) end() {}

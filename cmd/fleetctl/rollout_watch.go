@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 	"github.com/fleet-agent/fleet-agent/internal/roll"
 )
 
@@ -17,9 +18,11 @@ type rolloutDisplay interface {
 	end()                                            // what is shown stays as it is
 }
 
-// newRolloutDisplay returns the display of a rollout: a live screen on a terminal, lines
-// elsewhere.
-func (r *rollouts) newRolloutDisplay(_ string) rolloutDisplay { return r.g.newRolloutLines() }
+// newRolloutDisplay returns the display of a rollout with an id: a live screen on a
+// terminal, lines elsewhere.
+func (r *rollouts) newRolloutDisplay(_ string, plan *rollout.Plan) rolloutDisplay {
+	return r.newRolloutLines(plan)
+}
 
 func newRolloutWatchCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
