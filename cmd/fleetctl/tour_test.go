@@ -66,37 +66,49 @@ func TestTour(t *testing.T) {
 // consoleBlocks are the commands of a document, with what they print.
 var consoleBlocks = regexp.MustCompile("(?ms)^```console\n(.*?)^```$")
 
-// bakeTour is the heading of the tour's part that begins with an Azure of its own.
-const bakeTour = "## A new image\n"
+// The headings of the tour's parts that begin with an Azure of their own.
+const (
+	bakeTour    = "## A new image\n"
+	rolloutTour = "## A rollout\n"
+)
 
-// TestBakeTour runs every command of that part, one after the other, with the file that
-// it shows. With -update it writes what they print into the document.
-func TestBakeTour(t *testing.T) {
+func TestBakeTour(t *testing.T) { tour(t, bakeTour, "bake", 5) }
+
+func TestRolloutTour(t *testing.T) { tour(t, rolloutTour, "rollout", 6) }
+
+// tour runs every command of a part of docs/fleetctl.md, one after the other, in front of
+// a scenario and with the file that the part shows. With -update it writes what they
+// print into the document.
+func tour(t *testing.T, heading, scenario string, commands int) {
+	t.Helper()
 	const doc = "../../docs/fleetctl.md"
 	text, err := os.ReadFile(doc)
 	require.NoError(t, err)
-	before, tour, found := strings.Cut(string(text), bakeTour)
+	before, part, found := strings.Cut(string(text), heading)
 	require.True(t, found)
-	scenario, err := arm.Example("bake")
+	part, after, _ := strings.Cut(part, "\n## ")
+	s, err := arm.Example(scenario)
 	require.NoError(t, err)
-	b := newBakingOf(t, scenario)
-	file := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindStringSubmatch(tour)
+	b := newBakingOf(t, s)
+	file := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindStringSubmatch(part)
 	require.NotNil(t, file)
 	require.NoError(t, os.WriteFile(b.file, []byte(file[1]), 0o644))
 
 	ran := 0
-	got := consoleBlocks.ReplaceAllStringFunc(tour, func(block string) string {
+	got := consoleBlocks.ReplaceAllStringFunc(part, func(block string) string {
 		command, _, _ := strings.Cut(strings.TrimPrefix(block, "```console\n"), "\n")
-		text, _ := b.fleetctl(strings.Fields(strings.TrimPrefix(command, "$ fleetctl "))...)
+		call, quiet := strings.CutSuffix(strings.TrimPrefix(command, "$ fleetctl "), " 2>/dev/null")
+		text, _ := b.call(quiet, strings.Fields(call)...)
+		_, text, _ = strings.Cut(text, "\n")
 		ran++
-		return "```console\n" + text[:strings.LastIndex(text, "[exit ")] + "```"
+		return "```console\n" + command + "\n" + text[:strings.LastIndex(text, "[exit ")] + "```"
 	})
-	require.Equal(t, 5, ran)
+	require.Equal(t, commands, ran)
 	if *update {
-		require.NoError(t, os.WriteFile(doc, []byte(before+bakeTour+got), 0o644))
+		require.NoError(t, os.WriteFile(doc, []byte(before+heading+got+"\n## "+after), 0o644))
 		return
 	}
-	require.Equal(t, tour, got)
+	require.Equal(t, part, got)
 }
 
 // TestRequests holds the requests of status and verify for a thousand members to their
