@@ -348,4 +348,3 @@ func (g *globals) unlocked(v *unlockView, text string) error {
 	p.Flow(p.leading(0, markGood), 2, plain(text))
 	return g.print(p)
 }
-

@@ -287,10 +287,7 @@ func (p *page) timeline(plan *rollout.Plan, events []rollout.Event) {
 	day := ""
 	for i := range events {
 		e := &events[i]
-		if !tells(e) {
-			continue
-		}
-		text := rollout.Line(plan, e)
+		text := tellEvent(plan, e)
 		if text == "" {
 			continue
 		}
