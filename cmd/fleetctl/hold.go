@@ -36,25 +36,15 @@ func (g *globals) hold(ctx context.Context, spec *fleet.Spec) (*fleet.Hold, erro
 		h.Sets = append(h.Sets, fleet.HeldSet{ID: set.ID, Location: set.Location, LastGood: set.LastGood})
 	}
 	slices.SortFunc(h.Sets, func(a, b fleet.HeldSet) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	h.By, err = g.atWork(ctx, spec, id)
-	return h, err
-}
-
-// atWork says who has the lock of a rollout; empty: nobody.
-func (g *globals) atWork(ctx context.Context, spec *fleet.Spec, id string) (string, error) {
 	r, err := g.rolloutsOf(spec)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	j, err := r.place.Journal(id)
-	if err != nil {
-		return "", err
+	by, err := r.holder(ctx, id)
+	if by != nil {
+		h.By = by.Error()
 	}
-	holder, err := j.Holder(ctx)
-	if err != nil || holder == nil {
-		return "", err
-	}
-	return holder.Error(), nil
+	return h, err
 }
 
 // holdToWrite is hold for a command that writes: without an answer nothing is written.
