@@ -62,7 +62,7 @@ func memberLine(p *Plan, e *Event) string {
 	case Well:
 		return name + " is Healthy"
 	case Ill:
-		return name + " is not Healthy any more"
+		return name + " is not Healthy"
 	case Verified:
 		return name + " is verified"
 	case Failing:
