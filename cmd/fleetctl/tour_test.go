@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/azure"
+	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/fleettest"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
 )
@@ -74,7 +75,7 @@ const (
 
 func TestBakeTour(t *testing.T) { tour(t, bakeTour, "bake", 5) }
 
-func TestRolloutTour(t *testing.T) { tour(t, rolloutTour, "rollout", 6) }
+func TestRolloutTour(t *testing.T) { tour(t, rolloutTour, "rollout", 7) }
 
 // tour runs every command of a part of docs/fleetctl.md, one after the other, in front of
 // a scenario and with the file that the part shows. With -update it writes what they
@@ -97,11 +98,16 @@ func tour(t *testing.T, heading, scenario string, commands int) {
 	ran := 0
 	got := consoleBlocks.ReplaceAllStringFunc(part, func(block string) string {
 		command, _, _ := strings.Cut(strings.TrimPrefix(block, "```console\n"), "\n")
-		call, quiet := strings.CutSuffix(strings.TrimPrefix(command, "$ fleetctl "), " 2>/dev/null")
-		text, _ := b.call(quiet, strings.Fields(call)...)
-		_, text, _ = strings.Cut(text, "\n")
+		call, silent := strings.CutSuffix(strings.TrimPrefix(command, "$ fleetctl "), " >/dev/null 2>&1")
+		var screen bytes.Buffer // both streams, in order
+		g, _, _ := b.globals()
+		g.out = cli.NewOutput(cli.OutputConfig{Out: &screen, Err: &screen, Getenv: g.getenv})
+		g.run(append(strings.Fields(call), "--file", b.file))
+		if silent {
+			screen.Reset()
+		}
 		ran++
-		return "```console\n" + command + "\n" + text[:strings.LastIndex(text, "[exit ")] + "```"
+		return "```console\n" + command + "\n" + b.shown(screen.String()) + "```"
 	})
 	require.Equal(t, commands, ran)
 	if *update {
