@@ -56,9 +56,6 @@ func TestPipelines(t *testing.T) {
 	}
 }
 
-// A shellWord is a word of a call in a script; in quotes it may have spaces.
-var shellWord = regexp.MustCompile(`"[^"]*"|\S+`)
-
 // asking is the wave that a pipeline asks for the approval of, as its jq reads it.
 var asking = regexp.MustCompile(`(?s)jq --raw-output --arg began "\$began" \\\n *'(.+?)' rollout.json`)
 
@@ -89,13 +86,10 @@ func newPipeline(t *testing.T, example string) *pipeline {
 }
 
 // do runs a call of the pipeline with its variables.
-func (p *pipeline) do(name string, variables ...string) (text string, code int) {
+func (p *pipeline) do(t *testing.T, name string, variables ...string) (text string, code int) {
+	t.Helper()
 	values := strings.NewReplacer(append(variables, "rollout.html", filepath.Join(p.dir, "rollout.html"))...)
-	var args []string
-	for _, word := range shellWord.FindAllString(p.calls[name], -1) {
-		args = append(args, values.Replace(strings.Trim(word, `"`)))
-	}
-	return p.fleetctl(args...)
+	return p.fleetctl(shellWords(t, values.Replace(p.calls[name]))...)
 }
 
 // document is what a call prints as JSON.
@@ -113,7 +107,7 @@ func (p *pipeline) ticks(t *testing.T) (code, approved int) {
 	jq := testkit.Tool(t, "jq", "jq")
 	for range 100 {
 		began := p.clock.Now().UTC().Format("2006-01-02T15:04:05")
-		out, code := p.do("advance")
+		out, code := p.do(t, "advance")
 		if code != exitChanges {
 			return code, approved
 		}
@@ -124,7 +118,7 @@ func (p *pipeline) ticks(t *testing.T) (code, approved int) {
 		if name := strings.TrimSpace(string(wave)); name != "" {
 			require.Equal(t, "west", name)
 			approved++
-			out, code := p.do("approve", "$WAVE", name)
+			out, code := p.do(t, "approve", "$WAVE", name)
 			require.Zero(t, code, out)
 		}
 		p.server.Advance(5 * time.Minute)
@@ -143,10 +137,10 @@ func TestRolloutPipelines(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			p := newPipeline(t, file)
-			out, code := p.do("advance")
+			out, code := p.do(t, "advance")
 			require.Zero(t, code, "no rollout was begun: %s", out)
 
-			out, code = p.do("run", "$VERSION", "1.7.1")
+			out, code = p.do(t, "run", "$VERSION", "1.7.1")
 			require.Zero(t, code, out)
 			code, approved := p.ticks(t)
 			require.Zero(t, code)
@@ -158,11 +152,11 @@ func TestRolloutPipelines(t *testing.T) {
 			require.NotZero(t, report.Size())
 
 			p = newPipeline(t, file)
-			out, code = p.do("run", "$VERSION", "1.7.0")
+			out, code = p.do(t, "run", "$VERSION", "1.7.0")
 			require.Zero(t, code, out)
 			code, _ = p.ticks(t)
 			require.Equal(t, exitHalted, code)
-			out, code = p.do("advance")
+			out, code = p.do(t, "advance")
 			require.Zero(t, code, "somebody was told, and there is nothing to do: %s", out)
 		})
 	}

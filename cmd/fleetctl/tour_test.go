@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -73,16 +74,18 @@ const (
 	rolloutTour = "## A rollout\n"
 )
 
-func TestBakeTour(t *testing.T) { tour(t, bakeTour, "bake", 5) }
+func TestBakeTour(t *testing.T) { tour(t, "fleetctl.md", bakeTour, "bake", 5) }
 
-func TestRolloutTour(t *testing.T) { tour(t, rolloutTour, "rollout", 7) }
+func TestRolloutTour(t *testing.T) { tour(t, "fleetctl.md", rolloutTour, "rollout", 7) }
 
-// tour runs every command of a part of docs/fleetctl.md, one after the other, in front of
-// a scenario and with the file that the part shows. With -update it writes what they
-// print into the document.
-func tour(t *testing.T, heading, scenario string, commands int) {
+func TestRolloutSteps(t *testing.T) { tour(t, "rollouts.md", "## Step by step\n", "rollout", 7) }
+
+// tour runs every command of a part of a document, one after the other, in front of a
+// scenario and with the file that the part shows, or that of the pipelines. With -update
+// it writes what they print into the document.
+func tour(t *testing.T, doc, heading, scenario string, commands int) {
 	t.Helper()
-	const doc = "../../docs/fleetctl.md"
+	doc = "../../docs/" + doc
 	text, err := os.ReadFile(doc)
 	require.NoError(t, err)
 	before, part, found := strings.Cut(string(text), heading)
@@ -91,22 +94,38 @@ func tour(t *testing.T, heading, scenario string, commands int) {
 	s, err := arm.Example(scenario)
 	require.NoError(t, err)
 	b := newBakingOf(t, s)
-	file := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindStringSubmatch(part)
-	require.NotNil(t, file)
-	require.NoError(t, os.WriteFile(b.file, []byte(file[1]), 0o644))
+	file, err := os.ReadFile("testdata/rollout/pipeline.yaml")
+	require.NoError(t, err)
+	if shown := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindStringSubmatch(part); shown != nil {
+		file = []byte(shown[1])
+	}
+	require.NoError(t, os.WriteFile(b.file, file, 0o600))
 
 	ran := 0
 	got := consoleBlocks.ReplaceAllStringFunc(part, func(block string) string {
 		command, _, _ := strings.Cut(strings.TrimPrefix(block, "```console\n"), "\n")
+		ran++
+		if seconds, ok := strings.CutPrefix(command, "$ sleep "); ok {
+			span, err := time.ParseDuration(seconds + "s")
+			require.NoError(t, err)
+			b.server.Advance(span)
+			return block
+		}
 		call, silent := strings.CutSuffix(strings.TrimPrefix(command, "$ fleetctl "), " >/dev/null 2>&1")
 		var screen bytes.Buffer // both streams, in order
 		g, _, _ := b.globals()
+		env := g.getenv
+		g.getenv = func(name string) string {
+			if name == "USER" {
+				return "corp/ana" // of a directory, so that the machine does not matter
+			}
+			return env(name)
+		}
 		g.out = cli.NewOutput(cli.OutputConfig{Out: &screen, Err: &screen, Getenv: g.getenv})
-		g.run(append(strings.Fields(call), "--file", b.file))
+		g.run(append(shellWords(t, call), "--file", b.file))
 		if silent {
 			screen.Reset()
 		}
-		ran++
 		return "```console\n" + command + "\n" + b.shown(screen.String()) + "```"
 	})
 	require.Equal(t, commands, ran)
