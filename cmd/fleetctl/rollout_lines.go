@@ -18,6 +18,9 @@ type rolloutLines struct {
 	said map[string]bool // since the rollout last got on
 }
 
+// maxSaid bounds the texts that are remembered.
+const maxSaid = 1000
+
 func (r *rollouts) newRolloutLines(plan *rollout.Plan) *rolloutLines {
 	return &rolloutLines{r: r, plan: plan, said: make(map[string]bool)}
 }
@@ -38,6 +41,9 @@ func (d *rolloutLines) text(e *roll.Event) string {
 	}
 	if d.said[text] {
 		return ""
+	}
+	if len(d.said) >= maxSaid {
+		clear(d.said)
 	}
 	d.said[text] = true
 	return text

@@ -138,7 +138,9 @@ func (r *rollouts) begin(ctx context.Context, cmd *cobra.Command, f *running, id
 		return nil, refused(f.version, refusals)
 	}
 	if !r.g.json() {
-		if err := r.g.print(r.g.rolloutPlanPage(&plan, nil)); err != nil {
+		p := r.g.rolloutPlanPage(&plan, nil)
+		p.Blank()
+		if err := r.g.print(p); err != nil {
 			return nil, err
 		}
 	}
@@ -245,27 +247,26 @@ func (r *rollouts) left(title, again string, err error) error {
 	return err
 }
 
-// ended prints how a rollout stands, and returns the code that it comes to.
+// ended prints how a rollout stands, and returns the code that it comes to, whether it
+// could be printed or not.
 func (r *rollouts) ended(ctx context.Context, f *found, report string, exitCode bool) error {
+	code := endCode(f.State.Phase, exitCode)
 	if err := r.show(ctx, f, report); err != nil {
-		return err
+		return &cli.Error{Code: code, Err: err}
 	}
-	return cli.Exit(endCode(f.State.Phase, exitCode))
+	return cli.Exit(code)
 }
 
 // show prints how a rollout stands, and writes its report.
 func (r *rollouts) show(ctx context.Context, f *found, report string) error {
-	view, err := r.view(ctx, f)
-	if err != nil {
-		return err
-	}
-	if err := r.g.writeReport(report, &view, f.Events); err != nil {
-		return err
-	}
+	view := r.view(ctx, f)
+	var err error
 	if r.g.json() {
-		return r.g.out.JSON(view)
+		err = r.g.out.JSON(view)
+	} else {
+		err = r.g.print(r.g.rolloutPage(&view))
 	}
-	return r.g.print(r.g.rolloutPage(&view))
+	return errors.Join(err, r.g.writeReport(report, &view, f.Events))
 }
 
 // endCode is what a command exits with that has taken a rollout to a phase.

@@ -130,6 +130,9 @@ func (r *report) goesOn() bool { return !r.v.Phase.Over() || r.v.Phase == rollou
 
 func (r *report) now() {
 	v := r.v
+	if v.Phase == rollout.Held {
+		r.html("<p>It stays as it is until an operator says how it goes on: <code>fleetctl rollout resume</code>, or <code>fleetctl rollout abort</code>.</p>\n")
+	}
 	r.html(`<dl class="facts">` + "\n")
 	r.fact("Phase since", func() { r.time(v.Since) })
 	r.fact("Azure last read", func() { r.time(v.Observed) })

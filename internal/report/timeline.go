@@ -52,8 +52,8 @@ func (r *report) timeline() {
 func (r *report) gap(n int) {
 	if n > 0 {
 		r.html(`<li class="gap">… `)
-		r.count(n, "more")
-		r.html(" left out</li>\n")
+		r.number(n)
+		r.html(" more left out</li>\n")
 	}
 }
 

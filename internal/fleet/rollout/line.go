@@ -39,8 +39,12 @@ func Line(p *Plan, e *Event) string {
 	case BatchTo:
 		return batchLine(p, e)
 	case Blocked:
-		if e.Class == "" {
+		switch e.Class {
+		case "":
 			return "goes on"
+		case ByOperator:
+			return "" // the request says it
+		default:
 		}
 		return because("paused, "+string(e.Class), e.Why)
 	case Given:
