@@ -22,7 +22,7 @@ const (
 	// liveRows are the rows of cells of a scale set on a live screen.
 	liveRows = 2
 	// drawEvery bounds how often a live screen is drawn: a rollout of a thousand members
-	// has thousands of entries.
+	// has thousands of entries, and the seconds of a simulator may be short.
 	drawEvery = 200 * time.Millisecond
 )
 
@@ -67,9 +67,7 @@ func (d *rolloutScreen) take(e roll.Event) {
 		d.notes = append(d.notes, e.At.In(d.r.g.zone).Format(time.TimeOnly)+" "+note)
 	}
 	d.notes = d.notes[max(len(d.notes)-shownNotes, 0):]
-	if time.Since(d.drawn) >= drawEvery {
-		d.draw()
-	}
+	d.refresh()
 }
 
 // wait sleeps. The times on the screen move meanwhile.
@@ -80,9 +78,16 @@ func (d *rolloutScreen) wait(ctx context.Context, span time.Duration) error {
 			return err
 		}
 		span -= redrawEvery
-		d.draw()
+		d.refresh()
 	}
 	return d.r.sleep(ctx, span)
+}
+
+// refresh draws unless that was done just now.
+func (d *rolloutScreen) refresh() {
+	if time.Since(d.drawn) >= drawEvery {
+		d.draw()
+	}
 }
 
 func (d *rolloutScreen) end() { d.draw() }

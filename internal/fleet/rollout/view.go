@@ -139,10 +139,7 @@ func (l *looker) history(events []Event) {
 
 // observed is when Azure was last read.
 func (l *looker) observed() time.Time {
-	if l.read {
-		return l.m.obs.At
-	}
-	var last time.Time
+	last := l.m.obs.At
 	for _, at := range l.s.Read {
 		last = later(last, at)
 	}
