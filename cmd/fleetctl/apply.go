@@ -57,7 +57,8 @@ func (g *globals) apply(ctx context.Context, cmd *cobra.Command, exitCode, regis
 	if err != nil {
 		return err
 	}
-	view := newPlanView(f.spec, fleet.PlanFoundation(f.spec, f.live, register))
+	plan := fleet.PlanFoundation(f.spec, f.live, register)
+	view := newPlanView(f.spec, plan)
 	if !g.json() {
 		if err := g.print(g.planPage(&view)); err != nil {
 			return err
@@ -66,7 +67,10 @@ func (g *globals) apply(ctx context.Context, cmd *cobra.Command, exitCode, regis
 	if view.Counts.Refused > 0 {
 		return &cli.Error{Code: exitRefused, Err: apply.ErrRefused, Hint: "nothing was written; change the file as the plan says"}
 	}
-	result := apply.Result{Left: fleet.PlanFoundation(f.spec, f.live, register)}
+	if err := g.unheld(ctx, f.spec, plan.Changes); err != nil {
+		return err
+	}
+	result := apply.Result{Left: plan}
 	if view.writes() {
 		if err := g.mayAsk(cmd, "look at the plan, and say --yes"); err != nil {
 			return err
@@ -94,12 +98,13 @@ func (g *globals) confirmPlan(ctx context.Context, f *foundation, shown *planVie
 	if err != nil {
 		return explained(err)
 	}
-	now := newPlanView(f.spec, fleet.PlanFoundation(f.spec, live, register))
+	plan := fleet.PlanFoundation(f.spec, live, register)
+	now := newPlanView(f.spec, plan)
 	if !slices.EqualFunc(now.Changes, shown.Changes, changeView.sameAs) {
 		return cli.Hint(errors.New("something else changed what the plan is about meanwhile: nothing was written"), "run it again, and look at the plan")
 	}
 	f.live = live
-	return nil
+	return g.unheld(ctx, f.spec, plan.Changes)
 }
 
 // unfinishedApply says what an apply that did not get to its end has done, and how to

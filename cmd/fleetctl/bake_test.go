@@ -86,10 +86,13 @@ func (b *baking) globals() (g *globals, stdout, stderr *bytes.Buffer) {
 func (b *baking) fleetctl(args ...string) (text string, code int) {
 	g, stdout, stderr := b.globals()
 	code = g.run(append(args, "--file", b.file))
-	id := regexp.MustCompile(`\(request\s+[0-9a-f-]{36}\)`)
-	shown := strings.NewReplacer(b.file, "fleet.yaml", filepath.Dir(b.file)+"/", "").Replace
-	text = fmt.Sprintf("$ fleetctl %s\n%s%s[exit %d]\n", strings.Join(args, " "), shown(stderr.String()), shown(stdout.String()), code)
-	return id.ReplaceAllString(text, "(request ID)"), code
+	return fmt.Sprintf("$ fleetctl %s\n%s[exit %d]\n", strings.Join(args, " "), b.shown(stderr.String()+stdout.String()), code), code
+}
+
+// shown is a text without what is different in every test.
+func (b *baking) shown(text string) string {
+	text = strings.NewReplacer(b.file, "fleet.yaml", filepath.Dir(b.file)+"/", "").Replace(text)
+	return regexp.MustCompile(`\(request\s+[0-9a-f-]{36}\)`).ReplaceAllString(text, "(request ID)")
 }
 
 // goldenBake compares a text with a file of testdata.

@@ -27,7 +27,8 @@ and which scale sets use it, by their model and by what their members run.
 
 What a reference without version means is resolved as Azure does it: the highest
 version that is provisioned, replicated to the region and not excluded. It is
-marked latest.`,
+marked latest. The version of a rollout of the file that is not over is marked
+rollout.`,
 		Example: `  fleetctl images
   fleetctl images -g rg-pay-prod
   fleetctl images -o json | jq '.definitions[].versions[] | {name, replication}'`,
@@ -35,11 +36,16 @@ marked latest.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := g.within(cmd.Context())
 			defer cancel()
-			read, _, err := g.look(ctx, azure.Scope{Members: true, Images: true})
+			read, spec, err := g.look(ctx, azure.Scope{Members: true, Images: true})
 			if err != nil {
 				return err
 			}
 			view := fleet.Images(read, g.now())
+			hold, note := g.holdToShow(ctx, spec)
+			view.Hold(hold)
+			if note != "" {
+				view.Notes = append(view.Notes, note)
+			}
 			if g.json() {
 				return g.out.JSON(view)
 			}
@@ -175,6 +181,9 @@ func (p *page) markText(v *fleet.VersionImages) string {
 	}
 	if v.Good {
 		words = append(words, "good")
+	}
+	if v.Rollout != "" {
+		words = append(words, "rollout "+v.Rollout)
 	}
 	if v.Ended {
 		words = append(words, "ended")

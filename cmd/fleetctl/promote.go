@@ -42,6 +42,10 @@ A version that is marked failed is refused, and so is one that is not
 replicated to each of the regions. One that never passed the boot test of
 fleetctl bake needs --untested.
 
+While a rollout of the file is not over, its version is refused, and so is what
+would change the latest for a scale set of it: a rollout promotes its version
+itself. The journal that the file names is read for that.
+
 Another writer may change the version at the same time. What is there after
 the write is read and compared, and written again if need be. While Azure
 shows the version as Updating, nothing is written.
@@ -91,7 +95,10 @@ func (g *globals) release(cmd *cobra.Command, r releasing) error {
 		return err
 	}
 	view.DryRun = r.dryRun
-	if err := g.edit(ctx, &view, r); err != nil {
+	if err := g.unheldRelease(ctx, spec, &view); err != nil {
+		return err
+	}
+	if err := g.edit(ctx, spec, &view, r); err != nil {
 		return err
 	}
 	if g.json() {
@@ -101,15 +108,12 @@ func (g *globals) release(cmd *cobra.Command, r releasing) error {
 }
 
 // edit writes what a release changes. A dry run asks what would be refused, too.
-func (g *globals) edit(ctx context.Context, view *fleet.ReleaseView, r releasing) error {
+func (g *globals) edit(ctx context.Context, spec *fleet.Spec, view *fleet.ReleaseView, r releasing) error {
 	client, err := g.client()
 	if err != nil {
 		return err
 	}
-	edit := fleet.Demotion(r.regions)
-	if !r.excluded {
-		edit = fleet.Promotion(r.regions, r.untested)
-	}
+	edit := g.unheldEdit(ctx, spec, view, r)
 	if r.dryRun {
 		now, err := client.Resource(ctx, view.ID, "ReplicationStatus")
 		if err != nil {
@@ -123,6 +127,31 @@ func (g *globals) edit(ctx context.Context, view *fleet.ReleaseView, r releasing
 	result, err := editor.Edit(ctx, view.ID, edit, g.noWait)
 	view.Written, view.Pending = result.Written, result.Pending
 	return err
+}
+
+// unheldRelease refuses a release of what an unfinished rollout holds.
+func (g *globals) unheldRelease(ctx context.Context, spec *fleet.Spec, view *fleet.ReleaseView) error {
+	h, err := g.holdToWrite(ctx, spec)
+	if err != nil {
+		return err
+	}
+	return h.Release(view)
+}
+
+// unheldEdit is what a release changes. Right before each write it asks again whether a
+// rollout holds that: the editor may have waited for long.
+func (g *globals) unheldEdit(ctx context.Context, spec *fleet.Spec, view *fleet.ReleaseView, r releasing) fleet.VersionEdit {
+	edit := fleet.Demotion(r.regions)
+	if !r.excluded {
+		edit = fleet.Promotion(r.regions, r.untested)
+	}
+	return func(version fleet.Document) (fleet.Document, error) {
+		patch, err := edit(version)
+		if patch != nil && err == nil {
+			err = g.unheldRelease(ctx, spec, view)
+		}
+		return patch, err
+	}
 }
 
 func (g *globals) releasePage(view *fleet.ReleaseView) *page {
@@ -270,5 +299,5 @@ func (p *page) releaseSets(view *fleet.ReleaseView) {
 	for _, s := range view.Runs {
 		names = append(names, fmt.Sprintf("%s %d", p.cut(s.ScaleSet, nameWidth), s.Members))
 	}
-	p.Text(2, cli.Plain, cli.Plural(members, "member")+" running it: "+andMore(names, shownNames)+". They go on as they are, and so does an upgrade or a rollout that is under way", 4)
+	p.Text(2, cli.Plain, cli.Plural(members, "member")+" running it: "+andMore(names, shownNames)+". They go on as they are, and so does an upgrade that is under way", 4)
 }

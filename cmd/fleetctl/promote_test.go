@@ -32,6 +32,7 @@ import (
 type releaseWorld struct {
 	server  *arm.Server
 	url     string
+	file    string
 	answers io.Reader             // of somebody at a terminal; nil: nobody is there
 	before  func(r *http.Request) // each request; one call at a time
 	cancel  func()                // interrupts the command that runs
@@ -54,7 +55,7 @@ func newReleaseWorld(t *testing.T) *releaseWorld {
 	require.NoError(t, err)
 	types, err := loadTypes(testkit.Published(t, "types"))
 	require.NoError(t, err)
-	w := &releaseWorld{}
+	w := &releaseWorld{file: "testdata/release/fleet.yaml"}
 	clock := arm.NewClock(simStart(), 0)
 	w.server, err = arm.New(arm.Config{Clock: clock, Unthrottled: true})
 	require.NoError(t, err)
@@ -90,7 +91,7 @@ func (w *releaseWorld) run(t *testing.T, args ...string) (stdout, stderr string,
 		g.answers = answersFrom(w.answers)
 	}
 	root := newRootCommand(g)
-	root.SetArgs(append(args, "-f", "testdata/release/fleet.yaml"))
+	root.SetArgs(append(args, "-f", w.file))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	w.cancel = cancel

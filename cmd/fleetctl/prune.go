@@ -24,7 +24,8 @@ image templates that bakes have left over.
 
 A version stays that a scale set of the subscription asks for or a member
 runs, that is latest in a region, the last good one, the one with the highest
-number, younger than a day, or being changed. The output says why each stays.
+number, younger than a day, or being changed, and so do the version of a rollout
+that is not over and those that it goes back to. The output says why each stays.
 Scale sets of other subscriptions are not seen.
 
 Each deletion is asked for on a terminal; elsewhere, and with -o json, --yes
@@ -72,7 +73,9 @@ func (g *globals) prune(ctx context.Context, keep int, dryRun bool) error {
 	if err != nil {
 		return err
 	}
-	pruner := &release.Pruner{Azure: client, Spec: spec, Keep: keep, Now: g.now, NoWait: g.noWait}
+	pruner := &release.Pruner{Azure: client, Spec: spec, Keep: keep, Now: g.now, NoWait: g.noWait, Hold: func(ctx context.Context) (*fleet.Hold, error) {
+		return g.holdToWrite(ctx, spec)
+	}}
 	view, err := pruner.Plan(ctx)
 	if err != nil {
 		return err

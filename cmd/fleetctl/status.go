@@ -97,14 +97,18 @@ func healthAgeFlag(cmd *cobra.Command, age *time.Duration) {
 }
 
 func (g *globals) status(ctx context.Context, f statusFlags) (fleet.StatusView, error) {
-	read, _, err := g.look(ctx, azure.Scope{Members: true, Upgrades: true, History: true, Autoscale: true, Images: true})
+	read, spec, err := g.look(ctx, azure.Scope{Members: true, Upgrades: true, History: true, Autoscale: true, Images: true})
 	if err == nil {
 		read, err = only(read, f.sets)
 	}
 	if err != nil {
 		return fleet.StatusView{}, err
 	}
-	return fleet.Status(read, fleet.StatusOptions{Now: g.now(), HealthAge: f.healthAge}), nil
+	view := fleet.Status(read, fleet.StatusOptions{Now: g.now(), HealthAge: f.healthAge})
+	if _, note := g.holdToShow(ctx, spec); note != "" {
+		view.Notes = append(view.Notes, note)
+	}
+	return view, nil
 }
 
 // watchStatus shows the status again and again until it is interrupted. A look that

@@ -8,10 +8,12 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/azure"
+	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/fleettest"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
 )
@@ -66,37 +68,72 @@ func TestTour(t *testing.T) {
 // consoleBlocks are the commands of a document, with what they print.
 var consoleBlocks = regexp.MustCompile("(?ms)^```console\n(.*?)^```$")
 
-// bakeTour is the heading of the tour's part that begins with an Azure of its own.
-const bakeTour = "## A new image\n"
+// The headings of the tour's parts that begin with an Azure of their own.
+const (
+	bakeTour    = "## A new image\n"
+	rolloutTour = "## A rollout\n"
+)
 
-// TestBakeTour runs every command of that part, one after the other, with the file that
-// it shows. With -update it writes what they print into the document.
-func TestBakeTour(t *testing.T) {
-	const doc = "../../docs/fleetctl.md"
+func TestBakeTour(t *testing.T) { tour(t, "fleetctl.md", bakeTour, "bake", 5) }
+
+func TestRolloutTour(t *testing.T) { tour(t, "fleetctl.md", rolloutTour, "rollout", 7) }
+
+func TestRolloutSteps(t *testing.T) { tour(t, "rollouts.md", "## Step by step\n", "rollout", 7) }
+
+// tour runs every command of a part of a document, one after the other, in front of a
+// scenario and with the file that the part shows, or that of the pipelines. With -update
+// it writes what they print into the document.
+func tour(t *testing.T, doc, heading, scenario string, commands int) {
+	t.Helper()
+	doc = "../../docs/" + doc
 	text, err := os.ReadFile(doc)
 	require.NoError(t, err)
-	before, tour, found := strings.Cut(string(text), bakeTour)
+	before, part, found := strings.Cut(string(text), heading)
 	require.True(t, found)
-	scenario, err := arm.Example("bake")
+	part, after, _ := strings.Cut(part, "\n## ")
+	s, err := arm.Example(scenario)
 	require.NoError(t, err)
-	b := newBakingOf(t, scenario)
-	file := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindStringSubmatch(tour)
-	require.NotNil(t, file)
-	require.NoError(t, os.WriteFile(b.file, []byte(file[1]), 0o644))
+	b := newBakingOf(t, s)
+	file, err := os.ReadFile("testdata/rollout/pipeline.yaml")
+	require.NoError(t, err)
+	if shown := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindStringSubmatch(part); shown != nil {
+		file = []byte(shown[1])
+	}
+	require.NoError(t, os.WriteFile(b.file, file, 0o600))
 
 	ran := 0
-	got := consoleBlocks.ReplaceAllStringFunc(tour, func(block string) string {
+	got := consoleBlocks.ReplaceAllStringFunc(part, func(block string) string {
 		command, _, _ := strings.Cut(strings.TrimPrefix(block, "```console\n"), "\n")
-		text, _ := b.fleetctl(strings.Fields(strings.TrimPrefix(command, "$ fleetctl "))...)
 		ran++
-		return "```console\n" + text[:strings.LastIndex(text, "[exit ")] + "```"
+		if seconds, ok := strings.CutPrefix(command, "$ sleep "); ok {
+			span, err := time.ParseDuration(seconds + "s")
+			require.NoError(t, err)
+			b.server.Advance(span)
+			return block
+		}
+		call, silent := strings.CutSuffix(strings.TrimPrefix(command, "$ fleetctl "), " >/dev/null 2>&1")
+		var screen bytes.Buffer // both streams, in order
+		g, _, _ := b.globals()
+		env := g.getenv
+		g.getenv = func(name string) string {
+			if name == "USER" {
+				return "corp/ana" // of a directory, so that the machine does not matter
+			}
+			return env(name)
+		}
+		g.out = cli.NewOutput(cli.OutputConfig{Out: &screen, Err: &screen, Getenv: g.getenv})
+		g.run(append(shellWords(t, call), "--file", b.file))
+		if silent {
+			screen.Reset()
+		}
+		return "```console\n" + command + "\n" + b.shown(screen.String()) + "```"
 	})
-	require.Equal(t, 5, ran)
+	require.Equal(t, commands, ran)
 	if *update {
-		require.NoError(t, os.WriteFile(doc, []byte(before+bakeTour+got), 0o644))
+		require.NoError(t, os.WriteFile(doc, []byte(before+heading+got+"\n## "+after), 0o644))
 		return
 	}
-	require.Equal(t, tour, got)
+	require.Equal(t, part, got)
 }
 
 // TestRequests holds the requests of status and verify for a thousand members to their

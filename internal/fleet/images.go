@@ -46,6 +46,7 @@ type VersionImages struct {
 	Failed       bool          `json:"failed"`
 	FailedWhy    string        `json:"failed_reason,omitempty"`
 	Good         bool          `json:"good"`
+	Rollout      string        `json:"rollout,omitempty"` // the one that brings it just now
 	EndOfLife    *time.Time    `json:"end_of_life,omitempty"`
 	Ended        bool          `json:"past_end_of_life"`
 	Replication  string        `json:"replication"` // Completed, Replicating, Failed or unknown, of all regions together

@@ -23,6 +23,8 @@ type PruneLook struct {
 	Fleet Fleet
 	// Templates are the image templates of the file's resource group.
 	Templates []Document
+	// Hold is of the rollout that is not over; nil: there is none.
+	Hold *Hold
 }
 
 // A PruneView says what is deleted and what stays, and why.
@@ -156,6 +158,9 @@ func (l *PruneLook) needed(d *Definition, v *Version, uses []ImageUse) []string 
 	}
 	if v == d.lastGood() {
 		add("it is the last good one")
+	}
+	if need := l.Hold.needs(d.ID, v.Name); need != "" {
+		add("%s", need)
 	}
 	if v == l.highest(d) {
 		add("it has the highest number: the next bake counts on from it")

@@ -84,6 +84,9 @@ func TestPruneReasons(t *testing.T) {
 			version(l, "1.4.0").Tags[TagGood] = ""
 			version(l, "1.5.0").Tags = map[string]string{TagGood: "", TagFailed: ""}
 		}, "1.4.0", "it is the last good one"},
+		"of a rollout":     {func(l *PruneLook) { l.Hold = held(); l.Hold.Version = "1.4.0" }, "1.4.0", "rollout 7 brings it"},
+		"its way back":     {func(l *PruneLook) { l.Hold = held(); l.Hold.Sets[0].LastGood = "1.4.0" }, "1.4.0", "rollout 7 goes back to it"},
+		"of another image": {func(l *PruneLook) { l.Hold = held(); l.Hold.Version, l.Hold.Definition = "1.4.0", otherKind }, "1.4.0", ""},
 		"young":            {func(l *PruneLook) { version(l, "1.4.0").Published = l.Now.Add(-23 * time.Hour) }, "1.4.0", "it is younger than a day"},
 		"age unknown":      {func(l *PruneLook) { version(l, "1.4.0").Published = time.Time{} }, "1.4.0", "Azure does not say how old it is"},
 		"being changed":    {func(l *PruneLook) { version(l, "1.4.0").Provisioning = Updating }, "1.4.0", "its provisioning state is Updating"},

@@ -16,6 +16,8 @@ type Pruner struct {
 	Spec  *fleet.Spec
 	Keep  int
 	Now   func() time.Time
+	// Hold says what a rollout holds that is not over, in every look; nil: none does.
+	Hold func(context.Context) (*fleet.Hold, error)
 	// NoWait leaves a deletion to Azure when it has accepted it.
 	NoWait bool
 }
@@ -48,6 +50,11 @@ func (p *Pruner) Plan(ctx context.Context) (fleet.PruneView, error) {
 	templates := fleet.ResourceID("/resourceGroups/" + p.Spec.ResourceGroup + "/providers/Microsoft.VirtualMachineImages/imageTemplates")
 	if look.Templates, err = p.Azure.Resources(ctx, subscription+templates, ""); err != nil {
 		return fleet.PruneView{}, err
+	}
+	if p.Hold != nil {
+		if look.Hold, err = p.Hold(ctx); err != nil {
+			return fleet.PruneView{}, err
+		}
 	}
 	look.Now = p.Now()
 	return fleet.Prune(look)

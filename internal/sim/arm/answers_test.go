@@ -29,7 +29,7 @@ func TestAnswersKeepToTheTypes(t *testing.T) {
 		builder   = "2024-02-01"
 	)
 	judged := 0
-	for _, name := range []string{"article", "bake", "traps"} {
+	for _, name := range []string{"article", "bake", "rollout", "traps"} {
 		w := example(t, name)
 		w.clock.Advance(1)
 		judge := func(kind, version, path string) {

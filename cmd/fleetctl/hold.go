@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/azure"
+	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
+)
+
+// lookWithin bounds the reading of a journal by a command that only looks.
+const lookWithin = 10 * time.Second
+
+// hold returns what the unfinished rollout of a file holds, or nil when there is none: as
+// long as nobody has made the journal's container or directory there is none. The error
+// is a journal that could not be read.
+func (g *globals) hold(ctx context.Context, spec *fleet.Spec) (*fleet.Hold, error) {
+	id, status, there, err := g.unfinished(ctx, spec)
+	if errors.Is(err, &azure.Error{Kind: azure.NotFound}) {
+		return nil, nil
+	}
+	if err != nil || !there {
+		return nil, err
+	}
+	h := &fleet.Hold{
+		ID: id, Definition: status.Plan.Definition, Version: status.Plan.Version,
+		Phase: string(status.State.Phase), Since: status.State.Since, Left: status.State.Phase == rollout.Incomplete,
+	}
+	for _, set := range status.Plan.Sets {
+		h.Sets = append(h.Sets, fleet.HeldSet{ID: set.ID, Location: set.Location, LastGood: set.LastGood})
+	}
+	slices.SortFunc(h.Sets, func(a, b fleet.HeldSet) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	r, err := g.rolloutsOf(spec)
+	if err != nil {
+		return nil, err
+	}
+	by, err := r.holder(ctx, id)
+	if by != nil {
+		h.By = by.Error()
+	}
+	return h, err
+}
+
+// holdToWrite is hold for a command that writes: without an answer nothing is written.
+func (g *globals) holdToWrite(ctx context.Context, spec *fleet.Spec) (*fleet.Hold, error) {
+	h, err := g.hold(ctx, spec)
+	if err == nil || ctx.Err() != nil {
+		return h, err
+	}
+	e := &cli.Error{Code: cli.ExitError, Err: err}
+	if known, ok := errors.AsType[*cli.Error](explained(err)); ok {
+		*e = *known
+	}
+	e.Err = fmt.Errorf("whether a rollout is under way is not known, so nothing was written: %w", err)
+	e.Hint = strings.TrimPrefix(e.Hint+"; who knows that none is leaves the section rollout out of a copy of the file", "; ")
+	return nil, e
+}
+
+// unheld refuses changes to what an unfinished rollout holds. The journal is asked only
+// when there is a change to something that a rollout can hold.
+func (g *globals) unheld(ctx context.Context, spec *fleet.Spec, changes []fleet.Change) error {
+	if !slices.ContainsFunc(changes, func(c fleet.Change) bool { return c.Write != nil && fleet.CanBeHeld(c.ID) }) {
+		return nil
+	}
+	h, err := g.holdToWrite(ctx, spec)
+	if err != nil {
+		return err
+	}
+	return h.Changes(changes)
+}
+
+// holdToShow is hold for a command that only looks: a note says what is not known.
+func (g *globals) holdToShow(ctx context.Context, spec *fleet.Spec) (h *fleet.Hold, note string) {
+	if spec == nil {
+		return nil, ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	h, err := g.hold(ctx, spec)
+	switch {
+	case err != nil:
+		return nil, "whether a rollout is under way is not known: " + err.Error()
+	case h == nil:
+		return nil, ""
+	}
+	return h, h.String() + "; fleetctl rollout status shows it"
+}
