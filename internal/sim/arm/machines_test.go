@@ -145,6 +145,43 @@ func TestAckOfAnEviction(t *testing.T) {
 	require.Nil(t, w.machines()[0].Event)
 }
 
+// TestNoticeThatIsOver holds nobody back any more.
+func TestNoticeThatIsOver(t *testing.T) {
+	w := ruled(t, images, "*")
+	w.put(model(t, 3, at(notice, object{"enable": true, "notBeforeTimeout": "PT5M"})))
+	all := w.machines()
+	leaves := func(i int) {
+		w.do("POST", aSet+"/delete", `{"instanceIds":["`+all[i].Name+`"]}`).want(202)
+	}
+	ack := func(i int) {
+		for _, m := range w.machines() {
+			if m.ID == all[i].ID {
+				require.NoError(t, w.server.ReportAck(m.ID, m.Event.ID))
+			}
+		}
+	}
+	leaves(0) // says nothing
+	w.clock.Advance(3 * time.Minute)
+	leaves(1)
+	ack(1)
+	w.clock.Advance(time.Minute)
+	require.Len(t, w.machines(), 3)
+	w.clock.Advance(time.Minute + deleteTime)
+	require.Len(t, w.machines(), 1, "the first one's time is over: the second had agreed two minutes before its own")
+
+	// One that goes already is not held back by one that comes later.
+	w = ruled(t, images, "*")
+	w.put(model(t, 2, at(notice, object{"enable": true, "notBeforeTimeout": "PT5M"})))
+	all = w.machines()
+	leaves(0)
+	ack(0)
+	w.clock.Advance(deleteTime - time.Second)
+	leaves(1)
+	ack(1)
+	w.clock.Advance(time.Second)
+	require.Len(t, w.machines(), 1)
+}
+
 func TestAckOfADeletion(t *testing.T) {
 	w := ruled(t, images, "*")
 	w.put(model(t, 3, at(notice, object{"enable": true, "notBeforeTimeout": "PT5M"})))

@@ -96,6 +96,9 @@ func completeSet(tx *txn, w *write) error {
 	if err := tx.checkCapability(old, w.Body); err != nil {
 		return err
 	}
+	if err := tx.checkRepairsOn(w.ID, old, w.Body); err != nil {
+		return err
+	}
 	keepSecrets(old, w.Body, profile+".osProfile")
 	for path, value := range map[string]any{
 		"properties.uniqueId":    guid("scale set", key(w.ID)),
