@@ -117,25 +117,31 @@ func familyOf(size string) string {
 func (tx *txn) populate(r *resource, b birth, n int) error {
 	var first *armError
 	for range n {
-		refused := tx.refused(r)
-		if refused != nil && first == nil {
+		if _, refused := tx.populateOne(r, b); refused != nil && first == nil {
 			first = refused
 		}
-		if refused != nil && ofQuota(refused) {
-			continue
-		}
-		m := tx.bear(r.ID, b)
-		tx.note(event{Operation: vmType + "/write", Caller: cmp.Or(tx.by, platform), Resource: m.ID})
-		if refused == nil {
-			tx.schedule(tx.now.Add(bootTime), vmType, m.ID, "running", nil)
-			continue
-		}
-		tx.schedule(tx.now.Add(allocationTime), vmType, m.ID, "unallocated", object{"code": refused.Code, "message": refused.Message})
 	}
 	if first == nil {
 		return nil
 	}
 	return first
+}
+
+// populateOne makes a member of a scale set, whose id is "" when there is no quota for it.
+// One that is refused for want of a host is there, and fails.
+func (tx *txn) populateOne(r *resource, b birth) (id string, refused *armError) {
+	refused = tx.refused(r)
+	if refused != nil && ofQuota(refused) {
+		return "", refused
+	}
+	m := tx.bear(r.ID, b)
+	tx.note(event{Operation: vmType + "/write", Caller: cmp.Or(tx.by, platform), Resource: m.ID})
+	if refused == nil {
+		tx.schedule(tx.now.Add(bootTime), vmType, m.ID, "running", nil)
+	} else {
+		tx.schedule(tx.now.Add(allocationTime), vmType, m.ID, "unallocated", object{"code": refused.Code, "message": refused.Message})
+	}
+	return m.ID, refused
 }
 
 // allocationTime is how long the platform looks for a host.

@@ -195,7 +195,8 @@ func (tx *txn) scale(setID string) error {
 	if r == nil || r.Body["sku"] == nil || sub(r.Body, profile) == nil {
 		return nil // a set without a model: machines are attached to it
 	}
-	members := tx.members(setID)
+	leave := ids(r.Hidden, "roll.leave") // others have taken their places
+	members := slices.DeleteFunc(tx.members(setID), func(m *resource) bool { return slices.Contains(leave, m.ID) })
 	want := capacityOf(r.Body)
 	for _, m := range victims(r.Body, members, len(members)-want) {
 		tx.depart(m.ID)
