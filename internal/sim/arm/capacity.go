@@ -9,16 +9,19 @@ import (
 	"time"
 )
 
-// A CapacityRule refuses the births of members that Region, VMSize and Set let through,
-// from After on, until Count or For is used up. Empty fields fit everything.
+// A CapacityRule refuses the births of members that Region, VMSize and Set let through, and
+// their starts from deallocated, from After on, until Count or For is used up. Empty fields
+// fit everything. With Upgrades it refuses their upgrades and reimages in place of that.
 type CapacityRule struct {
 	Code   string // of the error: see noCapacity
 	Region string
 	VMSize string
 	Set    string // pattern of the scale set's name
 
+	Upgrades bool
+
 	After, For time.Duration // since the simulation was started
-	Count      int           // how many births; 0 means any number
+	Count      int           // how many; 0 means any number
 }
 
 // limitCapacity puts the rules of capacity into force. Like faults they are not part of
@@ -40,11 +43,23 @@ type limited struct {
 	from time.Time
 }
 
-// refused is why a member of a scale set cannot be born now, or nil.
-func (tx *txn) refused(r *resource) *armError {
+// refused is why a member of a scale set cannot be born or started now, or nil.
+func (tx *txn) refused(r *resource) *armError { return tx.noRoom(r, false) }
+
+// refusedUpgrade is why a member cannot get another disk now, or nil.
+func (tx *txn) refusedUpgrade(m *resource) error {
+	if owner := tx.get(setOf(m)); owner != nil {
+		if e := tx.noRoom(owner, true); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+func (tx *txn) noRoom(r *resource, upgrade bool) *armError {
 	size, region := str(r.Body, "sku.name"), location(str(r.Body, "location"))
 	met := tx.server.capacity.Take(tx.now, func(rule limited) bool {
-		return !tx.now.Before(rule.from) && (rule.Region == "" || location(rule.Region) == region) &&
+		return rule.Upgrades == upgrade && !tx.now.Before(rule.from) && (rule.Region == "" || location(rule.Region) == region) &&
 			(rule.VMSize == "" || strings.EqualFold(rule.VMSize, size)) && matchName(rule.Set, r.name())
 	})
 	if met == nil {

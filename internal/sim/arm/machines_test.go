@@ -355,6 +355,41 @@ func TestCapacity(t *testing.T) {
 	}
 }
 
+// TestCapacityOfUpgrades: an upgrade in place may find no room either, nor a start.
+func TestCapacityOfUpgrades(t *testing.T) {
+	w := ruled(t, images+`          - {name: 1.6.2, regions: {eastus: {}, westus3: {}}}
+capacity:
+  - {error: OverconstrainedZonalAllocationRequest, upgrades: true, count: 3}
+  - {error: AllocationFailed, after: 1h, count: 1}
+`)
+	w.put(model(t, 2))
+	name := w.names()[0]
+	outcome := func(started *reply) string {
+		w.clock.Advance(2 * time.Minute)
+		return str(w.get(started.want(202).header.Get("Azure-AsyncOperation")).body, "error.code")
+	}
+	w.finished(w.do("PATCH", aSet, to(older)).want(200))
+	for _, action := range []string{aSet + "/manualupgrade", aSet + "/reimage"} {
+		require.Equal(t, "OverconstrainedZonalAllocationRequest", outcome(w.do("POST", action, `{"instanceIds":["`+name+`"]}`)), action)
+		m := w.get(vms + "/" + name + "?$expand=instanceView").body
+		require.Equal(t, "Failed", str(m, "properties.provisioningState"))
+		require.Equal(t, "ProvisioningState/failed/OverconstrainedZonalAllocationRequest", str(items(m, "properties.instanceView.statuses")[0], "code"))
+		require.Equal(t, map[string]int{"1.7.1": 2}, w.exact(), "its old disk is there")
+	}
+	w.do("PATCH", aSet, object{"properties": object{"upgradePolicy": object{"mode": "Rolling"}}}).want(200)
+	w.clock.Advance(time.Hour)
+	w.wantRolling("Faulted", 0, 1, 0, 1, failedUpgraded)
+	w.do("PATCH", aSet, `{"tags":{}}`).want(200)
+	w.clock.Advance(time.Hour)
+	w.wantRolling("Completed", 2, 0, 0, 0, "")
+
+	require.Empty(t, outcome(w.do("POST", vms+"/"+name+"/deallocate", nil)))
+	require.Equal(t, "AllocationFailed", outcome(w.do("POST", vms+"/"+name+"/start", nil)))
+	require.Equal(t, 1, states(w.members())["deallocated "])
+	require.Empty(t, outcome(w.do("POST", aSet+"/start", nil)))
+	require.Equal(t, map[string]int{"running HealthState/healthy": 2}, states(w.members()))
+}
+
 func TestSizes(t *testing.T) {
 	for size, want := range map[string]string{
 		"Standard_D2as_v5": "2 standardDASv5Family", "Standard_F16s": "16 standardFSFamily", "Standard_E4-2ds_v5": "4 standardEDSv5Family", "odd": "1 Total Regional",

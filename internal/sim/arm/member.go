@@ -20,7 +20,7 @@ import (
 //	extensions  what runs on it: name, publisher, type, version, settings
 //	event       the scheduled event that it is told of (see machines.go)
 //	command     the operation of the last Run Command
-//	failure     why it could not be allocated: code and message
+//	failure     why it could not be allocated or upgraded: code and message
 //	protection  protectionPolicy, which only the set's view of a member has
 //	latest      what latestModelApplied says, when it lies
 //	sick, ...   what automatic repairs know (see repairs.go)

@@ -146,7 +146,7 @@ func (tx *txn) reimaged(id string, _ object) {
 		return
 	}
 	if err := tx.renew(id); err != nil {
-		tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", statusFailed) })
+		tx.failMember(id, err)
 	}
 }
 

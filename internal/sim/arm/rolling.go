@@ -267,7 +267,7 @@ func (tx *txn) batchUpgraded(setID string, args object) {
 			continue // it went meanwhile
 		}
 		if err := do(id); err != nil {
-			tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", statusFailed) })
+			tx.failMember(id, err)
 			tx.failedVMs(setID, asARM(err))
 		}
 	}
