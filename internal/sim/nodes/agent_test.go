@@ -117,7 +117,8 @@ func TestRealAgent(t *testing.T) {
 	require.Contains(t, message, `"state": "serving"`)
 	require.Contains(t, message, machines[0].Name, "it knows itself from its metadata service")
 	require.Contains(t, message, "\nfleetctl: exit 0\n", "the script runs as it is")
-	require.Contains(t, message[strings.Index(message, "[stderr]"):], "\nfleetctl: exit 0\n", "it has drained")
+	_, stderr, _ := strings.Cut(message, "[stderr]")
+	require.Contains(t, stderr, "\nfleetctl: exit 0\n", "it has drained")
 
 	w.do("POST", vm+"/simulateEviction", "")
 	w.eventually("deallocated")
