@@ -18,6 +18,9 @@ import (
 // A batch is of one zone, unless the policy lets it cross zones, and is judged as soon as
 // no member of it is Initializing any more, or after five minutes.
 //
+// With maxSurge a batch is new members, born from the model; those whose places they take
+// are deleted once the batch was judged (see surge.go).
+//
 // Hidden in the set are under "rolling" the properties of rollingUpgrades/latest, and
 // under "roll" the ids that are pending, in the batch, done and failed, when the batch is
 // judged at the latest, and the number of the upgrade, which is how a transition of one
@@ -182,6 +185,10 @@ func (tx *txn) nextBatch(setID string, args object) {
 		tx.endRolling(setID, "Completed", "", "")
 		return
 	}
+	batches, _ := integer(r.Hidden, "roll.batches")
+	if tx.halted(r, batches) {
+		return
+	}
 	members := tx.members(setID)
 	bad := 0
 	for _, m := range members {
@@ -198,15 +205,49 @@ func (tx *txn) nextBatch(setID string, args object) {
 		return
 	}
 	n := tx.batchOf(r, pending, batchSize(len(members), percentOf(r, "maxBatchInstancePercent")))
-	for _, id := range pending[:n] {
-		tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
+	batch, takes := pending[:n], upgradeTime
+	if surges(r) {
+		var err error
+		if batch, takes, err = tx.surge(setID, batch); err != nil {
+			tx.failedVMs(setID, asARM(err))
+			return
+		}
+	}
+	for _, id := range batch {
+		if tx.get(id).state() != "Creating" {
+			tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
+		}
 	}
 	tx.editHidden(setID, func(hidden object) {
-		set(hidden, "roll.batch", listOf(pending[:n]))
+		set(hidden, "roll.batch", listOf(batch))
 		set(hidden, "roll.pending", listOf(pending[n:]))
+		set(hidden, "roll.batches", whole(batches+1))
 	})
 	tx.count(setID)
-	tx.schedule(tx.now.Add(upgradeTime), setType, setID, "upgraded", args)
+	tx.schedule(tx.now.Add(takes), setType, setID, "upgraded", args)
+}
+
+// A Halt stops rolling upgrades of a scale set after so many batches, whatever their
+// health is.
+type Halt struct {
+	Set     string // pattern of its name
+	Code    string // RollingUpgradeTimeoutError or InternalExecutionError
+	Batches int
+	Count   int // how many upgrades; 0 means any number
+}
+
+// halted stops a rolling upgrade that has had so many batches, if a scenario says so.
+func (tx *txn) halted(r *resource, batches int) bool {
+	met := tx.server.halts.Take(tx.now, func(h Halt) bool { return matchName(h.Set, r.name()) && h.Batches == batches })
+	if met == nil {
+		return false
+	}
+	message := "An internal execution error occurred. Please retry later."
+	if met.Fault.Code == "RollingUpgradeTimeoutError" {
+		message = "Rolling Upgrade did not complete within the time that it has."
+	}
+	tx.endRolling(r.ID, "Faulted", met.Fault.Code, message)
+	return true
 }
 
 // batchOf is how many of those that are pending the next batch has: at most most, and of
@@ -245,12 +286,16 @@ func (tx *txn) batchUpgraded(setID string, args object) {
 	if os := sub(r.Hidden, "roll.os"); os != nil {
 		do = func(id string) error { return tx.upgradeOS(id, str(os, "exact")) }
 	}
+	born := ids(r.Hidden, "roll.born")
 	for _, id := range ids(r.Hidden, "roll.batch") {
+		if slices.Contains(born, id) {
+			continue
+		}
 		if m := tx.get(id); m == nil || m.state() == "Deleting" || str(m.Hidden, "power") != "running" {
 			continue // it went meanwhile
 		}
 		if err := do(id); err != nil {
-			tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", statusFailed) })
+			tx.failMember(id, err)
 			tx.failedVMs(setID, asARM(err))
 		}
 	}
@@ -300,6 +345,7 @@ func (tx *txn) batchJudged(setID string, args object) {
 	bad := tx.count(setID)
 	restored := tx.restore(setID, batch)
 	if !rollingForward(r) {
+		tx.makeRoom(setID)
 		return // it was cancelled
 	}
 	if exceeds(bad, len(done), percentOf(r, "maxUnhealthyUpgradedInstancePercent")) {
@@ -307,6 +353,7 @@ func (tx *txn) batchJudged(setID string, args object) {
 			"Rolling Upgrade failed after exceeding the MaxUnhealthyUpgradedInstancePercent value defined in the RollingUpgradePolicy.")
 		return
 	}
+	tx.makeRoom(setID)
 	pause, _ := parseISO(str(r.Hidden, "rolling.policy.pauseTimeBetweenBatches"))
 	tx.schedule(tx.now.Add(pause), setType, setID, "batch", args)
 }
@@ -362,6 +409,7 @@ func (tx *txn) endRolling(setID, status, code, message string) {
 		set(hidden, "rolling.runningStatus.code", status)
 		if code != "" {
 			set(hidden, "rolling.error", object{"code": code, "message": message})
+			remove(hidden, "roll.leave") // they stay
 		}
 	})
 	tx.endHistory(setID)
