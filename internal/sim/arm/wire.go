@@ -335,12 +335,17 @@ func (a *answer) encode(h http.Header) ([]byte, error) {
 	return data, nil
 }
 
+// ClockHeader tells the simulated time in every answer, and how many times as fast as
+// real time it passes: "2026-11-02T09:00:00Z 60". A client can go by it.
+const ClockHeader = "X-Fleetsim-Clock"
+
 // stampHeaders sets the headers that Azure sends with everything.
 func (s *Server) stampHeaders(h http.Header, r *http.Request) {
 	id := guid("request", strconv.FormatInt(s.answered.Add(1), 10), s.clock.Now().String())
 	correlation := cmp.Or(r.Header.Get("X-Ms-Correlation-Request-Id"), id)
 	h.Set("X-Ms-Request-Id", id)
 	h.Set("Date", s.clock.Now().UTC().Format(http.TimeFormat)) // simulated, as every time is
+	h.Set(ClockHeader, s.clock.Now().Format(time.RFC3339Nano)+" "+strconv.FormatFloat(s.clock.Factor(), 'g', -1, 64))
 	h.Set("X-Ms-Correlation-Request-Id", correlation)
 	h.Set("X-Ms-Routing-Request-Id", "FLEETSIM:"+s.clock.Now().Format("20060102T150405Z")+":"+id)
 	h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
