@@ -49,6 +49,7 @@ type Client struct {
 
 	blobs     runtime.Pipeline // for Azure Storage
 	simulator bool             // blobs are below the endpoint, too
+	clock     *clock
 
 	mu       sync.Mutex
 	services map[string]*services // by subscription
@@ -82,14 +83,18 @@ func New(c Config) (*Client, error) {
 	options := arm.ClientOptions{ClientOptions: shared, DisableRPRegistration: true}
 	options.InsecureAllowCredentialWithHTTP = p.simulator
 	options.Retry.MaxRetries = -1
+	now := &clock{}
 	options.PerCallPolicies = []policy.Policy{home{endpoint: p.endpoint()}, spoken{}, newRetry(c.Waiting)}
+	if p.simulator { // what calls itself Azure does not set the time
+		options.PerCallPolicies = append(options.PerCallPolicies, now)
+	}
 	client, err := arm.NewClient(module, telemetryVersion(c.Version), cred, &options)
 	if err != nil {
 		return nil, err
 	}
 	return &Client{
 		options: &options, cred: cred, pipeline: client.Pipeline(), endpoint: client.Endpoint(),
-		blobs: newBlobPipeline(cred, options.ClientOptions, c, p), simulator: p.simulator,
+		blobs: newBlobPipeline(cred, options.ClientOptions, c, p), simulator: p.simulator, clock: now,
 		services: make(map[string]*services),
 	}, nil
 }
