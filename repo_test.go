@@ -89,8 +89,8 @@ var mayImport = map[string][]string{
 		"internal/adopt", "internal/agent", "internal/cli", "internal/command", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/safefile", "internal/safetext", "internal/systemd",
 	},
-	"cmd/fleetctl": {"internal/apply", "internal/azure", "internal/bake", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/graph", "internal/manual", "internal/release"},
 	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds", "internal/sim/nodes", "internal/sim/steer"},
+	"cmd/fleetctl": {"internal/apply", "internal/azure", "internal/bake", "internal/cli", "internal/command", "internal/fleet", "internal/fleet/rollout", "internal/fleetfile", "internal/graph", "internal/journal", "internal/manual", "internal/release", "internal/roll"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":      {},

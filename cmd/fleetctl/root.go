@@ -38,6 +38,7 @@ const (
 const (
 	groupSee  = "see"
 	groupBake = "bake"
+	groupRoll = "roll"
 	groupFile = "file"
 	groupTool = "tool"
 )
@@ -117,6 +118,7 @@ Environment:
 	root.AddGroup(
 		&cobra.Group{ID: groupSee, Title: "See:"},
 		&cobra.Group{ID: groupBake, Title: "Bake:"},
+		&cobra.Group{ID: groupRoll, Title: "Roll:"},
 		&cobra.Group{ID: groupFile, Title: "Declare:"},
 		&cobra.Group{ID: groupTool, Title: "More:"},
 	)
@@ -129,6 +131,7 @@ Environment:
 	add(groupSee, newStatusCommand(g), newImagesCommand(g), newVerifyCommand(g), newPreflightCommand(g))
 	add(groupFile, newInitCommand(g), newPlanCommand(g), newApplyCommand(g), newSchemaCommand(g))
 	add(groupBake, newBakeCommand(g), newPromoteCommand(g), newDemoteCommand(g))
+	add(groupRoll, newRolloutCommand(g))
 	add(groupTool, newVersionCommand(g), newCompletionCommand())
 	root.SetHelpCommandGroupID(groupTool)
 	root.SetUsageFunc(command.WriteUsage)

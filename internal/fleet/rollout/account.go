@@ -17,6 +17,9 @@ const (
 	becauseRestarted = "started again with the version on its disk"
 )
 
+// ranBack begins why a member's run ended that runs another version.
+const ranBack = "runs "
+
 // account compares who ran the version with who runs it.
 func (m *machine) account() {
 	for _, set := range m.setNames() {
@@ -124,7 +127,7 @@ func (m *machine) follow(key string, r *MemberState, seen *SetSeen) {
 		m.settleMember(key, member)
 	case member != nil && running(member) && member.Image.ExactVersion != "":
 		if on || r.Down {
-			m.note(Event{Kind: Returned, Set: r.Set, Member: r.Name, Version: member.Image.ExactVersion, Why: "runs " + member.Image.ExactVersion})
+			m.note(Event{Kind: Returned, Set: r.Set, Member: r.Name, Version: member.Image.ExactVersion, Why: ranBack + member.Image.ExactVersion})
 		}
 	case member != nil && running(member):
 		m.blocked(Inconclusive, "Azure does not say which version "+key+" runs")

@@ -54,21 +54,30 @@ func shortest(p *Plan) time.Duration {
 		var slowest time.Duration
 		for _, name := range w.Sets {
 			s := p.Sets[name]
-			members := s.Members - len(s.LeftOut)
-			if w.partial() {
-				members = min(members, w.Instances)
-			}
-			if members <= 0 {
+			_, batches := s.batches(w, 0)
+			if batches == 0 {
 				continue
 			}
-			batch := s.Batch.Of(s.Members)
-			if s.Driver.Platform() {
-				batch = members
-			}
-			batches := (members + batch - 1) / batch
 			slowest = max(slowest, time.Duration(batches)*p.Limits.HealthyFor+time.Duration(batches-1)*s.Pause)
 		}
 		total += slowest + w.Soak
 	}
 	return total
+}
+
+// batches is how many members of a set a wave takes, and in how many batches, when
+// waves before took some. The platform's own batches count as one.
+func (s *Set) batches(w *Wave, taken int) (members, batches int) {
+	members = s.Members - len(s.LeftOut) - taken
+	if w.partial() {
+		members = min(members, w.Instances-taken)
+	}
+	if members <= 0 {
+		return 0, 0
+	}
+	size := s.Batch.Of(s.Members)
+	if s.Driver.Platform() {
+		size = members
+	}
+	return members, (members + size - 1) / size
 }

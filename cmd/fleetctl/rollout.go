@@ -1,0 +1,207 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fleet-agent/fleet-agent/internal/azure"
+	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
+	"github.com/fleet-agent/fleet-agent/internal/journal"
+	"github.com/fleet-agent/fleet-agent/internal/roll"
+)
+
+func newRolloutCommand(g *globals) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rollout",
+		Short: "bring an image version to the scale sets, wave by wave",
+		Long: `Bring an image version to the scale sets of the file in waves that stop
+themselves, take back what they did, and keep a bad version from everybody else.
+
+One fleet has one unfinished rollout. All that is known of it is in its journal,
+which the file names: a directory, or a path in a container of Azure Storage. Any
+call goes on where the last one ended, wherever that was.
+
+  plan V             what a rollout would do, and what speaks against it
+  run V              begin one, and stay with it to its end
+  advance            do what is due, and exit: for a schedule
+  status, watch      how it stands
+  approve, pause, resume, abort
+                     ask something of whoever is at work on it
+  unlock             take the lock from somebody who is not there any more
+  history, show ID   rollouts of the past, and which member ran what when`,
+		Example: `  fleetctl rollout plan 1.8.3
+  fleetctl rollout run 1.8.3
+  fleetctl rollout status`,
+		Args: usage.Known,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		newRolloutPlanCommand(g), newRolloutRunCommand(g), newRolloutAdvanceCommand(g), newRolloutStatusCommand(g), newRolloutWatchCommand(g),
+		newRolloutApproveCommand(g), newRolloutPauseCommand(g), newRolloutResumeCommand(g), newRolloutAbortCommand(g), newRolloutUnlockCommand(g),
+		newRolloutHistoryCommand(g), newRolloutShowCommand(g),
+	)
+	return cmd
+}
+
+// rollouts are those of a fleet, in the place that its file names.
+type rollouts struct {
+	g     *globals
+	spec  *fleet.Spec
+	azure *azure.Client
+	place *journal.Place
+	now   func() time.Time
+	sleep func(context.Context, time.Duration) error // the error is that of the context
+}
+
+// A found is a rollout with how it stands.
+type found struct {
+	id string
+	roll.Status
+}
+
+// loadRollouts opens the journals of the file.
+func (g *globals) loadRollouts() (*rollouts, error) {
+	spec, err := g.load()
+	if err != nil {
+		return nil, err
+	}
+	return g.rolloutsOf(spec)
+}
+
+// errNoRollout is the error of a file that says nothing of rollouts.
+var errNoRollout = errors.New("the file has no section rollout")
+
+func (g *globals) rolloutsOf(spec *fleet.Spec) (*rollouts, error) {
+	if spec.Rollout == nil {
+		return nil, cli.Hint(errNoRollout, "add one, such as: rollout: {waves: [{name: all, scale_sets: [SET], soak: 1h}], journal: rollouts}")
+	}
+	client, err := g.client()
+	if err != nil {
+		return nil, err
+	}
+	place, err := journal.At(spec.Rollout.Journal, client, func(text string) { g.out.Say("fleetctl: %s", cli.Clean(text)) })
+	return &rollouts{g: g, spec: spec, azure: client, place: place, now: g.now, sleep: g.sleep}, err
+}
+
+// runner makes a runner of a journal, or of a lock on one.
+func (r *rollouts) runner(j roll.Journal) *roll.Runner {
+	return &roll.Runner{Azure: r.azure, Spec: r.spec, Journal: j, Now: r.now, Wait: r.sleep}
+}
+
+// list returns the rollouts of the place, the newest first.
+func (r *rollouts) list(ctx context.Context) ([]journal.Listed, error) {
+	all, err := r.place.List(ctx)
+	all = slices.DeleteFunc(all, func(l journal.Listed) bool { return number(l.ID) == 0 })
+	slices.SortFunc(all, func(a, b journal.Listed) int { return cmp.Compare(number(b.ID), number(a.ID)) })
+	return all, err
+}
+
+// number is that of a rollout's id; 0: it is none of ours.
+func number(id string) int {
+	n, err := strconv.Atoi(id)
+	if err != nil || n < 1 || strconv.Itoa(n) != id {
+		return 0
+	}
+	return n
+}
+
+// newest returns the rollout that was begun last, or nil when there is none; next is the
+// id of the one that comes after it.
+func (r *rollouts) newest(ctx context.Context) (last *found, next string, err error) {
+	all, err := r.list(ctx)
+	next = "1"
+	for _, l := range all {
+		if err != nil {
+			break
+		}
+		var s roll.Status
+		if s, err = r.read(ctx, l.ID); err == nil {
+			return &found{l.ID, s}, strconv.Itoa(number(l.ID) + 1), nil
+		}
+		if errors.Is(err, roll.ErrNone) { // somebody was to begin it, and did not
+			next, err = l.ID, nil
+		}
+	}
+	return nil, next, err
+}
+
+// read returns how a rollout stands, as its journal tells it.
+func (r *rollouts) read(ctx context.Context, id string) (roll.Status, error) {
+	j, err := r.place.Journal(id)
+	if err != nil {
+		return roll.Status{}, err
+	}
+	return r.runner(j).Status(ctx)
+}
+
+// look returns how a rollout stands, as its journal and Azure tell it.
+func (r *rollouts) look(ctx context.Context, id string) (roll.Status, error) {
+	j, err := r.place.Journal(id)
+	if err != nil {
+		return roll.Status{}, err
+	}
+	return r.runner(j).Look(ctx)
+}
+
+// unfinished says whether a rollout may still do something: it is under way, or held, or
+// left something that a later tick may take back.
+func unfinished(p rollout.Phase) bool {
+	return !p.Over() || p == rollout.Held || p == rollout.Incomplete
+}
+
+// unfinished returns the rollout of a file that is not at its end, if there is one. A file
+// without rollouts has none. One that has ended as halted-incomplete is returned, too: its
+// status tells.
+func (g *globals) unfinished(ctx context.Context, spec *fleet.Spec) (id string, status roll.Status, there bool, err error) {
+	if spec.Rollout == nil {
+		return "", roll.Status{}, false, nil
+	}
+	r, err := g.rolloutsOf(spec)
+	if err != nil {
+		return "", roll.Status{}, false, err
+	}
+	last, _, err := r.newest(ctx)
+	if err != nil || last == nil || !unfinished(last.State.Phase) {
+		return "", roll.Status{}, false, err
+	}
+	return last.id, last.Status, true, nil
+}
+
+// owner is who this call works for: a run of a pipeline, or a person.
+func (g *globals) owner() journal.Owner {
+	env := g.getenv
+	host, _ := os.Hostname() // unknown is a name that nobody has
+	switch {
+	case env("GITHUB_RUN_ID") != "":
+		return journal.Owner{Name: fmt.Sprintf("%s/%s/actions/runs/%s", env("GITHUB_SERVER_URL"), env("GITHUB_REPOSITORY"), env("GITHUB_RUN_ID")), Host: host, PID: os.Getpid()}
+	case env("BUILD_BUILDID") != "":
+		return journal.Owner{Name: fmt.Sprintf("%s%s/_build/results?buildId=%s", env("SYSTEM_COLLECTIONURI"), env("SYSTEM_TEAMPROJECT"), env("BUILD_BUILDID")), Host: host, PID: os.Getpid()}
+	}
+	return journal.Owner{Name: cmp.Or(env("USER"), env("LOGNAME"), "uid "+strconv.Itoa(os.Getuid())), Host: host, PID: os.Getpid()}
+}
+
+// view is a rollout as it is shown. Who has its lock is asked for.
+func (r *rollouts) view(ctx context.Context, f *found) (rollout.View, error) {
+	now := r.now()
+	v := lookAt(&f.Status, now)
+	v.ID, v.Next, v.Overdue, v.Asked = f.id, f.Again, f.Overdue(now), f.Asked
+	j, err := r.place.Journal(f.id)
+	if err != nil {
+		return v, err
+	}
+	holder, err := j.Holder(ctx)
+	if holder != nil {
+		v.Lock = holder.Error()
+	}
+	return v, err
+}
