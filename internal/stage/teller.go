@@ -1,0 +1,73 @@
+package stage
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// width is where lines are broken.
+const width = 80
+
+// A Teller tells on standard output what happens on a stage.
+type Teller struct {
+	start  time.Time
+	colour bool
+}
+
+// NewTeller returns one whose time begins now.
+func NewTeller() *Teller {
+	return &Teller{start: time.Now(), colour: os.Getenv("NO_COLOR") == "" && terminal(os.Stdout)}
+}
+
+// Took is the time since the begin.
+func (t *Teller) Took() time.Duration { return time.Since(t.start) }
+
+// Say tells the next part of the story.
+func (t *Teller) Say(format string, args ...any) {
+	on, off := "", ""
+	if t.colour {
+		on, off = "\x1b[1m", "\x1b[0m"
+	}
+	mark := fmt.Sprintf("%4.1fs ", t.Took().Seconds())
+	fmt.Printf("%s%s%s\n", on, wrap(mark, strings.Repeat(" ", len(mark)), fmt.Sprintf(format, args...)), off)
+}
+
+// Note tells something more of it.
+func (*Teller) Note(format string, args ...any) {
+	fmt.Println(wrap("      ", "      ", fmt.Sprintf(format, args...)))
+}
+
+// Fact tells of something that was looked at, and is so.
+func (*Teller) Fact(format string, args ...any) {
+	fmt.Println(wrap("    ✓ ", "      ", fmt.Sprintf(format, args...)))
+}
+
+// wrap breaks a text into lines, of which the first begins with one indent and the
+// others with another. The lines that the text has stay.
+func wrap(first, others, text string) string {
+	var lines []string
+	indent := first
+	for line := range strings.Lines(text) {
+		now := indent
+		for i, word := range strings.Split(strings.TrimRight(line, " \n"), " ") {
+			if i > 0 && utf8.RuneCountInString(now)+1+utf8.RuneCountInString(word) > width {
+				lines, now = append(lines, strings.TrimRight(now, " ")), others+word
+				continue
+			}
+			if i > 0 {
+				now += " "
+			}
+			now += word
+		}
+		lines, indent = append(lines, now), others
+	}
+	return strings.Join(lines, "\n")
+}
+
+func terminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
