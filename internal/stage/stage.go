@@ -55,6 +55,10 @@ func (c *Child) Stop() {
 
 // New returns a Stage for the commands in the directory bin.
 func New(bin string) (*Stage, error) {
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp("", "fleet-stage-")
 	if err != nil {
 		return nil, err
