@@ -3,11 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -53,6 +55,14 @@ call goes on where the last one ended, wherever that was.
 	return cmd
 }
 
+// atMostOne refuses more than one argument.
+func atMostOne(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usage.Error(cmd, fmt.Errorf("unexpected argument %q", args[1]))
+	}
+	return nil
+}
+
 // rollouts are those of a fleet, in the place that its file names.
 type rollouts struct {
 	g     *globals
@@ -90,7 +100,10 @@ func (g *globals) rolloutsOf(spec *fleet.Spec) (*rollouts, error) {
 		return nil, err
 	}
 	place, err := journal.At(spec.Rollout.Journal, client, func(text string) { g.out.Say("fleetctl: %s", cli.Clean(text)) })
-	return &rollouts{g: g, spec: spec, azure: client, place: place, now: g.now, sleep: g.sleep}, err
+	if err != nil {
+		return nil, err
+	}
+	return &rollouts{g: g, spec: spec, azure: client, place: place, now: g.now, sleep: g.sleep}, nil
 }
 
 // runner makes a runner of a journal, or of a lock on one.
@@ -101,6 +114,9 @@ func (r *rollouts) runner(j roll.Journal) *roll.Runner {
 // list returns the rollouts of the place, the newest first.
 func (r *rollouts) list(ctx context.Context) ([]journal.Listed, error) {
 	all, err := r.place.List(ctx)
+	if errors.Is(err, &azure.Error{Kind: azure.NotFound}) {
+		return nil, cli.Hint(err, "make the container of rollout.journal first: az storage container create --auth-mode login")
+	}
 	all = slices.DeleteFunc(all, func(l journal.Listed) bool { return number(l.ID) == 0 })
 	slices.SortFunc(all, func(a, b journal.Listed) int { return cmp.Compare(number(b.ID), number(a.ID)) })
 	return all, err
@@ -177,31 +193,113 @@ func (g *globals) unfinished(ctx context.Context, spec *fleet.Spec) (id string, 
 	return last.id, last.Status, true, nil
 }
 
+// runs are the pipelines that are known by their environment: the variable that only they
+// set, and the address of a run.
+var runs = []struct {
+	sign    string
+	address func(env func(string) string) string
+}{
+	{"GITHUB_RUN_ID", func(env func(string) string) string {
+		return env("GITHUB_SERVER_URL") + "/" + env("GITHUB_REPOSITORY") + "/actions/runs/" + env("GITHUB_RUN_ID")
+	}},
+	{"BUILD_BUILDID", func(env func(string) string) string {
+		return env("SYSTEM_COLLECTIONURI") + env("SYSTEM_TEAMPROJECT") + "/_build/results?buildId=" + env("BUILD_BUILDID")
+	}},
+}
+
 // owner is who this call works for: a run of a pipeline, or a person.
 func (g *globals) owner() journal.Owner {
-	env := g.getenv
 	host, _ := os.Hostname() // unknown is a name that nobody has
-	switch {
-	case env("GITHUB_RUN_ID") != "":
-		return journal.Owner{Name: fmt.Sprintf("%s/%s/actions/runs/%s", env("GITHUB_SERVER_URL"), env("GITHUB_REPOSITORY"), env("GITHUB_RUN_ID")), Host: host, PID: os.Getpid()}
-	case env("BUILD_BUILDID") != "":
-		return journal.Owner{Name: fmt.Sprintf("%s%s/_build/results?buildId=%s", env("SYSTEM_COLLECTIONURI"), env("SYSTEM_TEAMPROJECT"), env("BUILD_BUILDID")), Host: host, PID: os.Getpid()}
+	o := journal.Owner{Name: cmp.Or(g.getenv("USER"), g.getenv("LOGNAME"), "uid "+strconv.Itoa(os.Getuid())), Host: host, PID: os.Getpid()}
+	for _, run := range runs {
+		if g.getenv(run.sign) != "" {
+			o.Name = run.address(g.getenv)
+		}
 	}
-	return journal.Owner{Name: cmp.Or(env("USER"), env("LOGNAME"), "uid "+strconv.Itoa(os.Getuid())), Host: host, PID: os.Getpid()}
+	return o
+}
+
+// locked does some work while this call has the lock of a rollout. When somebody else has
+// it, the error is a *journal.HeldError.
+func (r *rollouts) locked(ctx context.Context, id string, work func(*journal.Lock) error) error {
+	j, err := r.place.Journal(id)
+	if err != nil {
+		return err
+	}
+	lock, err := j.Acquire(ctx, r.g.owner())
+	if err != nil {
+		return heldHint(err)
+	}
+	defer func() {
+		if err := lock.Release(ctx); err != nil {
+			r.g.out.Say("fleetctl: the lock could not be given back, and is free within a minute: %s", cli.Clean(err.Error()))
+		}
+	}()
+	return work(lock)
+}
+
+// heldHint says what to do about a lock that somebody else has.
+func heldHint(err error) error {
+	if _, held := errors.AsType[*journal.HeldError](err); !held {
+		return err
+	}
+	return &cli.Error{Code: exitRefused, Err: err, Hint: "fleetctl rollout status shows how far it is; when nobody is there any more, fleetctl rollout unlock takes the lock from them"}
+}
+
+// holder returns who has the lock of a rollout; nil: nobody has.
+func (r *rollouts) holder(ctx context.Context, id string) (*journal.HeldError, error) {
+	j, err := r.place.Journal(id)
+	if err != nil {
+		return nil, err
+	}
+	return j.Holder(ctx)
+}
+
+// ask leaves a request for whoever works on a rollout.
+func (r *rollouts) ask(ctx context.Context, id string, q *rollout.Request) error {
+	q.By, q.At = nameOf(r.g.owner()), r.now()
+	text, err := json.Marshal(q)
+	if err != nil {
+		return err
+	}
+	j, err := r.place.Journal(id)
+	if err != nil {
+		return err
+	}
+	q.ID, err = j.Ask(ctx, text)
+	return err
+}
+
+// nameOf is an owner as others know them: a run by its address, a person by name and host.
+func nameOf(o journal.Owner) string {
+	if o.Host == "" || strings.Contains(o.Name, "/") {
+		return o.Name
+	}
+	return o.Name + "@" + o.Host
 }
 
 // view is a rollout as it is shown. Who has its lock is asked for.
 func (r *rollouts) view(ctx context.Context, f *found) (rollout.View, error) {
 	now := r.now()
-	v := lookAt(&f.Status, now)
+	v := rollout.Look(f.Plan, f.State, f.Events, f.Observation, now)
 	v.ID, v.Next, v.Overdue, v.Asked = f.id, f.Again, f.Overdue(now), f.Asked
-	j, err := r.place.Journal(f.id)
-	if err != nil {
-		return v, err
-	}
-	holder, err := j.Holder(ctx)
-	if holder != nil {
-		v.Lock = holder.Error()
+	by, err := r.holder(ctx, f.id)
+	if by != nil {
+		v.Lock = by.Error()
 	}
 	return v, err
+}
+
+// title names a rollout.
+func (f *found) title() string { return "rollout " + f.id + " of " + f.Plan.Version }
+
+// noRollouts tells that there is no rollout. As JSON, it is one without an id.
+func (g *globals) noRollouts() error {
+	if g.json() {
+		return g.out.JSON(rollout.View{
+			Version: rollout.ViewVersion, At: g.now(), Waves: []rollout.WaveView{}, Sets: []rollout.SetView{}, Gates: []rollout.GateView{}, Ran: []rollout.Ran{},
+		})
+	}
+	g.out.Say("fleetctl: there is no rollout; fleetctl rollout run VERSION begins one")
+	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
@@ -22,20 +23,48 @@ func (r *rollouts) newRolloutLines(plan *rollout.Plan) *rolloutLines {
 }
 
 func (d *rolloutLines) take(e roll.Event) {
-	text := e.Note
-	if e.Entry != nil {
-		text = rollout.Line(d.plan, e.Entry)
-		switch e.Entry.Kind {
-		case rollout.PhaseTo, rollout.WaveTo, rollout.BatchTo:
-			clear(d.said)
-		default:
-		}
+	if text := d.text(&e); text != "" {
+		d.r.g.out.Say("%s %s", e.At.In(d.r.g.zone).Format(time.TimeOnly), cli.Clean(text))
 	}
-	if text == "" || d.said[text] {
-		return
+}
+
+// text is what an event says to a person; empty: nothing, or nothing new.
+func (d *rolloutLines) text(e *roll.Event) string {
+	text := e.Note
+	if e.Entry != nil && tells(e.Entry) {
+		text = rollout.Line(d.plan, e.Entry)
+	}
+	if e.Entry != nil && slices.Contains(steps, e.Entry.Kind) {
+		clear(d.said)
+	}
+	if d.said[text] {
+		return ""
 	}
 	d.said[text] = true
-	d.r.g.out.Say("%s %s", e.At.In(d.r.g.zone).Format(time.TimeOnly), cli.Clean(text))
+	return text
+}
+
+// steps are the kinds of events by which a rollout gets on.
+var steps = []rollout.Kind{rollout.PhaseTo, rollout.WaveTo, rollout.BatchTo}
+
+// forPeople are the kinds of events that a person wants to hear of.
+var forPeople = append([]rollout.Kind{
+	rollout.Planned, rollout.Requested, rollout.Touched, rollout.Verified, rollout.Failing, rollout.Departed, rollout.Returned,
+	rollout.Blocked, rollout.Given, rollout.ModelSeen,
+}, steps...)
+
+// told are the actions whose end a person wants to hear of. Of the others it is one that
+// was refused.
+var told = []rollout.Verb{
+	rollout.Drain, rollout.Diagnose, rollout.QueryGate, rollout.Replicate, rollout.Include, rollout.Exclude, rollout.TagFailed, rollout.TagGood,
+}
+
+// tells says whether an event is one for people.
+func tells(e *rollout.Event) bool {
+	if e.Kind == rollout.Ended {
+		return e.Result.Outcome != rollout.Done || slices.Contains(told, e.Action.Do)
+	}
+	return slices.Contains(forPeople, e.Kind)
 }
 
 func (d *rolloutLines) wait(ctx context.Context, span time.Duration) error {

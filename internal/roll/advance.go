@@ -37,7 +37,7 @@ func (r *Runner) Advance(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	s := &Status{}
-	if idle(l, r.Now()) {
+	if idle(&l.plan, &l.state, r.Now()) {
 		*s = l.status()
 	} else if s, err = r.tick(ctx, l); err != nil {
 		r.ledger = nil // it is read anew
@@ -80,10 +80,9 @@ func (r *Runner) event(kind rollout.Kind, a *rollout.Action, result *rollout.Res
 
 // idle says whether a rollout has ended and owes nothing: nothing of Azure is asked for
 // it.
-func idle(l *ledger, now time.Time) bool {
-	s := &l.state
+func idle(p *rollout.Plan, s *rollout.State, now time.Time) bool {
 	last := s.Last[string(rollout.Notify)+" "+string(s.Phase)]
-	told := !l.plan.Notify || last.Outcome == rollout.Done && !last.At.Before(s.Since) || now.Sub(s.Since) >= l.plan.Limits.Stuck
+	told := !p.Notify || last.Outcome == rollout.Done && !last.At.Before(s.Since) || now.Sub(s.Since) >= p.Limits.Stuck
 	return s.Phase.Over() && s.Phase != rollout.Held && s.Phase != rollout.Incomplete && settled(s) && told
 }
 
@@ -141,7 +140,7 @@ func (r *Runner) tick(ctx context.Context, l *ledger) (*Status, error) {
 // again is when to come again; zero: never, it is over.
 func again(l *ledger, move *rollout.Move, now time.Time) time.Time {
 	s := &l.state
-	if idle(l, now) {
+	if idle(&l.plan, s, now) {
 		return time.Time{}
 	}
 	every := max(l.plan.Limits.ObserveEvery*2/3, time.Second) // what counts is at most ObserveEvery apart

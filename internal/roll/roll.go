@@ -103,6 +103,10 @@ func (s *Status) Overdue(now time.Time) bool {
 	return now.Sub(last) > overdueAfter*s.Plan.Limits.ObserveEvery
 }
 
+// Idle says whether the rollout is over and owes nothing: [Runner.Advance] has nothing to
+// do for it.
+func (s *Status) Idle(now time.Time) bool { return idle(&s.Plan, &s.State, now) }
+
 // ErrNone says that a journal holds no rollout.
 var ErrNone = errors.New("the journal holds no rollout")
 
