@@ -60,7 +60,7 @@ func machineKind() kind {
 			"running":       func(tx *txn, id string, _ object) { tx.running(id) },
 			"unallocated":   (*txn).unallocated,
 			"reported":      func(tx *txn, id string, _ object) { tx.reported(id) },
-			"gone":          (*txn).gone,
+			"gone":          func(tx *txn, id string, _ object) { tx.delete(id) },
 			"repair":        (*txn).repair,
 			"reimaged":      (*txn).reimaged,
 			"restore":       (*txn).restart,

@@ -114,14 +114,16 @@ func (tx *txn) repair(id string, _ object) {
 	case "Reimage":
 		tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
 		tx.schedule(tx.now.Add(upgradeTime), vmType, id, "reimaged", nil)
-	default: // Replace
+	default: // Replace, whose new member does not wait for the notice that the old one has
 		tx.depart(id)
+		tx.succeed(owner.ID, object{"repaired": whole(n + 1)})
 	}
 }
 
-// underRepair says whether a member takes one of the places for repairs.
+// underRepair says whether a member takes one of the places for repairs. Of one that is
+// replaced it is the successor.
 func underRepair(r *resource) bool {
-	return boolean(r.Hidden, "repairing") && r.state() != statusFailed && str(r.Hidden, "power") != "deallocated"
+	return boolean(r.Hidden, "repairing") && r.state() != statusFailed && r.state() != "Deleting" && str(r.Hidden, "power") != "deallocated"
 }
 
 // reimaged is the end of a repair that gives a member a new disk.
@@ -131,18 +133,6 @@ func (tx *txn) reimaged(id string, _ object) {
 	}
 	if err := tx.renew(id); err != nil {
 		tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", statusFailed) })
-	}
-}
-
-// gone is the end of a member. One that was repaired gets a successor.
-func (tx *txn) gone(id string, _ object) {
-	r := tx.get(id)
-	if r == nil {
-		return
-	}
-	tx.delete(id)
-	if boolean(r.Hidden, "repairing") {
-		tx.succeed(setOf(r), object{"repaired": r.Hidden["repaired"]})
 	}
 }
 

@@ -71,6 +71,7 @@ func scaleSetKind() kind {
 			"succeed":  (*txn).succeed,
 			"reclaim":  (*txn).reclaim,
 			"load":     (*txn).loaded,
+			"agreed":   (*txn).agreed,
 
 			"autoscale": (*txn).autoscale,
 		},

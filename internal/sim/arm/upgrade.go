@@ -161,14 +161,19 @@ func (tx *txn) upgradeAll(setID string) {
 	}, upgradeTime)
 }
 
+// historyMonths is how long an upgrade of the OS is told of.
+const historyMonths = 2
+
 // osHistory answers with the upgrades of the OS, the newest first.
 func osHistory(tx *txn, c *call) (answer, error) {
 	r := tx.get(c.ID)
-	list, _ := r.Hidden["history"].([]any)
-	if list == nil {
-		list = []any{}
+	list := []any{}
+	for _, entry := range items(r.Hidden, "history") {
+		if stamp(tx.now.AddDate(0, -historyMonths, 0)) < str(entry, "properties.runningStatus.startTime") {
+			list = append(list, clone(entry))
+		}
 	}
-	return ok(object{"value": cloneAny(list)}), nil
+	return ok(object{"value": list}), nil
 }
 
 // startOSUpgrade begins an upgrade of the OS at once, which brings no old disks back.
