@@ -103,7 +103,11 @@ func (g *globals) rolloutsOf(spec *fleet.Spec) (*rollouts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &rollouts{g: g, spec: spec, azure: client, place: place, now: g.now, sleep: g.sleep}, nil
+	r := &rollouts{g: g, spec: spec, azure: client, place: place, now: g.now, sleep: g.sleep}
+	if !g.virtual {
+		r.now, r.sleep = client.Now, client.Wait // a simulator's time may pass faster
+	}
+	return r, nil
 }
 
 // runner makes a runner of a journal, or of a lock on one.

@@ -62,6 +62,7 @@ type globals struct {
 	getenv  func(string) string
 	now     func() time.Time
 	sleep   func(context.Context, time.Duration) error // the error is that of the context
+	virtual bool                                       // now and sleep are a test's, whatever a simulator's clock says
 	zone    *time.Location                             // of the times in text
 }
 
