@@ -99,7 +99,7 @@ var mayImport = map[string][]string{
 	"internal/stage":        {"internal/control", "internal/sim/imds"},
 	"internal/demo":         {"internal/control", "internal/sim/imds", "internal/stage"},
 	"internal/fleetdemo":    {"internal/stage"},
-	"internal/incident":     {"internal/fleet/rollout", "internal/sim/arm", "internal/stage"},
+	"internal/incident":     {"internal/sim/arm", "internal/stage"},
 	"internal/soak":         {"internal/sim/imds", "internal/stage"},
 	"internal/mutants":      {},
 	"internal/docs":         {"internal/agent", "internal/config", "internal/fleet", "internal/fleetfile"},

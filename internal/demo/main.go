@@ -42,7 +42,7 @@ func tell(bin string) error {
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("not done after %s", bound))
 	defer cancel()
-	d := &demo{Teller: stage.NewTeller(), bin: bin}
+	d := &demo{Teller: stage.NewTeller(nil), bin: bin}
 	defer d.cleanUp()
 	return d.run(ctx)
 }

@@ -24,7 +24,7 @@ import (
 // The addresses under which members reach the HSM. Those of 1.7.0 have one of their own,
 // so that what its baseline does to them can be done to them alone.
 const (
-	usual   = "127.0.0.1"
+	usual  = "127.0.0.1"
 	barred = "127.0.0.2"
 )
 

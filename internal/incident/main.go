@@ -5,15 +5,21 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/fleet-agent/fleet-agent/internal/stage"
 )
@@ -23,11 +29,11 @@ const bound = 3 * time.Minute
 
 func main() {
 	bin := flag.String("bin", "bin", "directory of the built commands")
-	seed := flag.Uint64("seed", rand.Uint64N(1_000_000), "what picks the entry at which fleetctl is killed")
-	only := flag.Int("act", 0, "one act only")
+	seed := flag.Uint64("seed", rand.Uint64N(1_000_000), "`N` picks the entry at which fleetctl is killed")
+	only := flag.Int("act", 0, "play act `N` alone")
 	flag.Parse()
 	if err := tell(*bin, *seed, *only); err != nil {
-		fmt.Fprintln(os.Stderr, "incident: error:", err)
+		fmt.Fprintln(os.Stderr, "\nincident: error:", err)
 		os.Exit(1)
 	}
 }
@@ -40,47 +46,73 @@ type act struct {
 
 var acts = []act{
 	{"as the article tells it: automatic OS upgrade, and the canary region only", (*incident).asTold},
+	{"the default way: batches, and one member first", (*incident).byDefault},
+	{"noise in the middle of a good rollout", (*incident).noise},
+	{"fleetctl is killed, and another one goes on", (*incident).killed},
 }
 
+// lanes are the acts that play one after the other. They wait more than they work, so that
+// two can play at a time, each in an Azure of its own.
+var lanes = [][]int{{0, 3}, {1, 2}}
+
 // tell tells the story and cleans up after it, also when it is interrupted.
-func tell(bin string, seed uint64, only int) (err error) {
+func tell(bin string, seed uint64, only int) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("not done after %s", bound))
 	defer cancel()
-	i := &incident{Teller: stage.NewTeller(), seed: seed}
-	if i.stage, err = stage.New(bin); err != nil {
+	began := time.Now()
+	fmt.Println("Two acts play at a time, each in a simulated Azure of its own with 15 real agents;\nthey are told one after the other.")
+	told := newCurtains(os.Stdout, len(acts))
+	proven := make([]string, len(acts))
+	lane, ctx := errgroup.WithContext(ctx)
+	for _, numbers := range lanes {
+		lane.Go(func() error {
+			for _, n := range numbers {
+				if only != 0 && only != n+1 {
+					told.end(n)
+					continue
+				}
+				var err error
+				if proven[n], err = play(ctx, told.act(n), bin, seed, n); err != nil {
+					return fmt.Errorf("act %d: %w", n+1, err)
+				}
+				told.end(n)
+			}
+			return nil
+		})
+	}
+	if err := lane.Wait(); err != nil {
+		told.all()
 		return err
 	}
-	defer i.stage.Close()
-	if i.hsm, err = newHSM(ctx, i.stage.Dir); err != nil {
-		return err
+	t := stage.NewTeller(nil)
+	fmt.Println("\nWhat the compiled fleetctl has proven with real agents:")
+	for _, text := range slices.DeleteFunc(proven, func(text string) bool { return text == "" }) {
+		t.Fact("%s", text)
 	}
-	defer i.hsm.close()
-	var proven []string
-	for n, a := range acts {
-		if only != 0 && only != n+1 {
-			continue
-		}
-		began := time.Now()
-		fmt.Println()
-		i.Say("Act %d, %s", n+1, a.title)
-		text, err := a.play(i, ctx)
-		if err != nil {
-			return fmt.Errorf("act %d: %w", n+1, err)
-		}
-		proven = append(proven, fmt.Sprintf("Act %d, %2.0f s: %s", n+1, time.Since(began).Seconds(), text))
-	}
-	fmt.Println()
-	i.Say("what was proven, with real agents and the compiled fleetctl:")
-	for _, text := range proven {
-		i.Fact("%s", text)
-	}
-	i.Note("seed %d: go run ./internal/incident -seed %d plays it again; %.0f s in all", seed, seed, i.Took().Seconds())
+	fmt.Printf("\n%.0f s in all. go run ./internal/incident -seed %d plays it again.\n", time.Since(began).Seconds(), seed)
 	return nil
 }
 
-// incident is the story under way.
+// play plays one act.
+func play(ctx context.Context, out io.Writer, bin string, seed uint64, n int) (proven string, err error) {
+	i := &incident{Teller: stage.NewTeller(out), seed: seed}
+	fmt.Fprintln(out)
+	i.Say("Act %d, %s", n+1, acts[n].title)
+	if i.stage, err = stage.New(bin); err != nil {
+		return "", err
+	}
+	defer i.stage.Close()
+	if i.hsm, err = newHSM(ctx, i.stage.Dir); err != nil {
+		return "", err
+	}
+	defer i.hsm.close()
+	text, err := acts[n].play(i, ctx)
+	return fmt.Sprintf("Act %d (%.0f s): %s", n+1, i.Took().Seconds(), text), err
+}
+
+// incident is an act under way.
 type incident struct {
 	*stage.Teller
 
@@ -101,5 +133,61 @@ func holds(is bool, format string, args ...any) error {
 	if is {
 		return nil
 	}
-	return fmt.Errorf("it does not hold: "+format, args...)
+	return fmt.Errorf("this does not hold: "+format, args...)
+}
+
+// curtains keep what acts tell until those before them have ended.
+type curtains struct {
+	out io.Writer
+
+	mu    sync.Mutex // guards what follows
+	open  int        // the act that is told
+	ended []bool
+	kept  []bytes.Buffer
+}
+
+func newCurtains(out io.Writer, acts int) *curtains {
+	return &curtains{out: out, ended: make([]bool, acts), kept: make([]bytes.Buffer, acts)}
+}
+
+// act is where an act is told.
+func (c *curtains) act(n int) io.Writer { return &curtain{c, n} }
+
+// end says that an act has ended.
+func (c *curtains) end(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.ended[n] = true; c.open < len(c.ended) && c.ended[c.open]; {
+		c.open++
+		if c.open < len(c.kept) {
+			_, _ = c.kept[c.open].WriteTo(c.out)
+		}
+	}
+}
+
+// all tells what is kept.
+func (c *curtains) all() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for n := range c.kept {
+		_, _ = c.kept[n].WriteTo(c.out)
+	}
+	c.open = len(c.kept)
+}
+
+// A curtain is that of one act.
+type curtain struct {
+	*curtains
+
+	n int
+}
+
+// Write tells something, now or later.
+func (c *curtain) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == c.open {
+		return c.out.Write(p)
+	}
+	return c.kept[c.n].Write(p)
 }

@@ -21,7 +21,6 @@ import (
 	"text/template"
 	"time"
 
-	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
 	"github.com/fleet-agent/fleet-agent/internal/stage"
 )
@@ -33,9 +32,6 @@ const (
 	image   = compute + "galleries/galProd/images/ubuntu-app"
 	east    = "vmss-authz"
 	west    = "vmss-authz-west"
-
-	// look is the time between two looks at a condition.
-	look = 100 * time.Millisecond
 	// patience is how long a command that is told to end may take.
 	patience = 5 * time.Second
 )
@@ -199,16 +195,6 @@ func (w *world) run(ctx context.Context, code int, args ...string) (string, erro
 	return c.out.String(), err
 }
 
-// view is a rollout as `fleetctl rollout show` tells it.
-func (w *world) view(ctx context.Context, id string) (rollout.View, error) {
-	var v rollout.View
-	text, err := w.run(ctx, 0, "rollout", "show", id, "-o", "json")
-	if err == nil {
-		err = json.Unmarshal([]byte(text), &v)
-	}
-	return v, err
-}
-
 // ask asks an address of the simulator, and reads the answer.
 func ask(ctx context.Context, method, url string, body, answer any) error {
 	text, err := json.Marshal(body)
@@ -329,29 +315,6 @@ func (w *world) awaitAll(ctx context.Context, want map[string]int) error {
 	return err
 }
 
-// disks is the simulator's own record of which member had which version, and when.
-func (w *world) disks(ctx context.Context) ([]arm.Disk, error) {
-	var told struct {
-		Disks []arm.Disk `json:"disks"`
-	}
-	err := ask(ctx, http.MethodGet, w.control+"/v1/disks", nil, &told)
-	return told.Disks, err
-}
-
-// ran are the members that ever had a version on their disk, once for each time, sorted:
-// "vmss-authz/NAME".
-func (w *world) ran(ctx context.Context, version string) ([]string, error) {
-	disks, err := w.disks(ctx)
-	var list []string
-	for _, d := range disks {
-		if d.Version == version {
-			list = append(list, d.Set[strings.LastIndexByte(d.Set, '/')+1:]+"/"+d.Member)
-		}
-	}
-	slices.Sort(list)
-	return list, err
-}
-
 // A galleryVersion is an image version as Azure shows it.
 type galleryVersion struct {
 	Tags       map[string]string `json:"tags"`
@@ -387,52 +350,36 @@ func (w *world) version(ctx context.Context, name string) (galleryVersion, error
 	return v, err
 }
 
-// blast compares what `rollout show` lists with the simulator's record, and both with what
-// the plan predicted; it returns the members, once for each time.
-func (w *world) blast(ctx context.Context, id string, p *rollout.Plan) ([]string, error) {
-	v, err := w.view(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	listed := []string{}
-	for _, r := range v.Ran {
-		listed = append(listed, r.Set+"/"+r.Member)
-	}
-	slices.Sort(listed)
-	really, err := w.ran(ctx, v.ImageVersion)
-	if err != nil {
-		return nil, err
-	}
-	if !slices.Equal(listed, really) {
-		return nil, fmt.Errorf("rollout show lists other members than ran %s:\nit lists %v\nthere ran %v", v.ImageVersion, listed, really)
-	}
-	return really, w.predicted(ctx, v.ImageVersion, p)
+// A model is that of a scale set.
+type model struct {
+	Properties struct {
+		Upgrade struct {
+			Mode   string `json:"mode"`
+			AutoOS struct {
+				Enabled bool `json:"enableAutomaticOSUpgrade"`
+			} `json:"automaticOSUpgradePolicy"`
+		} `json:"upgradePolicy"`
+		Profile struct {
+			Storage struct {
+				Image struct {
+					ID string `json:"id"`
+				} `json:"imageReference"`
+			} `json:"storageProfile"`
+		} `json:"virtualMachineProfile"`
+	} `json:"properties"`
 }
 
-// predicted compares how many members of each set had a version at one moment with the
-// worst that the plan predicted for it.
-func (w *world) predicted(ctx context.Context, version string, p *rollout.Plan) error {
-	worst := make(map[string]int)
-	for _, e := range p.Exposure {
-		for _, s := range e.Sets {
-			worst[s.Set] = max(worst[s.Set], s.Worst)
-		}
-	}
-	disks, err := w.disks(ctx)
-	if err != nil {
-		return err
-	}
-	for _, at := range disks {
-		n := 0
-		for _, d := range disks {
-			if d.Version == version && d.Set == at.Set && !d.From.After(at.From) && (d.Until.IsZero() || d.Until.After(at.From)) {
-				n++
-			}
-		}
-		set := at.Set[strings.LastIndexByte(at.Set, '/')+1:]
-		if n > worst[set] {
-			return fmt.Errorf("%d members of %s ran %s at %s, and the plan predicted at most %d", n, set, version, at.From, worst[set])
-		}
-	}
-	return nil
+// version is what a model asks for; "" is the latest.
+func (m *model) version() string {
+	_, version, _ := strings.Cut(m.Properties.Profile.Storage.Image.ID, "/versions/")
+	return version
 }
+
+func (w *world) model(ctx context.Context, set string) (model, error) {
+	var m model
+	err := w.get(ctx, sets+set, &m)
+	return m, err
+}
+
+// command shows a command as the reader would write it.
+func (w *world) shown(args ...string) { w.i.Note("$ fleetctl %s", strings.Join(args, " ")) }

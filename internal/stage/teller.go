@@ -2,6 +2,7 @@ package stage
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -11,15 +12,20 @@ import (
 // width is where lines are broken.
 const width = 80
 
-// A Teller tells on standard output what happens on a stage.
+// A Teller tells what happens on a stage.
 type Teller struct {
+	out    io.Writer
 	start  time.Time
 	colour bool
 }
 
-// NewTeller returns one whose time begins now.
-func NewTeller() *Teller {
-	return &Teller{start: time.Now(), colour: os.Getenv("NO_COLOR") == "" && terminal(os.Stdout)}
+// NewTeller returns one whose time begins now. It tells on standard output, or to out
+// where that is not nil, which standard output gets to see.
+func NewTeller(out io.Writer) *Teller {
+	if out == nil {
+		out = os.Stdout
+	}
+	return &Teller{out: out, start: time.Now(), colour: os.Getenv("NO_COLOR") == "" && terminal(os.Stdout)}
 }
 
 // Took is the time since the begin.
@@ -32,17 +38,17 @@ func (t *Teller) Say(format string, args ...any) {
 		on, off = "\x1b[1m", "\x1b[0m"
 	}
 	mark := fmt.Sprintf("%4.1fs ", t.Took().Seconds())
-	fmt.Printf("%s%s%s\n", on, wrap(mark, strings.Repeat(" ", len(mark)), fmt.Sprintf(format, args...)), off)
+	fmt.Fprintf(t.out, "%s%s%s\n", on, wrap(mark, strings.Repeat(" ", len(mark)), fmt.Sprintf(format, args...)), off)
 }
 
 // Note tells something more of it.
-func (*Teller) Note(format string, args ...any) {
-	fmt.Println(wrap("      ", "      ", fmt.Sprintf(format, args...)))
+func (t *Teller) Note(format string, args ...any) {
+	fmt.Fprintln(t.out, wrap("      ", "      ", fmt.Sprintf(format, args...)))
 }
 
 // Fact tells of something that was looked at, and is so.
-func (*Teller) Fact(format string, args ...any) {
-	fmt.Println(wrap("    ✓ ", "      ", fmt.Sprintf(format, args...)))
+func (t *Teller) Fact(format string, args ...any) {
+	fmt.Fprintln(t.out, wrap("    ✓ ", "      ", fmt.Sprintf(format, args...)))
 }
 
 // wrap breaks a text into lines, of which the first begins with one indent and the

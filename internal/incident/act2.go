@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// byDefault is what the tool does by itself: one member first, and it is watched.
+func (i *incident) byDefault(ctx context.Context) (string, error) {
+	if err := i.hsm.open(ctx, barred); err != nil {
+		return "", err
+	}
+	w, err := i.serving(ctx, setting{Clock: 60, Soak: "30m"})
+	if err != nil {
+		return "", err
+	}
+	i.Note("Batches, a canary of one member with a soak of 30 minutes, drained before its disk is replaced. This time 1.7.0's baseline closes the HSM's port late: its members serve at first.")
+	foreseen, err := w.plan(ctx, "1.7.0")
+	if err != nil {
+		return "", err
+	}
+	sick, err := w.sicken(ctx, east)
+	if err != nil {
+		return "", err
+	}
+	i.Note("The agent of %s dies, and automatic repairs begin to replace it.", sick)
+
+	w.shown("rollout run 1.7.0 --yes")
+	run, err := w.start(ctx, "rollout", "run", "1.7.0", "--yes")
+	if err != nil {
+		return "", err
+	}
+	v, err := w.until(ctx, run, "the soak of the canary", func(v *view) bool { return v.step("canary") == "soaking" })
+	if err != nil {
+		return "", err
+	}
+	if err := holds(len(v.Ran) == 1, "one member has 1.7.0: %+v", v.Ran); err != nil {
+		return "", err
+	}
+	canary := v.Ran[0].Member
+	if err := i.drainedFirst(ctx, w, &v, canary); err != nil {
+		return "", err
+	}
+	if err := w.born(ctx, sick); err != nil {
+		return "", err
+	}
+
+	i.Note("Now the baseline closes the HSM's port.")
+	i.hsm.shut(barred)
+	if err := run.wait(5); err != nil {
+		return "", err
+	}
+	if v, err = w.show(ctx, "1"); err != nil {
+		return "", err
+	}
+	if err := holds(strings.Contains(v.Why, canary), "it halted because of %s: %s", canary, v.Why); err != nil {
+		return "", err
+	}
+	i.Fact("it has stopped itself, exit code 5: %s", v.Why)
+	if err := holds(strings.Contains(v.Ran[0].Node, "hsm"), "the node says that it is the HSM: %q", v.Ran[0].Node); err != nil {
+		return "", err
+	}
+	i.Fact("the node's own words were taken before its disk went: %s", wordsOf(v.Ran[0].Node))
+	ran, err := w.blast(ctx, &v, &foreseen)
+	if err != nil {
+		return "", err
+	}
+	if err := holds(slices.Equal(ran, []string{east + "/" + canary}), "exactly one member ever had 1.7.0: %v", ran); err != nil {
+		return "", err
+	}
+	i.Fact("exactly one member ever had 1.7.0, by the simulator's record too; the plan predicted at most %d", foreseen.Waves[0].Worst)
+	if err := w.keptAway(ctx, &v); err != nil {
+		return "", err
+	}
+	if err := w.awaitAll(ctx, map[string]int{east + " 1.6.0": 6, west + " 1.6.0": 10}); err != nil {
+		return "", err
+	}
+	i.Fact("it went back: all 16 are Healthy on 1.6.0, and so are the models; 1.7.0 is demoted and marked failed; repairs are resumed")
+	return "one member ever had 1.7.0; a scale-out and a repair beside it were born on 1.6.0; it was drained first, and went back", nil
+}
+
+// wordsOf are the first of what a node says of itself that is about the HSM.
+func wordsOf(text string) string {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, "hsm") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return text
+}
+
+// until waits until a rollout that a command is at work on is as it should be.
+func (w *world) until(ctx context.Context, run *command, what string, is func(*view) bool) (view, error) {
+	var v view
+	err := w.i.await(ctx, what, func() (bool, error) {
+		if run.ended() {
+			return false, fmt.Errorf("fleetctl has ended before: %s\n%s%s", run.cmd.ProcessState, tail(run.out.String()), tail(run.errs.String()))
+		}
+		var err error
+		v, err = w.show(ctx, "")
+		return err == nil && is(&v), err
+	})
+	return v, err
+}
+
+// sicken kills the agent of the last member of a set, waits until its health is not known
+// any more, and lets the grace period pass, so that the platform begins to repair it.
+func (w *world) sicken(ctx context.Context, set string) (name string, err error) {
+	list, err := w.members(ctx, set)
+	if err != nil {
+		return "", err
+	}
+	slices.SortFunc(list, func(a, b member) int { return strings.Compare(a.Name, b.Name) })
+	name = list[len(list)-1].Name
+	// The machine runs it as Azure's Run Command would.
+	err = ask(ctx, "POST", w.endpoint+compute+"virtualMachines/"+name+"/runCommand?api-version=2025-04-01",
+		map[string]any{"commandId": "RunShellScript", "script": []string{
+			`kill -9 "$(fleet-agent status -o json | sed -n 's/.*"pid": *\([0-9][0-9]*\).*/\1/p' | head -n 1)"`,
+		}}, nil)
+	if err != nil {
+		return "", err
+	}
+	err = w.i.await(ctx, "the health of "+name+" to be unknown", func() (bool, error) {
+		list, err := w.members(ctx, set)
+		i := slices.IndexFunc(list, func(m member) bool { return m.Name == name })
+		return err == nil && i >= 0 && list[i].health() == "unknown", err
+	})
+	if err != nil {
+		return "", err
+	}
+	if err := w.tell(ctx, "/v1/clock", map[string]any{"advance": "11m"}); err != nil {
+		return "", err
+	}
+	return name, w.i.await(ctx, "the repair of "+name, func() (bool, error) {
+		log, err := w.activities(ctx, "automaticrepairs/action")
+		return len(log) > 0, err
+	})
+}
+
+// drainedFirst asserts that a member was drained by its own agent before its disk was
+// replaced.
+func (i *incident) drainedFirst(ctx context.Context, w *world, v *view, name string) error {
+	drains, err := i.drains()
+	if err != nil {
+		return err
+	}
+	if err := holds(len(drains) == 1 && drains[0].cause == "operator", "one agent has drained, because an operator asked: %+v", drains); err != nil {
+		return err
+	}
+	writes, err := w.writes(ctx)
+	if err != nil {
+		return err
+	}
+	command := slices.IndexFunc(writes, func(r request) bool {
+		return strings.HasSuffix(strings.ToLower(r.Path), strings.ToLower(name)+"/runcommand")
+	})
+	upgrade := slices.IndexFunc(writes, func(r request) bool { return strings.HasSuffix(r.Path, "/manualupgrade") })
+	if err := holds(command >= 0 && command < upgrade && v.did("drain") == 1, "the drain of %s came before its upgrade: %d, %d, %d", name, command, upgrade, v.did("drain")); err != nil {
+		return err
+	}
+	i.Fact("the canary is %s: drained by its own agent, then upgraded, then verified; it soaks", name)
+	return nil
+}
+
+// born waits until a scale-out and the successor of a member that was repaired are there,
+// and asserts that they are on 1.6.0.
+func (w *world) born(ctx context.Context, repaired string) error {
+	began := time.Now()
+	if err := w.tell(ctx, "/v1/happen", map[string]any{"scale_set": east, "load": 95}); err != nil {
+		return err
+	}
+	var fresh []string
+	err := w.i.await(ctx, "a scale-out and a repair", func() (bool, error) {
+		list, err := w.members(ctx, east)
+		if err != nil {
+			return false, err
+		}
+		fresh = nil
+		for i := range list {
+			if list[i].health() != "healthy" || list[i].Name == repaired {
+				return false, nil
+			}
+		}
+		disks, err := w.disks(ctx)
+		for _, d := range disks {
+			if nameOf(d.Set) == east && d.From.After(disks[0].From.Add(time.Minute)) && d.Version != "1.7.0" {
+				fresh = append(fresh, d.Member+" "+d.Version)
+			}
+		}
+		return len(list) == 6 && len(fresh) == 2, err
+	})
+	if err != nil {
+		return err
+	}
+	_ = began
+	v, err := w.show(ctx, "")
+	if err != nil {
+		return err
+	}
+	if err := holds(v.step("canary") == "soaking", "it still soaks: %s", v.step("canary")); err != nil {
+		return err
+	}
+	for _, f := range fresh {
+		if err := holds(strings.HasSuffix(f, " 1.6.0"), "members that are born during the soak are born on 1.6.0: %s", f); err != nil {
+			return err
+		}
+	}
+	w.i.Fact("meanwhile autoscale has added a member and a repair has replaced %s: both were born on 1.6.0", repaired)
+	return nil
+}
