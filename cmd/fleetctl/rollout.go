@@ -282,11 +282,16 @@ func nameOf(o journal.Owner) string {
 	return o.Name + "@" + o.Host
 }
 
-// view is a rollout as it is shown. Who has its lock is asked for.
-func (r *rollouts) view(ctx context.Context, f *found) (rollout.View, error) {
-	now := r.now()
+// seen is a rollout as it is shown, without who works on it.
+func (f *found) seen(now time.Time) rollout.View {
 	v := rollout.Look(f.Plan, f.State, f.Events, f.Observation, now)
 	v.ID, v.Next, v.Overdue, v.Asked = f.id, f.Again, f.Overdue(now), f.Asked
+	return v
+}
+
+// view is a rollout as it is shown. Who has its lock is asked for.
+func (r *rollouts) view(ctx context.Context, f *found) (rollout.View, error) {
+	v := f.seen(r.now())
 	by, err := r.holder(ctx, f.id)
 	if by != nil {
 		v.Lock = by.Error()

@@ -3,12 +3,27 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 	"github.com/fleet-agent/fleet-agent/internal/roll"
+)
+
+const (
+	// journalEvery is the time between two readings of the journal, journalWithin bounds
+	// each.
+	journalEvery  = 3 * time.Second
+	journalWithin = 30 * time.Second
+	// liveRows are the rows of cells of a scale set on a live screen.
+	liveRows = 2
+	// drawEvery bounds how often a live screen is drawn: a rollout of a thousand members
+	// has thousands of entries.
+	drawEvery = 200 * time.Millisecond
 )
 
 // A rolloutDisplay shows what happens in a rollout while it happens, on standard error.
@@ -20,14 +35,372 @@ type rolloutDisplay interface {
 
 // newRolloutDisplay returns the display of a rollout with an id: a live screen on a
 // terminal, lines elsewhere.
-func (r *rollouts) newRolloutDisplay(_ string, plan *rollout.Plan) rolloutDisplay {
-	return r.newRolloutLines(plan)
+func (r *rollouts) newRolloutDisplay(id string, plan *rollout.Plan) rolloutDisplay {
+	out := cli.NewOutput(cli.OutputConfig{Out: r.g.out.Err, Err: r.g.out.Err, Getenv: r.g.getenv, NoColor: r.g.noColor})
+	if !out.Terminal() || r.g.debug {
+		return r.newRolloutLines(plan)
+	}
+	return &rolloutScreen{r: r, id: id, plan: plan, screen: &cli.Screen{Output: out}, lines: r.newRolloutLines(plan)}
+}
+
+// A rolloutScreen is the live screen of whoever works on a rollout.
+type rolloutScreen struct {
+	r      *rollouts
+	id     string
+	plan   *rollout.Plan
+	screen *cli.Screen
+
+	found found // how it stands, as far as it was told
+	lines *rolloutLines
+	notes []string // what happened last
+	drawn time.Time
+}
+
+func (d *rolloutScreen) take(e roll.Event) {
+	switch {
+	case e.Look != nil:
+		d.found = found{d.id, *e.Look}
+	case e.Entry != nil:
+		d.found.Events = append(d.found.Events, *e.Entry)
+	}
+	if note := d.lines.text(&e); note != "" {
+		d.notes = append(d.notes, e.At.In(d.r.g.zone).Format(time.TimeOnly)+" "+note)
+	}
+	d.notes = d.notes[max(len(d.notes)-shownNotes, 0):]
+	if time.Since(d.drawn) >= drawEvery {
+		d.draw()
+	}
+}
+
+// wait sleeps. The times on the screen move meanwhile.
+func (d *rolloutScreen) wait(ctx context.Context, span time.Duration) error {
+	d.draw()
+	for span > redrawEvery {
+		if err := d.r.sleep(ctx, redrawEvery); err != nil {
+			return err
+		}
+		span -= redrawEvery
+		d.draw()
+	}
+	return d.r.sleep(ctx, span)
+}
+
+func (d *rolloutScreen) end() { d.draw() }
+
+func (d *rolloutScreen) draw() {
+	d.drawn = time.Now()
+	_ = d.screen.Show(d.page().Lines()) // when it fails there is nobody to tell
+}
+
+// page is the screen: the rollout, or what is known of it before it was looked at.
+func (d *rolloutScreen) page() *page {
+	columns, _ := d.screen.Output.Size()
+	now := d.r.now()
+	p := &page{Page: cli.Page{Style: d.r.g.out.ErrStyle, Width: columns}, now: now.In(d.r.g.zone)}
+	plan, state, err := rollout.Fold(d.found.Events)
+	if err != nil { // it was begun by another call, and was not looked at yet
+		p.Flow(p.leading(0, markRunning), 2, painted(cli.BoldBlue, "rollout "+d.id+" of "+d.plan.Version), dim("it is read"))
+		for _, note := range d.notes {
+			p.Text(2, cli.Plain, note, 2)
+		}
+		return p
+	}
+	f := d.found
+	f.Plan, f.State = plan, state
+	v := f.seen(now)
+	p.liveRollout(&v, liveRows, d.notes)
+	return p
 }
 
 func newRolloutWatchCommand(g *globals) *cobra.Command {
-	return &cobra.Command{
-		Use: "watch", Short: "show how the rollout stands, again and again", Long: "To be written.", Example: "  fleetctl rollout watch",
+	var interval time.Duration
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "show how the rollout stands, again and again",
+		Long: `Show how the rollout stands until it is over: its waves and batches, each member
+as a character by its health and version, the gates with their evidence, and what
+is due next and when. It writes nothing, and needs no lock.
+
+The journal is read every few seconds, and Azure at the interval. Without a
+terminal there is a line for each thing that happens; --output json is one
+document a line for each change. What cannot be read leaves what was shown, with
+its age.
+
+Exit codes: 0 it succeeded, 5 it was halted, aborted, or is held, 1 error,
+2 wrong usage, 4 not authorised, 130 interrupted.`,
+		Example: `  fleetctl rollout watch
+  fleetctl rollout watch --interval 1m
+  fleetctl rollout watch -o json`,
 		Args: usage.Arguments(),
-		RunE: func(*cobra.Command, []string) error { return errors.New("not there yet") },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if interval < minInterval {
+				return usage.Error(cmd, fmt.Errorf("--interval must be at least %s: Azure allows twelve looks a minute", cli.Duration(minInterval)))
+			}
+			ctx, cancel := g.within(cmd.Context())
+			defer cancel()
+			return g.watchRollout(ctx, interval)
+		},
 	}
+	cmd.Flags().DurationVar(&interval, "interval", 2*defaultInterval, "the `TIME` between two looks at Azure")
+	return cmd
+}
+
+// watchRollout shows the newest rollout until it is over.
+func (g *globals) watchRollout(ctx context.Context, interval time.Duration) error {
+	r, err := g.loadRollouts()
+	if err != nil {
+		return err
+	}
+	last, _, err := r.newest(ctx)
+	if err != nil {
+		return explained(err)
+	}
+	if last == nil {
+		return g.noRollouts()
+	}
+	w := &rolloutWatch{
+		g: g, now: r.now, interval: interval, found: *last, screen: &cli.Screen{Output: g.out}, lines: r.newRolloutLines(&last.Plan),
+		journal: func(ctx context.Context) (found, string, error) { return r.readWithHolder(ctx, last.id) },
+		azure:   func(ctx context.Context) (roll.Status, error) { return r.look(ctx, last.id) },
+	}
+	return w.run(ctx)
+}
+
+// readWithHolder returns how a rollout stands, as its journal tells it, and who works on
+// it; nobody: "".
+func (r *rollouts) readWithHolder(ctx context.Context, id string) (found, string, error) {
+	s, err := r.read(ctx, id)
+	if err != nil {
+		return found{}, "", err
+	}
+	by, err := r.holder(ctx, id)
+	if by == nil {
+		return found{id, s}, "", err
+	}
+	return found{id, s}, by.Error(), err
+}
+
+// A rolloutWatch shows a rollout that somebody else works on.
+type rolloutWatch struct {
+	g        *globals
+	now      func() time.Time
+	interval time.Duration
+	screen   *cli.Screen
+	journal  func(context.Context) (found, string, error)
+	azure    func(context.Context) (roll.Status, error)
+
+	found    found                // as the journal told it last
+	at       time.Time            // when it did
+	lock     string               // who works on it
+	observed *rollout.Observation // what was read of Azure last
+	again    time.Time
+	failures [2]error // why the last reading of each source failed
+	lines    *rolloutLines
+	told     int      // entries of the journal that were told
+	notes    []string // what they said last
+	shown    bool
+	failing  string // the failure that was told last
+}
+
+// The sources of a watch.
+const (
+	fromJournal = iota
+	fromAzure
+)
+
+// A reading is what was read from a source.
+type reading struct {
+	source int
+	found  found
+	lock   string
+	err    error
+	last   bool // it began when the rollout was over
+}
+
+// run reads and shows until the rollout is over, and once more then. What hangs does not
+// keep the clock on the screen from moving.
+func (w *rolloutWatch) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w.at = w.now()
+	var due [2]time.Time
+	var busy [2]bool
+	readings := make(chan reading, len(due)) // whoever reads does not wait for us
+	for change := true; ; {
+		if err := w.show(change); err != nil {
+			return err
+		}
+		over := w.found.State.Phase.Over()
+		for source := range due {
+			if !busy[source] && !time.Now().Before(due[source]) {
+				busy[source] = true
+				go func() { readings <- w.read(ctx, source, over) }()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(redrawEvery):
+			change = false
+		case r := <-readings:
+			change = true
+			busy[r.source], due[r.source] = false, time.Now().Add(w.pause(r))
+			w.take(&r)
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case r.last && r.source == fromAzure:
+				return w.end()
+			case w.found.State.Phase.Over() && !r.last:
+				due[fromAzure] = time.Time{} // how it ended
+			}
+		}
+	}
+}
+
+// pause is the time until a source is read again.
+func (w *rolloutWatch) pause(r reading) time.Duration {
+	if r.source == fromJournal {
+		return pauseAfter(r.err, journalEvery)
+	}
+	return pauseAfter(r.err, w.interval)
+}
+
+// read reads from a source, bounded.
+func (w *rolloutWatch) read(ctx context.Context, source int, over bool) reading {
+	within := journalWithin
+	if source == fromAzure {
+		within = watchTimeout
+	}
+	bounded, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	r := reading{source: source, last: over}
+	if source == fromJournal {
+		r.found, r.lock, r.err = w.journal(bounded)
+	} else {
+		r.found.Status, r.err = w.azure(bounded)
+	}
+	if r.err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		r.err = fmt.Errorf("no answer within %s", cli.Duration(within))
+	}
+	return r
+}
+
+// take takes in what was read. A reading of the journal that is older than another is
+// not taken.
+func (w *rolloutWatch) take(r *reading) {
+	w.failures[r.source] = r.err
+	if r.err != nil {
+		return
+	}
+	if len(r.found.Events) >= len(w.found.Events) {
+		w.found.Plan, w.found.State, w.found.Events, w.found.Asked = r.found.Plan, r.found.State, r.found.Events, r.found.Asked
+	}
+	if r.source == fromJournal {
+		w.at, w.lock = w.now(), r.lock
+		return
+	}
+	w.observed, w.again = r.found.Observation, r.found.Again
+}
+
+// view is what is shown now.
+func (w *rolloutWatch) view() rollout.View {
+	f := w.found
+	f.Observation, f.Again = w.observed, w.again
+	v := f.seen(w.now())
+	v.Lock = w.lock
+	return v
+}
+
+// show shows the rollout: on a terminal all of it, elsewhere what changed.
+func (w *rolloutWatch) show(change bool) error {
+	switch {
+	case w.g.json() && !change, !w.screen.Output.Terminal() && !change:
+		return nil
+	case w.g.json():
+		v := w.view()
+		if err := errors.Join(w.failures[:]...); err != nil {
+			return w.g.out.JSONLine(watchError{fleet.ViewVersion, w.now(), err.Error(), w.at})
+		}
+		return w.g.out.JSONLine(&v)
+	case !w.screen.Output.Terminal():
+		return w.tell()
+	}
+	w.news()
+	return w.screen.Show(w.page().Lines())
+}
+
+// page is the screen.
+func (w *rolloutWatch) page() *page {
+	p := w.g.newPage(w.now())
+	v := w.view()
+	if err := errors.Join(w.failures[:]...); err != nil {
+		text := "the last reading failed"
+		if w.failures[fromJournal] != nil {
+			text = "the journal is " + cli.Countdown(p.now.Sub(w.at)) + " old: " + text
+		}
+		p.Flow(p.leading(0, markWarning), 2, painted(cli.BoldAmber, text))
+		p.Text(2, cli.Yellow, err.Error(), 3)
+		p.Blank()
+	}
+	p.liveRollout(&v, liveRows, w.notes)
+	return p
+}
+
+// news are the lines of the entries that were not told yet.
+func (w *rolloutWatch) news() []string {
+	var list []string
+	for ; w.told < len(w.found.Events); w.told++ {
+		e := &w.found.Events[w.told]
+		if text := w.lines.text(&roll.Event{Entry: e}); text != "" {
+			list = append(list, e.At.In(w.g.zone).Format(time.TimeOnly)+" "+cli.Clean(text))
+		}
+	}
+	w.notes = append(w.notes, list...)
+	w.notes = w.notes[max(len(w.notes)-shownNotes, 0):]
+	return list
+}
+
+// tell writes a line for each thing that happened since the last time, and for a reading
+// that fails, once.
+func (w *rolloutWatch) tell() error {
+	p := w.g.newPage(w.now())
+	if !w.shown {
+		v := w.view()
+		p.rolloutHeadline(&v)
+		w.shown = true
+		w.news() // of before
+	}
+	for _, line := range w.news() {
+		p.Raw(line)
+	}
+	failing := ""
+	if err := errors.Join(w.failures[:]...); err != nil {
+		failing = err.Error()
+	}
+	switch {
+	case failing == w.failing:
+	case failing == "":
+		p.Raw(p.now.Format(time.TimeOnly) + " it can be read again")
+	default:
+		p.Raw(p.now.Format(time.TimeOnly) + " it cannot be read: " + cli.Clean(failing))
+	}
+	w.failing = failing
+	return w.g.print(p)
+}
+
+// end shows how it ended, and returns the code to exit with.
+func (w *rolloutWatch) end() error {
+	if err := w.show(true); err != nil {
+		return err
+	}
+	if !w.g.json() && !w.screen.Output.Terminal() {
+		v := w.view()
+		p := w.g.newPage(w.now())
+		p.rollout(&v)
+		if err := w.g.print(p); err != nil {
+			return err
+		}
+	}
+	return cli.Exit(endCode(w.found.State.Phase, false))
 }

@@ -113,16 +113,22 @@ var ErrNone = errors.New("the journal holds no rollout")
 // ErrBegun says that a journal holds one already.
 var ErrBegun = errors.New("the journal holds a rollout already")
 
-// Plan reads the fleet and plans the rollout of a version. It writes nothing.
-func (r *Runner) Plan(ctx context.Context, version string, o rollout.Options) (rollout.Plan, []rollout.Refusal, error) {
+// Survey reads the fleet that a plan is made from.
+func (r *Runner) Survey(ctx context.Context) (fleet.Fleet, error) {
 	ctx, cancel := context.WithTimeout(ctx, planWithin)
 	defer cancel()
 	began := r.Now()
 	read, err := r.Azure.Fleet(ctx, scopeOf(r.Spec))
+	read.At = began
+	return read, err
+}
+
+// Plan reads the fleet and plans the rollout of a version. It writes nothing.
+func (r *Runner) Plan(ctx context.Context, version string, o rollout.Options) (rollout.Plan, []rollout.Refusal, error) {
+	read, err := r.Survey(ctx)
 	if err != nil {
 		return rollout.Plan{}, nil, fmt.Errorf("plan a rollout of %s: %w", version, err)
 	}
-	read.At = began
 	plan, refusals := rollout.PlanFor(*r.Spec, read, version, o)
 	return plan, refusals, nil
 }

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"cmp"
+	"encoding/json"
 	"slices"
 	"time"
 )
@@ -24,6 +25,7 @@ type View struct {
 	Observed     time.Time `json:"observed,omitzero"` // when Azure was last read
 	Overdue      bool      `json:"overdue,omitempty"`
 	Paused       string    `json:"paused,omitempty"` // why it stands still; empty: it does not
+	PausedSince  time.Time `json:"paused_since,omitzero"`
 
 	Waves []WaveView `json:"waves"`
 	Sets  []SetView  `json:"scale_sets"` // by name
@@ -64,9 +66,9 @@ func Look(p Plan, s State, events []Event, o *Observation, now time.Time) View {
 	switch {
 	case s.Phase.Over() && s.Phase != Held:
 	case s.Block != nil:
-		v.Class, v.Paused = s.Block.Class, s.Block.Why
+		v.Class, v.Paused, v.PausedSince = s.Block.Class, s.Block.Why, s.Block.Since
 	case s.Paused != nil:
-		v.Class, v.Paused = ByOperator, "paused by "+who(s.Paused)
+		v.Class, v.Paused, v.PausedSince = ByOperator, "paused by "+who(s.Paused), s.Paused.At
 	}
 	return v
 }
@@ -243,6 +245,17 @@ func (l *looker) owed() []Left {
 	return append(list, l.s.Unpaid...)
 }
 
+// Wave is the number of the wave under way, or of the last one; -1 before the first.
+func (v *View) Wave() int {
+	last := -1
+	for i := range v.Waves {
+		if v.Waves[i].Step != "" {
+			last = i
+		}
+	}
+	return last
+}
+
 // A WaveView is a wave.
 type WaveView struct {
 	Name      string        `json:"name"`
@@ -250,14 +263,24 @@ type WaveView struct {
 	Since     time.Time     `json:"since,omitzero"`
 	Sets      []string      `json:"scale_sets"`
 	Instances int           `json:"instances,omitempty"` // of each set; 0: all
-	Soak      time.Duration `json:"soak"`
-	Soaked    time.Duration `json:"soaked"`
-	Approve   bool          `json:"approve,omitempty"`  // it needs an approval
-	Approved  string        `json:"approved,omitempty"` // by whom
-	Evidence  int           `json:"evidence"`           // members verified and present, at its end or just now
-	Foreseen  int           `json:"foreseen_batches"`   // how many batches the plan comes to; more when members are made anew
-	Worst     int           `json:"worst"`              // members on the version at once that the plan foresaw
+	Soak      time.Duration `json:"-"`                   // as soak_seconds
+	Soaked    time.Duration `json:"-"`                   // as soaked_seconds
+	Approve   bool          `json:"approve,omitempty"`   // it needs an approval
+	Approved  string        `json:"approved,omitempty"`  // by whom
+	Evidence  int           `json:"evidence"`            // members verified and present, at its end or just now
+	Foreseen  int           `json:"foreseen_batches"`    // how many batches the plan comes to; more when members are made anew
+	Worst     int           `json:"worst"`               // members on the version at once that the plan foresaw
 	Batches   []BatchView   `json:"batches,omitempty"`
+}
+
+// MarshalJSON writes times in seconds, as all documents do.
+func (w *WaveView) MarshalJSON() ([]byte, error) {
+	type plain WaveView
+	return json.Marshal(struct {
+		*plain
+		Soak   float64 `json:"soak_seconds"`
+		Soaked float64 `json:"soaked_seconds"`
+	}{(*plain)(w), w.Soak.Seconds(), w.Soaked.Seconds()})
 }
 
 // A BatchView is a batch, the way back included.

@@ -1,10 +1,14 @@
 package rollout
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+	"github.com/fleet-agent/fleet-agent/internal/fleet/fleettest"
 )
 
 // TestLook shows rollouts at every tick of random histories, with what was read and
@@ -194,4 +198,61 @@ func TestLookSoaks(t *testing.T) {
 	base := r.state.Waves[0].Soaked
 	require.Equal(t, base+90*time.Second, soaked(90*time.Second))
 	require.Equal(t, base, soaked(time.Hour), "a gap does not count")
+}
+
+// TestForesee: a rollout in which nothing happens takes the members that were foreseen.
+func TestForesee(t *testing.T) {
+	f := fleettest.Article()
+	p, refusals := PlanFor(spec(), f, "1.8.0", Options{})
+	require.Empty(t, refusals)
+	before, err := json.Marshal(f)
+	require.NoError(t, err)
+	list := Foresee(p, f)
+	after, err := json.Marshal(f)
+	require.NoError(t, err)
+	require.Equal(t, string(before), string(after), "the fleet is as it was")
+	require.Len(t, list, 4)
+	taken := make(map[string]int)
+	for _, l := range list {
+		for _, b := range l.Batches {
+			require.NotEmpty(t, b)
+			for _, name := range b {
+				taken[memberKey(l.Set, name)]++
+			}
+		}
+	}
+	require.Len(t, list[0].Batches, 1)
+	require.Len(t, list[0].Batches[0], 1, "one canary")
+	for i := range f.Sets {
+		for j := range f.Sets[i].Members {
+			require.Equal(t, 1, taken[memberKey(f.Sets[i].Model.ID.Name(), f.Sets[i].Members[j].Name)], "every member is taken once")
+		}
+	}
+
+	a := newAzure(map[string]int{"a": 5, "b": 4})
+	r := newRig(planned(a, twoWaves(), nil), a)
+	o := a.observe(0, nil)
+	var world fleet.Fleet
+	for _, name := range sorted(o.Sets) {
+		s := o.Sets[name].Set
+		s.Model.ID = setID(name)
+		world.Sets = append(world.Sets, s)
+	}
+	r.run(time.Minute, 24*time.Hour)
+	require.Equal(t, Succeeded, r.state.Phase)
+	var took [][]string
+	for i, w := range Look(r.plan, r.state, r.journal, nil, a.Now).Waves {
+		for _, set := range r.plan.Waves[i].Sets {
+			for _, b := range w.Batches {
+				if b.Set == set {
+					took = append(took, b.Members)
+				}
+			}
+		}
+	}
+	var foreseen [][]string
+	for _, l := range Foresee(r.plan, world) {
+		foreseen = append(foreseen, l.Batches...)
+	}
+	require.Equal(t, foreseen, took)
 }
