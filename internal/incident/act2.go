@@ -13,21 +13,15 @@ func (i *incident) byDefault(ctx context.Context) (string, error) {
 	if err := i.hsm.open(ctx, barred); err != nil {
 		return "", err
 	}
-	w, err := i.serving(ctx, setting{Clock: 60, Soak: "30m"})
+	w, err := i.serving(ctx, setting{Clock: 60, Soak: "1h", Repairs: true})
 	if err != nil {
 		return "", err
 	}
-	i.Note("Batches, a canary of one member with a soak of 30 minutes, drained before its disk is replaced. This time 1.7.0's baseline closes the HSM's port late: its members serve at first.")
+	i.Note("Batches, a canary of one member with a soak of an hour, drained before its disk is replaced. Whoever calls may not suspend automatic repairs. This time 1.7.0's baseline closes the HSM's port late: its members serve at first.")
 	foreseen, err := w.plan(ctx, "1.7.0")
 	if err != nil {
 		return "", err
 	}
-	sick, err := w.sicken(ctx, east)
-	if err != nil {
-		return "", err
-	}
-	i.Note("The agent of %s dies, and automatic repairs begin to replace it.", sick)
-
 	w.shown("rollout run 1.7.0 --yes")
 	run, err := w.start(ctx, "rollout", "run", "1.7.0", "--yes")
 	if err != nil {
@@ -44,7 +38,7 @@ func (i *incident) byDefault(ctx context.Context) (string, error) {
 	if err := i.drainedFirst(ctx, w, &v, canary); err != nil {
 		return "", err
 	}
-	if err := w.born(ctx, sick); err != nil {
+	if err := w.born(ctx); err != nil {
 		return "", err
 	}
 
@@ -78,7 +72,7 @@ func (i *incident) byDefault(ctx context.Context) (string, error) {
 	if err := w.awaitAll(ctx, map[string]int{east + " 1.6.0": 6, west + " 1.6.0": 10}); err != nil {
 		return "", err
 	}
-	i.Fact("it went back: all 16 are Healthy on 1.6.0, and so are the models; 1.7.0 is demoted and marked failed; repairs are resumed")
+	i.Fact("it went back: all 16 are Healthy on 1.6.0, and so are the models; 1.7.0 is demoted and marked failed")
 	return "one member ever had 1.7.0; a scale-out and a repair beside it were born on 1.6.0; it was drained first, and went back", nil
 }
 
@@ -131,13 +125,24 @@ func (w *world) sicken(ctx context.Context, set string) (name string, err error)
 	if err != nil {
 		return "", err
 	}
-	if err := w.tell(ctx, "/v1/clock", map[string]any{"advance": "11m"}); err != nil {
-		return "", err
+	// The grace period passes, in steps between which fleetctl looks.
+	for range 2 {
+		began, err := w.show(ctx, "")
+		if err != nil {
+			return "", err
+		}
+		if err := w.tell(ctx, "/v1/clock", map[string]any{"advance": "4m"}); err != nil {
+			return "", err
+		}
+		err = w.i.await(ctx, "fleetctl to look", func() (bool, error) {
+			v, err := w.show(ctx, "")
+			return v.Observed.After(began.Observed.Add(4 * time.Minute)), err
+		})
+		if err != nil {
+			return "", err
+		}
 	}
-	return name, w.i.await(ctx, "the repair of "+name, func() (bool, error) {
-		log, err := w.activities(ctx, "automaticrepairs/action")
-		return len(log) > 0, err
-	})
+	return name, nil
 }
 
 // drainedFirst asserts that a member was drained by its own agent before its disk was
@@ -165,37 +170,41 @@ func (i *incident) drainedFirst(ctx context.Context, w *world, v *view, name str
 	return nil
 }
 
-// born waits until a scale-out and the successor of a member that was repaired are there,
-// and asserts that they are on 1.6.0.
-func (w *world) born(ctx context.Context, repaired string) error {
-	began := time.Now()
+// born has a scale-out and a repair happen, and asserts that their members are born on
+// 1.6.0.
+func (w *world) born(ctx context.Context) error {
+	before, err := w.disks(ctx)
+	if err != nil {
+		return err
+	}
 	if err := w.tell(ctx, "/v1/happen", map[string]any{"scale_set": east, "load": 95}); err != nil {
 		return err
 	}
+	dead, err := w.sicken(ctx, east)
+	if err != nil {
+		return err
+	}
 	var fresh []string
-	err := w.i.await(ctx, "a scale-out and a repair", func() (bool, error) {
+	err = w.i.await(ctx, "a scale-out and a repair", func() (bool, error) {
 		list, err := w.members(ctx, east)
 		if err != nil {
 			return false, err
 		}
-		fresh = nil
 		for i := range list {
-			if list[i].health() != "healthy" || list[i].Name == repaired {
+			if list[i].health() != "healthy" || list[i].Name == dead {
 				return false, nil
 			}
 		}
 		disks, err := w.disks(ctx)
-		for _, d := range disks {
-			if nameOf(d.Set) == east && d.From.After(disks[0].From.Add(time.Minute)) && d.Version != "1.7.0" {
-				fresh = append(fresh, d.Member+" "+d.Version)
-			}
+		fresh = nil
+		for _, d := range disks[min(len(before), len(disks)):] {
+			fresh = append(fresh, d.Version)
 		}
 		return len(list) == 6 && len(fresh) == 2, err
 	})
 	if err != nil {
 		return err
 	}
-	_ = began
 	v, err := w.show(ctx, "")
 	if err != nil {
 		return err
@@ -203,11 +212,16 @@ func (w *world) born(ctx context.Context, repaired string) error {
 	if err := holds(v.step("canary") == "soaking", "it still soaks: %s", v.step("canary")); err != nil {
 		return err
 	}
-	for _, f := range fresh {
-		if err := holds(strings.HasSuffix(f, " 1.6.0"), "members that are born during the soak are born on 1.6.0: %s", f); err != nil {
-			return err
-		}
+	if err := holds(slices.Equal(fresh, []string{"1.6.0", "1.6.0"}), "who is born during the soak is born on 1.6.0: %v", fresh); err != nil {
+		return err
 	}
-	w.i.Fact("meanwhile autoscale has added a member and a repair has replaced %s: both were born on 1.6.0", repaired)
+	repairs, err := w.activities(ctx, "automaticrepairs/action")
+	if err != nil {
+		return err
+	}
+	if err := holds(len(repairs) == 1 && nameOf(repairs[0].Resource) == dead, "the platform has repaired %s: %v", dead, repairs); err != nil {
+		return err
+	}
+	w.i.Fact("meanwhile autoscale has added a member, and automatic repairs have replaced %s, whose agent had died: both were born on 1.6.0", dead)
 	return nil
 }

@@ -40,12 +40,13 @@ func (w *world) plan(ctx context.Context, version string) (plan, error) {
 
 // A view is what `fleetctl rollout show -o json` says.
 type view struct {
-	ID      string `json:"id"`
-	Version string `json:"image_version"`
-	Phase   string `json:"phase"`
-	Why     string `json:"why"`
-	Class   string `json:"class"`
-	Waves   []struct {
+	ID       string    `json:"id"`
+	Version  string    `json:"image_version"`
+	Phase    string    `json:"phase"`
+	Why      string    `json:"why"`
+	Class    string    `json:"class"`
+	Observed time.Time `json:"observed"`
+	Waves    []struct {
 		Name string `json:"name"`
 		Step string `json:"step"`
 	} `json:"waves"`

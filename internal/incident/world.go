@@ -42,6 +42,7 @@ var files embed.FS
 // A setting is what is different from act to act.
 type setting struct {
 	AutoOS  bool   // both sets are under automatic OS upgrade; otherwise in mode Manual
+	Repairs bool   // the caller may not suspend automatic repairs
 	Spot    bool   // six of the ten in the west are Spot
 	Soak    string // of the canary
 	Journal string // without it, a directory
