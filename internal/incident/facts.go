@@ -61,6 +61,8 @@ type view struct {
 	Events []struct {
 		At     time.Time `json:"at"`
 		Kind   string    `json:"kind"`
+		Set    string    `json:"set"`
+		Step   string    `json:"step"`
 		Phase  string    `json:"phase"`
 		Class  string    `json:"class"`
 		Why    string    `json:"why"`
@@ -121,8 +123,7 @@ func (w *world) disks(ctx context.Context) ([]arm.Disk, error) {
 func nameOf(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
 
 // blast compares whom `rollout show` lists with the simulator's record of who had the
-// version, and that with the worst that the plan predicted. It returns the members, each
-// once for every time.
+// version, and that with the worst that the plan predicted. It returns these members.
 func (w *world) blast(ctx context.Context, v *view, p *plan) ([]string, error) {
 	disks, err := w.disks(ctx)
 	if err != nil {
@@ -139,6 +140,7 @@ func (w *world) blast(ctx context.Context, v *view, p *plan) ([]string, error) {
 	}
 	slices.Sort(listed)
 	slices.Sort(really)
+	listed, really = slices.Compact(listed), slices.Compact(really)
 	if !slices.Equal(listed, really) {
 		return nil, fmt.Errorf("rollout show lists other members than had %s:\nit lists      %v\nreally it was %v", v.Version, listed, really)
 	}
@@ -176,13 +178,19 @@ type request struct {
 	Status int       `json:"status"`
 }
 
-// writes are the requests that were no reads, by the simulator's record.
-func (w *world) writes(ctx context.Context) ([]request, error) {
+// requests are those that the simulator has served, by its own record.
+func (w *world) requests(ctx context.Context) ([]request, error) {
 	var told struct {
 		Requests []request `json:"requests"`
 	}
 	err := ask(ctx, http.MethodGet, w.control+"/v1/requests", nil, &told)
-	return slices.DeleteFunc(told.Requests, func(r request) bool {
+	return told.Requests, err
+}
+
+// writes are the requests that were no reads.
+func (w *world) writes(ctx context.Context) ([]request, error) {
+	all, err := w.requests(ctx)
+	return slices.DeleteFunc(all, func(r request) bool {
 		return r.Method == http.MethodGet || r.Method == http.MethodHead || strings.HasPrefix(r.Path, "/blob/")
 	}), err
 }

@@ -121,11 +121,21 @@ type incident struct {
 	seed  uint64
 }
 
-// await asks until done says yes, or ctx ends.
+// look is the time between two looks at a condition.
+const look = 200 * time.Millisecond
+
+// await asks until done says yes, ctx ends, or a minute is over.
 func (i *incident) await(ctx context.Context, what string, done func() (bool, error)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("not within a minute"))
 	defer cancel()
-	return i.stage.Await(ctx, what, done)
+	last := time.Time{}
+	return i.stage.Await(ctx, what, func() (bool, error) {
+		if time.Since(last) < look {
+			return false, nil
+		}
+		defer func() { last = time.Now() }()
+		return done()
+	})
 }
 
 // holds is an error that says what does not hold, unless it does.

@@ -269,6 +269,16 @@ type member struct {
 
 func (m *member) version() string { return m.Properties.Storage.Image.Exact }
 
+// running says whether it runs.
+func (m *member) running() bool {
+	for _, s := range m.Properties.View.Statuses {
+		if s.Code == "PowerState/running" {
+			return true
+		}
+	}
+	return false
+}
+
 // health is what the health extension says of it: "healthy".
 func (m *member) health() string {
 	return strings.TrimPrefix(m.Properties.View.Health.Status.Code, "HealthState/")
