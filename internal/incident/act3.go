@@ -19,7 +19,7 @@ const (
 
 // noise is a good rollout in a bad hour.
 func (i *incident) noise(ctx context.Context) (string, error) {
-	w, err := i.serving(ctx, setting{Clock: 60, Soak: "20m", Spot: true})
+	w, err := i.serving(ctx, setting{Clock: 60, Soak: "10m", Spot: true})
 	if err != nil {
 		return "", err
 	}

@@ -36,7 +36,7 @@ const (
 	patience = 5 * time.Second
 )
 
-//go:embed scenario.yaml fleet.yaml
+//go:embed scenario.yaml fleet.yaml storage.yaml
 var files embed.FS
 
 // A setting is what is different from act to act.
