@@ -71,6 +71,7 @@ var mayImport = map[string][]string{
 	"internal/fleet/rollout":   {"internal/fleet"},
 	"internal/fleetfile":       {"internal/fleet", "internal/graph", "internal/strict"},
 	"internal/release":         {"internal/azure", "internal/fleet"},
+	"internal/report":          {"internal/cli", "internal/fleet/rollout", "internal/safetext"},
 	"internal/roll":            {"internal/azure", "internal/fleet", "internal/fleet/rollout", "internal/journal", "internal/release", "internal/safetext"},
 
 	"internal/sim/strict": {},
@@ -90,7 +91,7 @@ var mayImport = map[string][]string{
 		"internal/safefile", "internal/safetext", "internal/systemd",
 	},
 	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds", "internal/sim/nodes", "internal/sim/steer"},
-	"cmd/fleetctl": {"internal/apply", "internal/azure", "internal/bake", "internal/cli", "internal/command", "internal/fleet", "internal/fleet/rollout", "internal/fleetfile", "internal/graph", "internal/journal", "internal/manual", "internal/release", "internal/roll"},
+	"cmd/fleetctl": {"internal/apply", "internal/azure", "internal/bake", "internal/cli", "internal/command", "internal/fleet", "internal/fleet/rollout", "internal/fleetfile", "internal/graph", "internal/journal", "internal/manual", "internal/release", "internal/report", "internal/roll"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":      {},

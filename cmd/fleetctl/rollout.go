@@ -118,12 +118,25 @@ func (r *rollouts) runner(j roll.Journal) *roll.Runner {
 // list returns the rollouts of the place, the newest first.
 func (r *rollouts) list(ctx context.Context) ([]journal.Listed, error) {
 	all, err := r.place.List(ctx)
-	if errors.Is(err, &azure.Error{Kind: azure.NotFound}) {
-		return nil, cli.Hint(err, "make the container of rollout.journal first: az storage container create --auth-mode login")
+	if e, ok := errors.AsType[*azure.Error](err); ok {
+		err = journalError(e)
 	}
 	all = slices.DeleteFunc(all, func(l journal.Listed) bool { return number(l.ID) == 0 })
 	slices.SortFunc(all, func(a, b journal.Listed) int { return cmp.Compare(number(b.ID), number(a.ID)) })
 	return all, err
+}
+
+// journalError says what to do about an error of Azure Storage.
+func journalError(e *azure.Error) error {
+	hint := e.Hint
+	switch e.Kind {
+	case azure.NotFound:
+		hint = "make the container of rollout.journal first: az storage container create --auth-mode login"
+	case azure.Denied:
+		hint = "the identity needs the role Storage Blob Data Contributor on the container of rollout.journal; a role takes some minutes"
+	default:
+	}
+	return &cli.Error{Code: exitCode(e.Kind), Err: e, Hint: hint}
 }
 
 // number is that of a rollout's id; 0: it is none of ours.

@@ -249,9 +249,9 @@ func (g *globals) askedPage(a *askView, now time.Time) *page {
 	p.Flow(p.leading(0, markGood), 2, painted(cli.Bold, "rollout "+a.ID+" of "+a.ImageVersion), plain(text))
 	switch {
 	case a.Lock != "":
-		p.Text(2, cli.Plain, a.Lock+"; it is taken up there within a minute.", problemLines)
+		p.Text(2, cli.Plain, a.Lock+"; it is taken up in the next tick there.", problemLines)
 	case a.Overdue || a.Due.Before(p.now):
-		p.Text(2, cli.Yellow, "Nobody is at work on it, and the last look should have been followed by one at "+cli.Clock(a.Due, p.now)+": run fleetctl rollout advance.", problemLines)
+		p.Text(2, cli.Yellow, "Nobody is at work on it, and a look was due at "+cli.Clock(a.Due, p.now)+": run fleetctl rollout advance.", problemLines)
 	default:
 		p.Text(2, cli.Plain, "Nobody is at work on it just now; it is taken up by the next fleetctl rollout advance, which is due at "+cli.Clock(a.Due, p.now)+".", problemLines)
 	}
@@ -348,4 +348,3 @@ func (g *globals) unlocked(v *unlockView, text string) error {
 	p.Flow(p.leading(0, markGood), 2, plain(text))
 	return g.print(p)
 }
-

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 	"github.com/fleet-agent/fleet-agent/internal/journal"
 	"github.com/fleet-agent/fleet-agent/internal/roll"
@@ -93,7 +95,7 @@ func (g *globals) rolloutHistory(ctx context.Context, most int) error {
 	if g.json() {
 		return g.out.JSON(view)
 	}
-	return g.print(g.historyPage(&view))
+	return g.print(g.historyPage(&view, r.now()))
 }
 
 // old is a rollout of the list. What is wrong with its journal is told in it.
@@ -116,36 +118,47 @@ func (r *rollouts) old(ctx context.Context, l *journal.Listed) (oldView, error) 
 	return old, nil
 }
 
-func (g *globals) historyPage(v *historyView) *page {
-	p := g.newPage(g.now())
+func (g *globals) historyPage(v *historyView, now time.Time) *page {
+	p := g.newPage(now)
 	if len(v.Rollouts) == 0 {
 		p.Flow(p.leading(0, markNote), 2, plain("there was no rollout yet"))
 		return p
 	}
-	table := &cli.Table{}
+	table := &cli.Table{Wrap: 2}
 	table.Add(append([]cli.Cell{{Text: " "}}, headings("ID", "VERSION", "BEGUN", "TOOK", "RAN", "PHASE")...)...)
 	for i := range v.Rollouts {
 		o := &v.Rollouts[i]
-		took, phase := "", cli.Clean(string(o.Phase))
+		took := ""
 		if !o.Ended.IsZero() {
 			took = cli.Duration(o.Ended.Sub(o.Begun).Truncate(time.Second))
 		}
-		switch o.Phase {
-		case rollout.Halted, rollout.Incomplete, rollout.Held, rollout.Aborted:
-			phase += ": " + o.Why
-		default:
-		}
-		if o.Error != "" {
-			phase = o.Error
-		}
-		table.Add(phaseMark(o.Phase).Cell(p.Style), painted(cli.Bold, o.ID), plain(cmp.Or(o.ImageVersion, "?")), dim(cli.Clock(o.Begun, p.now)), dim(took), plain(strconv.Itoa(o.Ran)), plain(phase))
+		table.Add(phaseMark(o.Phase).Cell(p.Style), painted(cli.Bold, o.ID), plain(cmp.Or(o.ImageVersion, "?")), dim(cli.Clock(o.Begun, p.now)), dim(took), plain(strconv.Itoa(o.Ran)), plain(o.words()))
 	}
 	p.Table(table)
+	for i := range v.Rollouts {
+		if o := &v.Rollouts[i]; o.Error != "" {
+			p.Blank()
+			p.problem(0, fleet.Problem{Level: fleet.LevelError, Text: o.ID + ": " + o.Error})
+		}
+	}
 	if v.More > 0 {
 		p.Blank()
 		p.Text(0, cli.Dim, fmt.Sprintf("and %d older; --last shows more", v.More), 1)
 	}
 	return p
+}
+
+// words is how a rollout stands or has ended, and why if that is not as it should be.
+func (o *oldView) words() string {
+	switch {
+	case o.Error != "":
+		return "cannot be read"
+	case endCode(o.Phase, false) == cli.ExitOK, o.Why == "":
+		return string(o.Phase)
+	case strings.HasPrefix(o.Why, string(o.Phase)): // "aborted by ana"
+		return o.Why
+	}
+	return string(o.Phase) + ": " + o.Why
 }
 
 // phaseMark is how a phase looks. No phase is a journal that cannot be read.
@@ -228,10 +241,19 @@ func (g *globals) showRollout(ctx context.Context, id, report string) error {
 	if g.json() {
 		return g.out.JSON(showView{view, &f.Plan, f.Events})
 	}
-	p := g.rolloutPage(&view)
-	p.rolloutRan(&view)
+	return g.print(g.showPage(&view, f))
+}
+
+// showPage is one rollout whole.
+func (g *globals) showPage(v *rollout.View, f *found) *page {
+	p := g.newPage(v.At)
+	p.rolloutHeadline(v)
+	p.waves(v)
+	p.leftOver("left as it is", markBad, v.Left)
+	p.leftOver("owed by this rollout", markNote, v.Owed)
+	p.rolloutRan(v)
 	p.timeline(&f.Plan, f.Events)
-	return g.print(p)
+	return p
 }
 
 // find returns a rollout by its id; without one, the newest, or nil when there is none.
@@ -255,10 +277,10 @@ func (r *rollouts) find(ctx context.Context, id string) (*found, error) {
 func (p *page) rolloutRan(v *rollout.View) {
 	p.Blank()
 	if len(v.Ran) == 0 {
-		p.Text(0, cli.Bold, "No member ever ran "+v.ImageVersion+".", 1)
+		p.Text(0, cli.Bold, "The blast radius: no member ever ran "+v.ImageVersion, 1)
 		return
 	}
-	p.Text(0, cli.Bold, cli.Plural(len(v.Ran), "time")+" a member ran "+v.ImageVersion+":", 1)
+	p.Text(0, cli.Bold, "The blast radius: "+cli.Plural(ranMembers(v.Ran), "member")+" ever ran "+v.ImageVersion, 1)
 	for i := range v.Ran {
 		ran := &v.Ran[i]
 		until := "now"
@@ -287,10 +309,7 @@ func (p *page) timeline(plan *rollout.Plan, events []rollout.Event) {
 	day := ""
 	for i := range events {
 		e := &events[i]
-		if !tells(e) {
-			continue
-		}
-		text := rollout.Line(plan, e)
+		text := tellEvent(plan, e)
 		if text == "" {
 			continue
 		}

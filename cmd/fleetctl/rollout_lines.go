@@ -31,11 +31,10 @@ func (d *rolloutLines) take(e roll.Event) {
 // text is what an event says to a person; empty: nothing, or nothing new.
 func (d *rolloutLines) text(e *roll.Event) string {
 	text := e.Note
-	if e.Entry != nil && tells(e.Entry) {
-		text = rollout.Line(d.plan, e.Entry)
-	}
-	if e.Entry != nil && slices.Contains(steps, e.Entry.Kind) {
-		clear(d.said)
+	if e.Entry != nil {
+		if text = tellEvent(d.plan, e.Entry); slices.Contains(steps, e.Entry.Kind) {
+			clear(d.said)
+		}
 	}
 	if d.said[text] {
 		return ""
@@ -53,18 +52,31 @@ var forPeople = append([]rollout.Kind{
 	rollout.Blocked, rollout.Given, rollout.ModelSeen,
 }, steps...)
 
-// told are the actions whose end a person wants to hear of. Of the others it is one that
-// was refused.
-var told = []rollout.Verb{
+// endsForPeople are the actions whose end a person wants to hear of. Of the others it is
+// one that was refused.
+var endsForPeople = []rollout.Verb{
 	rollout.Drain, rollout.Diagnose, rollout.QueryGate, rollout.Replicate, rollout.Include, rollout.Exclude, rollout.TagFailed, rollout.TagGood,
 }
 
-// tells says whether an event is one for people.
-func tells(e *rollout.Event) bool {
-	if e.Kind == rollout.Ended {
-		return e.Result.Outcome != rollout.Done || slices.Contains(told, e.Action.Do)
+// tellEvent is an entry of a journal as one line for people; empty: it is not for them.
+func tellEvent(plan *rollout.Plan, e *rollout.Event) string {
+	passed := false // a step that is passed at once
+	switch {
+	case e.Kind == rollout.Ended:
+		passed = e.Result.Outcome == rollout.Done && !slices.Contains(endsForPeople, e.Action.Do)
+	case e.Kind == rollout.WaveTo && e.Step == rollout.Replicating:
+		passed = !plan.ByWave
+	case e.Kind == rollout.WaveTo && e.Step == rollout.Asking:
+		passed = !plan.Window && !plan.Waves[e.Wave].Approve
+	case e.Kind == rollout.BatchTo:
+		passed = e.Step == rollout.Upgrading || e.Step == rollout.Verifying
+	default:
+		passed = !slices.Contains(forPeople, e.Kind)
 	}
-	return slices.Contains(forPeople, e.Kind)
+	if passed {
+		return ""
+	}
+	return rollout.Line(plan, e)
 }
 
 func (d *rolloutLines) wait(ctx context.Context, span time.Duration) error {

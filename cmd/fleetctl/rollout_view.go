@@ -59,7 +59,7 @@ var cellTexts = map[rollout.Cell]string{
 
 // rolloutPage is how a rollout stands.
 func (g *globals) rolloutPage(v *rollout.View) *page {
-	p := g.newPage(g.now())
+	p := g.newPage(v.At)
 	p.rollout(v)
 	return p
 }

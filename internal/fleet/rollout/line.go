@@ -39,8 +39,12 @@ func Line(p *Plan, e *Event) string {
 	case BatchTo:
 		return batchLine(p, e)
 	case Blocked:
-		if e.Class == "" {
+		switch e.Class {
+		case "":
 			return "goes on"
+		case ByOperator:
+			return "" // the request says it
+		default:
 		}
 		return because("paused, "+string(e.Class), e.Why)
 	case Given:
@@ -62,7 +66,7 @@ func memberLine(p *Plan, e *Event) string {
 	case Well:
 		return name + " is Healthy"
 	case Ill:
-		return name + " is not Healthy any more"
+		return name + " is not Healthy"
 	case Verified:
 		return name + " is verified"
 	case Failing:

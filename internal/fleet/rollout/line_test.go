@@ -41,7 +41,7 @@ done: point the model of a to 2.0.0
 upgrade a_03 to 2.0.0
 done: upgrade a_03 to 2.0.0
 a_03 runs 2.0.0: upgraded by wave canary
-a_03 is not Healthy any more
+a_03 is not Healthy
 a: batch verifying
 point the model of a to 1.0.0
 done: point the model of a to 1.0.0
