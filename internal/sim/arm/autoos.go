@@ -126,7 +126,11 @@ func (tx *txn) upgradeOS(id, exact string) error {
 		definition, _, _ := cutFold(str(ref, "id"), "/versions/")
 		ref["id"] = definition + "/versions/" + exact
 	}
-	if _, err := tx.resolve(ref, str(owner.Body, "location")); err != nil {
+	_, err := tx.resolve(ref, str(owner.Body, "location"))
+	if err == nil {
+		err = tx.refusedUpgrade(tx.get(id))
+	}
+	if err != nil {
 		return err
 	}
 	now := clone(sub(owner.Body, imagePath))

@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"net/http"
 	"slices"
 	"time"
 )
@@ -22,6 +23,19 @@ const (
 // repairs says whether a set's automatic repairs are at work.
 func repairs(owner *resource) bool {
 	return owner != nil && boolean(owner.Body, repairsPath+".enabled") && str(owner.Hidden, "repairs") != "Suspended"
+}
+
+// checkRepairsOn refuses repairs that are turned on while there are members without the
+// health extension.
+func (tx *txn) checkRepairsOn(setID string, old, body object) error {
+	if boolean(old, repairsPath+".enabled") || !boolean(body, repairsPath+".enabled") {
+		return nil
+	}
+	if slices.ContainsFunc(tx.members(setID), func(r *resource) bool { return !reportsHealth(r) }) {
+		return errorf(http.StatusBadRequest, "BadRequest", "Automatic repairs not supported for this Virtual Machine Scale Set because a health extension "+
+			"is not applied to all instances. Apply the health extension to all instances in the virtual machine scale set prior to switching to instance health repair mode.")
+	}
+	return nil
 }
 
 // sick says whether automatic repairs would take a member for unhealthy.
@@ -132,7 +146,7 @@ func (tx *txn) reimaged(id string, _ object) {
 		return
 	}
 	if err := tx.renew(id); err != nil {
-		tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", statusFailed) })
+		tx.failMember(id, err)
 	}
 }
 

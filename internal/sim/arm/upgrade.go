@@ -80,20 +80,29 @@ func (tx *txn) endMemberAction(o operation) error {
 		return nil
 	}
 	members, _ := o.Args["members"].([]any)
-	var first error
+	first := toError(sub(o.Args, "refused"))
 	for _, v := range members {
 		id, _ := v.(string)
 		if tx.get(id) == nil {
 			continue
 		}
 		if err := do(id); err != nil {
-			tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", statusFailed) })
+			tx.failMember(id, err)
 			if first == nil {
 				first = err
 			}
 		}
 	}
 	return first
+}
+
+// failMember says that a member could not be brought where it should be, and why.
+func (tx *txn) failMember(id string, why error) {
+	e := asARM(why)
+	tx.edit(id, func(r *resource) {
+		set(r.Body, "properties.provisioningState", statusFailed)
+		r.Hidden["failure"] = object{"code": e.Code, "message": e.Message}
+	})
 }
 
 // upgrade brings a member to its set's model, now. The disk is replaced when the
@@ -105,6 +114,9 @@ func (tx *txn) upgrade(id string) error {
 		return nil
 	}
 	img, err := tx.resolve(sub(owner.Body, imagePath), str(owner.Body, "location"))
+	if err == nil {
+		err = tx.refusedUpgrade(r)
+	}
 	if err != nil {
 		return err
 	}
@@ -133,6 +145,9 @@ func (tx *txn) renew(id string) error {
 		return nil
 	}
 	img, err := tx.resolve(ref, str(r.Body, "location"))
+	if err == nil {
+		err = tx.refusedUpgrade(r)
+	}
 	if err != nil {
 		return err
 	}
