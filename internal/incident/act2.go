@@ -53,7 +53,9 @@ func (i *incident) byDefault(ctx context.Context) (string, error) {
 	if err := holds(strings.Contains(v.Why, canary), "it halted because of %s: %s", canary, v.Why); err != nil {
 		return "", err
 	}
-	i.Fact("it has stopped itself, exit code 5: %s", v.Why)
+	i.Fact("it has stopped itself: exit code 5. What it says at its end:")
+	_, page, _ := strings.Cut(run.out.String(), "✗ ")
+	i.Show("✗ " + page)
 	if err := holds(strings.Contains(v.Ran[0].Node, "hsm"), "the node says that it is the HSM: %q", v.Ran[0].Node); err != nil {
 		return "", err
 	}

@@ -89,6 +89,9 @@ func (i *incident) noise(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
+	if err := i.allDrained(ctx, w, &v); err != nil {
+		return "", err
+	}
 	ran, err := w.blast(ctx, &v, &foreseen)
 	if err != nil {
 		return "", err
@@ -109,6 +112,49 @@ func (i *incident) noise(ctx context.Context) (string, error) {
 	}
 	i.Fact("nothing of it was taken for a bad image: 1.7.1 is promoted and marked good, %d members have had it, and nobody who runs is behind", len(ran))
 	return fmt.Sprintf("a repair, a scale-out, 429s, the platform's own upgrade and %d evictions did not stop a good rollout; agents drained and acknowledged within %s", taken, budget), nil
+}
+
+// allDrained asserts that every member was drained by its own agent before its disk was
+// replaced, by the journal and by what the agents wrote down, and that autoscale was there.
+func (i *incident) allDrained(ctx context.Context, w *world, v *view) error {
+	drains, err := i.drains()
+	if err != nil {
+		return err
+	}
+	asked := 0
+	for _, d := range drains {
+		if d.cause == "operator" {
+			asked++
+		}
+	}
+	done := make(map[string]bool)
+	for _, e := range v.Events {
+		if e.Kind == "ended" && e.Action != nil && e.Action.Do == "drain" && e.Result != nil && e.Result.Outcome == "done" {
+			done[e.Action.Members[0]] = true
+		}
+	}
+	upgraded := 0
+	for _, r := range v.Ran {
+		if !strings.HasPrefix(r.Why, "upgraded") {
+			continue
+		}
+		upgraded++
+		if err := holds(done[r.Member], "%s was drained before it was upgraded", r.Member); err != nil {
+			return err
+		}
+	}
+	if err := holds(upgraded >= 15 && asked >= upgraded, "%d members were upgraded, and %d agents have drained for it", upgraded, asked); err != nil {
+		return err
+	}
+	scaled, err := w.activities(ctx, "scaleup/action")
+	if err != nil {
+		return err
+	}
+	if err := holds(len(scaled) == 1, "autoscale has scaled out once: %v", scaled); err != nil {
+		return err
+	}
+	i.Fact("%d members were upgraded, and each was drained by its own agent first", upgraded)
+	return nil
 }
 
 // batches counts the batches of a set that are done.

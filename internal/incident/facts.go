@@ -17,15 +17,18 @@ import (
 
 // A plan is what `fleetctl rollout plan -o json` says of the worst.
 type plan struct {
-	Worst int `json:"worst"`
-	Waves []struct {
-		Name  string `json:"name"`
-		Worst int    `json:"worst"`
-		Sets  []struct {
-			Name  string `json:"name"`
-			Worst int    `json:"worst"`
-		} `json:"scale_sets"`
-	} `json:"waves"`
+	Waves []plannedWave `json:"waves"`
+}
+
+type plannedWave struct {
+	Name  string       `json:"name"`
+	Worst int          `json:"worst"`
+	Sets  []plannedSet `json:"scale_sets"`
+}
+
+type plannedSet struct {
+	Name  string `json:"name"`
+	Worst int    `json:"worst"`
 }
 
 // plan plans a rollout.
@@ -38,6 +41,11 @@ func (w *world) plan(ctx context.Context, version string) (plan, error) {
 	return p, err
 }
 
+type wave struct {
+	Name string `json:"name"`
+	Step string `json:"step"`
+}
+
 // A view is what `fleetctl rollout show -o json` says.
 type view struct {
 	ID       string    `json:"id"`
@@ -46,13 +54,11 @@ type view struct {
 	Why      string    `json:"why"`
 	Class    string    `json:"class"`
 	Observed time.Time `json:"observed"`
-	Waves    []struct {
-		Name string `json:"name"`
-		Step string `json:"step"`
-	} `json:"waves"`
-	Ran []struct {
+	Waves    []wave    `json:"waves"`
+	Ran      []struct {
 		Set    string `json:"set"`
 		Member string `json:"member"`
+		Why    string `json:"why"`
 		Failed string `json:"failed"`
 		Node   string `json:"node"`
 	} `json:"ran"`
@@ -144,27 +150,29 @@ func (w *world) blast(ctx context.Context, v *view, p *plan) ([]string, error) {
 	if !slices.Equal(listed, really) {
 		return nil, fmt.Errorf("rollout show lists other members than had %s:\nit lists      %v\nreally it was %v", v.Version, listed, really)
 	}
-	return really, exceeded(disks, v.Version, p)
+	return really, v.exceeded(disks, p)
 }
 
-// exceeded says, as an error, where more members had a version at one moment than a plan
-// predicted.
-func exceeded(disks []arm.Disk, version string, p *plan) error {
+// exceeded says, as an error, where more members had the version at one moment than the
+// plan predicted for the waves that have begun.
+func (v *view) exceeded(disks []arm.Disk, p *plan) error {
 	worst := make(map[string]int)
 	for _, wave := range p.Waves {
 		for _, s := range wave.Sets {
-			worst[s.Name] = max(worst[s.Name], s.Worst)
+			if v.step(wave.Name) != "" {
+				worst[s.Name] = max(worst[s.Name], s.Worst)
+			}
 		}
 	}
 	for _, at := range disks {
 		n := 0
 		for _, d := range disks {
-			if d.Version == version && d.Set == at.Set && !d.From.After(at.From) && (d.Until.IsZero() || d.Until.After(at.From)) {
+			if d.Version == v.Version && d.Set == at.Set && !d.From.After(at.From) && (d.Until.IsZero() || d.Until.After(at.From)) {
 				n++
 			}
 		}
 		if set := nameOf(at.Set); n > worst[set] {
-			return fmt.Errorf("%d members of %s had %s at %s, and the plan predicted at most %d", n, set, version, at.From, worst[set])
+			return fmt.Errorf("%d members of %s had %s at %s, and the plan predicted at most %d", n, set, v.Version, at.From, worst[set])
 		}
 	}
 	return nil

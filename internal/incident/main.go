@@ -61,8 +61,8 @@ func tell(bin string, seed uint64, only int) error {
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("not done after %s", bound))
 	defer cancel()
-	began := time.Now()
-	fmt.Println("Two acts play at a time, each in a simulated Azure of its own with 15 real agents;\nthey are told one after the other.")
+	t := stage.NewTeller(nil)
+	fmt.Println("Two acts play at a time, each in a simulated Azure of its own with 15 real\nagents. They are told one after the other, each with its own time. What has a ✓\nwas looked at, and is so.")
 	told := newCurtains(os.Stdout, len(acts))
 	proven := make([]string, len(acts))
 	lane, ctx := errgroup.WithContext(ctx)
@@ -86,12 +86,11 @@ func tell(bin string, seed uint64, only int) error {
 		told.all()
 		return err
 	}
-	t := stage.NewTeller(nil)
 	fmt.Println("\nWhat the compiled fleetctl has proven with real agents:")
 	for _, text := range slices.DeleteFunc(proven, func(text string) bool { return text == "" }) {
-		t.Fact("%s", text)
+		t.Note("%s", text)
 	}
-	fmt.Printf("\n%.0f s in all. go run ./internal/incident -seed %d plays it again.\n", time.Since(began).Seconds(), seed)
+	fmt.Printf("%.0f s in all. go run ./internal/incident -seed %d plays it again.\n", t.Took().Seconds(), seed)
 	return nil
 }
 
@@ -109,7 +108,7 @@ func play(ctx context.Context, out io.Writer, bin string, seed uint64, n int) (p
 	}
 	defer i.hsm.close()
 	text, err := acts[n].play(i, ctx)
-	return fmt.Sprintf("Act %d (%.0f s): %s", n+1, i.Took().Seconds(), text), err
+	return fmt.Sprintf("Act %d, %.0f s: %s", n+1, i.Took().Seconds(), text), err
 }
 
 // incident is an act under way.

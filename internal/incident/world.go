@@ -65,18 +65,7 @@ type world struct {
 // newWorld starts a simulated Azure.
 func (i *incident) newWorld(ctx context.Context, name string, s setting) (*world, error) {
 	w := &world{i: i, dir: filepath.Join(i.stage.Dir, name), speed: s.Clock}
-	s.Group, s.Files = group, i.hsm.files
-	s.HSM, s.HSM1_7_0 = i.hsm.address(usual), i.hsm.address(barred)
-	s.Pin, s.Baked = "/1.6.0", "{eastus: {replicas: 3}, westus3: {replicas: 3}}"
-	if s.AutoOS {
-		s.Pin, s.Baked = "", "{eastus: {replicas: 3}}"
-	}
-	if s.Soak == "" {
-		s.Soak = "1m"
-	}
-	if s.Journal == "" {
-		s.Journal = "rollouts"
-	}
+	i.complete(&s)
 	if err := os.Mkdir(w.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -98,6 +87,22 @@ func (i *incident) newWorld(ctx context.Context, name string, s setting) (*world
 	}
 	w.endpoint, w.control, err = i.addresses(ctx, ready)
 	return w, err
+}
+
+// complete fills in what is the same in all acts.
+func (i *incident) complete(s *setting) {
+	s.Group, s.Files = group, i.hsm.files
+	s.HSM, s.HSM1_7_0 = i.hsm.address(usual), i.hsm.address(barred)
+	s.Pin, s.Baked = "/1.6.0", "{eastus: {replicas: 3}, westus3: {replicas: 3}}"
+	if s.AutoOS {
+		s.Pin, s.Baked = "", "{eastus: {replicas: 3}}"
+	}
+	if s.Soak == "" {
+		s.Soak = "1m"
+	}
+	if s.Journal == "" {
+		s.Journal = "rollouts"
+	}
 }
 
 // addresses waits for the addresses of a simulator.

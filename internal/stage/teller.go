@@ -48,7 +48,17 @@ func (t *Teller) Note(format string, args ...any) {
 
 // Fact tells of something that was looked at, and is so.
 func (t *Teller) Fact(format string, args ...any) {
-	fmt.Fprintln(t.out, wrap("    ✓ ", "      ", fmt.Sprintf(format, args...)))
+	mark := fmt.Sprintf("%4.1fs ✓ ", t.Took().Seconds())
+	fmt.Fprintln(t.out, wrap(mark, strings.Repeat(" ", utf8.RuneCountInString(mark)), fmt.Sprintf(format, args...)))
+}
+
+// Show shows what a program has printed.
+func (t *Teller) Show(text string) {
+	fmt.Fprintln(t.out)
+	for line := range strings.Lines(strings.TrimRight(text, "\n")) {
+		fmt.Fprintln(t.out, strings.TrimRight("      "+line, " \n"))
+	}
+	fmt.Fprintln(t.out)
 }
 
 // wrap breaks a text into lines, of which the first begins with one indent and the
