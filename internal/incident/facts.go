@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -257,8 +259,11 @@ type drained struct {
 // drains are all drains of the agents of this act, by their own words.
 func (i *incident) drains() ([]drained, error) {
 	data, err := os.ReadFile(filepath.Join(i.hsm.files, "drains"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // nobody has drained
+	}
 	if err != nil {
-		return nil, nil //nolint:nilerr // nobody has drained
+		return nil, err
 	}
 	var all []drained
 	for line := range strings.Lines(string(data)) {
@@ -298,7 +303,7 @@ func (w *world) keptAway(ctx context.Context, v *view) error {
 	if err := holds(version.Tags["fleetctl-failed"] != "", "%s is marked failed: its tags are %v", v.Version, version.Tags); err != nil {
 		return err
 	}
-	for _, region := range strings.Fields(version.regions()) {
+	for region := range strings.FieldsSeq(version.regions()) {
 		if err := holds(strings.HasSuffix(region, "-"), "%s is demoted in %s", v.Version, region); err != nil {
 			return err
 		}

@@ -97,7 +97,7 @@ func tell(bin string, seed uint64, only int) error {
 // play plays one act.
 func play(ctx context.Context, out io.Writer, bin string, seed uint64, n int) (proven string, err error) {
 	i := &incident{Teller: stage.NewTeller(out), seed: seed}
-	fmt.Fprintln(out)
+	_, _ = io.WriteString(out, "\n") // when it fails there is nobody to tell
 	i.Say("Act %d, %s", n+1, acts[n].title)
 	if i.stage, err = stage.New(bin); err != nil {
 		return "", err

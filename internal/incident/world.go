@@ -22,7 +22,6 @@ import (
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
-	"github.com/fleet-agent/fleet-agent/internal/stage"
 )
 
 const (
@@ -55,7 +54,6 @@ type setting struct {
 // A world is one simulated Azure with real agents, and a fleet.yaml for it.
 type world struct {
 	i        *incident
-	child    *stage.Child
 	dir      string // of fleet.yaml
 	endpoint string
 	control  string
@@ -79,8 +77,7 @@ func (i *incident) newWorld(ctx context.Context, name string, s setting) (*world
 		}
 	}
 	ready := filepath.Join(w.dir, "ready.json")
-	var err error
-	w.child, err = i.stage.Start(name, "fleetsim", "arm", "--scenario", filepath.Join(w.dir, "scenario.yaml"), "--agent", i.stage.Command("fleet-agent"),
+	_, err := i.stage.Start(name, "fleetsim", "arm", "--scenario", filepath.Join(w.dir, "scenario.yaml"), "--agent", i.stage.Command("fleet-agent"),
 		"--clock", strconv.FormatFloat(s.Clock, 'g', -1, 64), "--control", "127.0.0.1:0", "--ready-file", ready)
 	if err != nil {
 		return nil, err
@@ -134,9 +131,6 @@ func fill(file string, s setting) ([]byte, error) {
 	err = t.Execute(&b, s)
 	return b.Bytes(), err
 }
-
-// close ends it.
-func (w *world) close() { w.child.Stop() }
 
 // A command is one of fleetctl that runs.
 type command struct {

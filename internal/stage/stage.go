@@ -41,16 +41,12 @@ type Child struct {
 	cmd *exec.Cmd
 }
 
-// Stop tells it to end, and waits for it. Close does so with what was not stopped.
-func (c *Child) Stop() {
-	if c.cmd == nil {
-		return
-	}
+// stop tells it to end, and waits for it.
+func (c *Child) stop() {
 	_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	killer := time.AfterFunc(patience, func() { _ = c.cmd.Process.Kill() })
 	_ = c.cmd.Wait()
 	killer.Stop()
-	c.cmd = nil
 }
 
 // New returns a Stage for the commands in the directory bin.
@@ -69,7 +65,7 @@ func New(bin string) (*Stage, error) {
 // Close ends what was started and removes what it left.
 func (s *Stage) Close() {
 	for _, c := range slices.Backward(s.children) {
-		c.Stop()
+		c.stop()
 	}
 	_ = os.RemoveAll(s.Dir)
 }
@@ -150,7 +146,7 @@ func (s *Stage) Start(name, command string, args ...string) (*Child, error) {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(s.Command(command), args...) //nolint:noctx // Stop ends it, and waits
+	cmd := exec.Command(s.Command(command), args...) //nolint:noctx // Close ends it, and waits
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {

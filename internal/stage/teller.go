@@ -38,27 +38,31 @@ func (t *Teller) Say(format string, args ...any) {
 		on, off = "\x1b[1m", "\x1b[0m"
 	}
 	mark := fmt.Sprintf("%4.1fs ", t.Took().Seconds())
-	fmt.Fprintf(t.out, "%s%s%s\n", on, wrap(mark, strings.Repeat(" ", len(mark)), fmt.Sprintf(format, args...)), off)
+	t.print("%s%s%s\n", on, wrap(mark, strings.Repeat(" ", len(mark)), fmt.Sprintf(format, args...)), off)
 }
 
 // Note tells something more of it.
 func (t *Teller) Note(format string, args ...any) {
-	fmt.Fprintln(t.out, wrap("      ", "      ", fmt.Sprintf(format, args...)))
+	t.print("%s\n", wrap("      ", "      ", fmt.Sprintf(format, args...)))
 }
 
 // Fact tells of something that was looked at, and is so.
 func (t *Teller) Fact(format string, args ...any) {
 	mark := fmt.Sprintf("%4.1fs ✓ ", t.Took().Seconds())
-	fmt.Fprintln(t.out, wrap(mark, strings.Repeat(" ", utf8.RuneCountInString(mark)), fmt.Sprintf(format, args...)))
+	t.print("%s\n", wrap(mark, strings.Repeat(" ", utf8.RuneCountInString(mark)), fmt.Sprintf(format, args...)))
 }
 
 // Show shows what a program has printed.
 func (t *Teller) Show(text string) {
-	fmt.Fprintln(t.out)
+	var b strings.Builder
 	for line := range strings.Lines(strings.TrimRight(text, "\n")) {
-		fmt.Fprintln(t.out, strings.TrimRight("      "+line, " \n"))
+		b.WriteString(strings.TrimRight("      "+line, " \n") + "\n")
 	}
-	fmt.Fprintln(t.out)
+	t.print("\n%s\n", b.String())
+}
+
+func (t *Teller) print(format string, args ...any) {
+	_, _ = fmt.Fprintf(t.out, format, args...) // when it fails there is nobody to tell
 }
 
 // wrap breaks a text into lines, of which the first begins with one indent and the
