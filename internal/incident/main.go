@@ -32,6 +32,10 @@ func main() {
 	seed := flag.Uint64("seed", rand.Uint64N(1_000_000), "`N` picks the entry at which fleetctl is killed")
 	only := flag.Int("act", 0, "play act `N` alone")
 	flag.Parse()
+	if flag.NArg() > 0 || *only < 0 || *only > len(acts) {
+		flag.Usage()
+		os.Exit(2)
+	}
 	if err := tell(*bin, *seed, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "\nincident: error:", err)
 		os.Exit(1)
