@@ -42,15 +42,15 @@ func tell(bin string) error {
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("not done after %s", bound))
 	defer cancel()
-	d := &demo{bin: bin, start: time.Now(), colour: os.Getenv("NO_COLOR") == "" && terminal(os.Stdout)}
+	d := &demo{Teller: stage.NewTeller(nil), bin: bin}
 	defer d.cleanUp()
 	return d.run(ctx)
 }
 
 type demo struct {
-	bin    string
-	start  time.Time
-	colour bool
+	*stage.Teller
+
+	bin string
 
 	stage    *stage.Stage
 	sim      *imds.ControlClient
@@ -65,7 +65,7 @@ func (d *demo) run(ctx context.Context) error {
 	if d.stage, err = stage.New(d.bin); err != nil {
 		return err
 	}
-	d.say("a simulated metadata service and a node agent start on loopback")
+	d.Say("a simulated metadata service and a node agent start on loopback")
 	metadata, sim, err := d.stage.Simulator(ctx, "[{name: demo_0, scale_set: demo, priority: Spot}]")
 	if err != nil {
 		return err
@@ -77,12 +77,12 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.await(ctx, "serving", func(s control.Status) bool { return s.State == control.StateServing && s.Node.Name != "" }); err != nil {
 		return err
 	}
-	d.say("the node is healthy, and both versions of the health extension agree:")
+	d.Say("the node is healthy, and both versions of the health extension agree:")
 	if err := d.curl(ctx, "/healthz", "/readyz", "/healthz?verbose"); err != nil {
 		return err
 	}
 
-	d.say("Azure announces that this Spot VM goes away in 30 seconds")
+	d.Say("Azure announces that this Spot VM goes away in 30 seconds")
 	event, err := d.sim.Publish(ctx, imds.EventSpec{Type: imds.Preempt, Resources: []string{"demo_0"}, Notice: 30 * time.Second, Hold: true})
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.awaitCode(ctx, "/readyz", http.StatusServiceUnavailable); err != nil {
 		return err
 	}
-	d.note("/readyz went 503 after %.1f s; /healthz stays 200, so that nobody replaces a node that is leaving in order", time.Since(published).Seconds())
+	d.Note("/readyz went 503 after %.1f s; /healthz stays 200, so that nobody replaces a node that is leaving in order", time.Since(published).Seconds())
 	if err := d.await(ctx, "the first step", stepRuns("")); err != nil {
 		return err
 	}
@@ -101,12 +101,12 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.await(ctx, "the end of the drain", func(s control.Status) bool { return s.State == control.StateDrained }); err != nil {
 		return err
 	}
-	d.say("the plan has ended, well inside the notice; the event is acked, so that Azure need not wait")
+	d.Say("the plan has ended, well inside the notice; the event is acked, so that Azure need not wait")
 	if err := d.awaitAck(ctx, event); err != nil {
 		return err
 	}
 
-	d.say("the event vanishes while the node still runs: the drain is undone")
+	d.Say("the event vanishes while the node still runs: the drain is undone")
 	if _, err := d.sim.Complete(ctx, event.ID); err != nil {
 		return err
 	}
@@ -116,11 +116,11 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.await(ctx, "serving", func(s control.Status) bool { return s.State == control.StateServing }); err != nil {
 		return err
 	}
-	d.say("back in service; what happened is in the journal:")
+	d.Say("back in service; what happened is in the journal:")
 	if err := d.show(ctx, "events"); err != nil {
 		return err
 	}
-	d.say("done in %.0f s", time.Since(d.start).Seconds())
+	d.Say("done in %.0f s", d.Took().Seconds())
 	return nil
 }
 
@@ -222,7 +222,7 @@ func (d *demo) awaitAck(ctx context.Context, event imds.Event) error {
 		}
 		for _, a := range acks {
 			if a.EventID == event.ID && a.Accepted {
-				d.note("acked %.0f s before the VM would have been taken, once", event.NotBefore.Sub(a.Time).Seconds())
+				d.Note("acked %.0f s before the VM would have been taken, once", event.NotBefore.Sub(a.Time).Seconds())
 				return true, nil
 			}
 		}
@@ -237,7 +237,7 @@ func (d *demo) curl(ctx context.Context, paths ...string) error {
 		if err != nil {
 			return err
 		}
-		d.note("GET %-17s %d %s", path, code, strings.ReplaceAll(body, "\n", "\n"+strings.Repeat(" ", 28)))
+		d.Note("GET %-17s %d %s", path, code, strings.ReplaceAll(body, "\n", "\n"+strings.Repeat(" ", 22)))
 	}
 	return nil
 }
@@ -255,20 +255,4 @@ func (d *demo) show(ctx context.Context, command string) error {
 	}
 	fmt.Println()
 	return nil
-}
-
-// say tells the next part of the story.
-func (d *demo) say(format string, args ...any) {
-	on, off := "", ""
-	if d.colour {
-		on, off = "\x1b[1m", "\x1b[0m"
-	}
-	fmt.Printf("%s%4.1fs %s%s\n", on, time.Since(d.start).Seconds(), fmt.Sprintf(format, args...), off)
-}
-
-func (d *demo) note(format string, args ...any) { fmt.Printf("      "+format+"\n", args...) }
-
-func terminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

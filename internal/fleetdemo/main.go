@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/fleet-agent/fleet-agent/internal/stage"
 )
 
 const (
@@ -51,14 +53,14 @@ func tell(bin string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	d := &demo{bin: bin, dir: dir, start: time.Now(), colour: os.Getenv("NO_COLOR") == "" && terminal(os.Stdout)}
+	d := &demo{Teller: stage.NewTeller(nil), bin: bin, dir: dir}
 	return errors.Join(d.run(ctx), context.Cause(ctx))
 }
 
 type demo struct {
+	*stage.Teller
+
 	bin, dir string
-	start    time.Time
-	colour   bool
 }
 
 // A look is a command, and what it has to say.
@@ -70,7 +72,7 @@ type look struct {
 
 // run is the story.
 func (d *demo) run(ctx context.Context) error {
-	d.say("a simulated Azure starts on loopback, with a payments fleet in which all is well")
+	d.Say("a simulated Azure starts on loopback, with a payments fleet in which all is well")
 	err := d.with(ctx, "article", []look{
 		{"status", 0, []string{"scale sets as they should be", "vmss-authz-west"}},
 		{"images", 0, []string{"latest 1.7.1 in eastus, westus3"}},
@@ -81,11 +83,11 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	fmt.Println()
-	d.say("now three things are wrong in it:")
-	d.note("1.8.0 does not reach westus3, where vmss-authz-west asks for it;")
-	d.note("a member of vmss-authz still runs 1.7.0, and latestModelApplied says that all is well;")
-	d.note("vmss-batch answers probes with 200 and no JSON, which version 2.0 of the health")
-	d.note("extension takes for Unknown.")
+	d.Say("now three things are wrong in it:")
+	d.Note("1.8.0 does not reach westus3, where vmss-authz-west asks for it;")
+	d.Note("a member of vmss-authz still runs 1.7.0, and latestModelApplied says that all is well;")
+	d.Note("vmss-batch answers probes with 200 and no JSON, which version 2.0 of the health")
+	d.Note("extension takes for Unknown.")
 	file, err := d.broken(ctx)
 	if err != nil {
 		return err
@@ -107,7 +109,7 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	fmt.Println()
-	d.say("all three are told, with the members and the version behind them: done in %.0f s", time.Since(d.start).Seconds())
+	d.Say("all three are told, with the members and the version behind them: done in %.0f s", d.Took().Seconds())
 	return nil
 }
 
@@ -261,20 +263,4 @@ func named(list any, name string) (map[string]any, error) {
 		}
 	}
 	return nil, fmt.Errorf("the scenario has no %s", name)
-}
-
-// say tells the next part of the story.
-func (d *demo) say(format string, args ...any) {
-	on, off := "", ""
-	if d.colour {
-		on, off = "\x1b[1m", "\x1b[0m"
-	}
-	fmt.Printf("%s%4.1fs %s%s\n", on, time.Since(d.start).Seconds(), fmt.Sprintf(format, args...), off)
-}
-
-func (d *demo) note(text string) { fmt.Println("      " + text) }
-
-func terminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -32,11 +32,29 @@ type Stage struct {
 	// Dir is a directory for files; Close removes it.
 	Dir      string
 	bin      string
-	children []*exec.Cmd
+	children []*Child
+}
+
+// A Child is a process that a Stage has started.
+type Child struct {
+	PID int
+	cmd *exec.Cmd
+}
+
+// stop tells it to end, and waits for it.
+func (c *Child) stop() {
+	_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	killer := time.AfterFunc(patience, func() { _ = c.cmd.Process.Kill() })
+	_ = c.cmd.Wait()
+	killer.Stop()
 }
 
 // New returns a Stage for the commands in the directory bin.
 func New(bin string) (*Stage, error) {
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp("", "fleet-stage-")
 	if err != nil {
 		return nil, err
@@ -47,10 +65,7 @@ func New(bin string) (*Stage, error) {
 // Close ends what was started and removes what it left.
 func (s *Stage) Close() {
 	for _, c := range slices.Backward(s.children) {
-		_ = c.Process.Signal(syscall.SIGTERM) // it may have ended
-		killer := time.AfterFunc(patience, func() { _ = c.Process.Kill() })
-		_ = c.Wait()
-		killer.Stop()
+		c.stop()
 	}
 	_ = os.RemoveAll(s.Dir)
 }
@@ -63,7 +78,7 @@ func (s *Stage) Simulator(ctx context.Context, vms string) (endpoint string, sim
 	if err := os.WriteFile(scenario, []byte("vms: "+vms+"\n"), 0o600); err != nil {
 		return "", nil, err
 	}
-	if _, err := s.child("fleetsim", "imds", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--scenario", scenario, "--ready-file", ready); err != nil {
+	if _, err := s.Start("fleetsim", "fleetsim", "imds", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--scenario", scenario, "--ready-file", ready); err != nil {
 		return "", nil, err
 	}
 	var addresses struct {
@@ -107,11 +122,11 @@ func (s *Stage) Agent(ctx context.Context, configuration string) (Agent, error) 
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return Agent{}, err
 	}
-	cmd, err := s.child("fleet-agent", "run", "--config", file)
+	child, err := s.Start("fleet-agent", "fleet-agent", "run", "--config", file)
 	if err != nil {
 		return Agent{}, err
 	}
-	a := Agent{PID: cmd.Process.Pid, Socket: filepath.Join(run, control.SocketName)}
+	a := Agent{PID: child.PID, Socket: filepath.Join(run, control.SocketName)}
 	return a, s.Await(ctx, "fleet-agent", func() (bool, error) {
 		status, err := control.NewClient(a.Socket).Status(ctx)
 		if err != nil {
@@ -122,23 +137,28 @@ func (s *Stage) Agent(ctx context.Context, configuration string) (Agent, error) 
 	})
 }
 
-// child starts a command in a process group of its own, so that an interrupt
-// of the terminal reaches it only through Close. Its log goes to a file.
-func (s *Stage) child(name string, args ...string) (*exec.Cmd, error) {
+// Start starts a command in a process group of its own, so that an interrupt of the
+// terminal reaches it only through Close. It is killed with this program. What it says
+// goes to NAME.log.
+func (s *Stage) Start(name, command string, args ...string) (*Child, error) {
 	log, err := os.Create(filepath.Join(s.Dir, name+".log"))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(filepath.Join(s.bin, name), args...) //nolint:noctx // Close ends it, and waits
+	cmd := exec.Command(s.Command(command), args...) //nolint:noctx // Close ends it, and waits
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", command, err)
 	}
-	s.children = append(s.children, cmd)
-	return cmd, nil
+	c := &Child{PID: cmd.Process.Pid, cmd: cmd}
+	s.children = append(s.children, c)
+	return c, nil
 }
+
+// Command is the file of a command.
+func (s *Stage) Command(name string) string { return filepath.Join(s.bin, name) }
 
 // Await asks until done says yes, or ctx ends; the error has what the children
 // logged last.

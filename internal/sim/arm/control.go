@@ -28,6 +28,9 @@ const (
 //	DELETE /v1/fault      204
 //	GET    /v1/requests   {"counts": [Count], "requests": [Request]}
 //	GET    /v1/disks      {"disks": [Disk]}: which member had which version of its image, and when
+//	POST   /v1/happen     {"scale_set": "vmss-authz", ...} and one of "load": 90 (Percentage
+//	                      CPU), "reclaim": 3 (Spot members) and "platform_upgrade": "5m":
+//	                      what the platform does now -> 204
 //	POST   /v1/patch      {"id": "/subscriptions/...", "body": {...}} -> what Azure answers to
 //	                      another tool's PATCH
 //
@@ -68,6 +71,7 @@ func (s *Server) Control() http.Handler {
 		}
 		steer.Reply(w, http.StatusOK, map[string]any{"disks": append([]Disk{}, all...)})
 	})
+	mux.HandleFunc("POST /v1/happen", s.controlHappen)
 	mux.HandleFunc("POST /v1/patch", s.controlPatch)
 	return steer.Guard(mux)
 }
