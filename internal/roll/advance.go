@@ -82,9 +82,16 @@ func (r *Runner) event(kind rollout.Kind, a *rollout.Action, result *rollout.Res
 // it.
 func idle(l *ledger, now time.Time) bool {
 	s := &l.state
+	return s.Phase.Over() && s.Phase != rollout.Held && s.Phase != rollout.Incomplete && settled(s) && told(l, now)
+}
+
+// told says whether the webhook knows of the end, or was tried for long enough. A notice
+// that nobody has tried to send is owed, however late it is.
+func told(l *ledger, now time.Time) bool {
+	s := &l.state
 	last := s.Last[string(rollout.Notify)+" "+string(s.Phase)]
-	told := !l.plan.Notify || last.Outcome == rollout.Done && !last.At.Before(s.Since) || now.Sub(s.Since) >= l.plan.Limits.Stuck
-	return s.Phase.Over() && s.Phase != rollout.Held && s.Phase != rollout.Incomplete && settled(s) && told
+	tried := !last.At.IsZero() && !last.At.Before(s.Since)
+	return !l.plan.Notify || tried && (last.Outcome == rollout.Done || now.Sub(s.Since) >= l.plan.Limits.Stuck)
 }
 
 // settled says whether nothing is under way, drained or suspended by a rollout.

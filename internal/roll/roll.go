@@ -64,7 +64,8 @@ type Runner struct {
 	// HTTP asks Prometheus and the webhook; nil: a client of its own.
 	HTTP *http.Client
 
-	ledger *ledger // nil: the journal was not read yet
+	ledger  *ledger         // nil: the journal was not read yet
+	unknown map[string]bool // members of which was told how they left, by set and name
 }
 
 // An Event is what a Runner tells. One of Entry, Look and Note is set.

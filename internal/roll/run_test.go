@@ -112,6 +112,57 @@ func TestToldLater(t *testing.T) {
 	require.Zero(t, s.Again)
 }
 
+// A runner that dies between an end and its notice leaves it owed, however late the next
+// one comes.
+func TestToldAfterACrash(t *testing.T) {
+	hook := &webhook{}
+	w := newWorld(t, setup{health: "Unhealthy", rollout: fmt.Sprintf(drained, ", notify: "+hook.start(t))})
+	c := w.start()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w.killed, w.journal.dies = cancel, `"name":"halted"`
+	_, err := c.Run(ctx)
+	require.Error(t, err)
+	require.Len(t, hook.told(), 1, c.log())
+	w.revive()
+	w.server.Advance(26 * time.Hour)
+	s, err := w.runner().Advance(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, rollout.Halted, s.State.Phase)
+	require.Len(t, hook.told(), 2)
+	require.Contains(t, hook.told()[1], `"event":"halted"`)
+	require.Zero(t, s.Again)
+}
+
+// A member that a program took away, for reasons of its own, pauses the rollout, and an
+// operator is told who it was.
+func TestTakenAway(t *testing.T) {
+	w := newWorld(t, setup{})
+	c := w.start()
+	took, asked := "", false
+	w.ticks = append(w.ticks, func() {
+		switch {
+		case took == "" && w.on("vmss-authz", version) == 1:
+			for name, v := range w.members("vmss-authz") {
+				if v == version {
+					took = name
+				}
+			}
+			_, err := w.reader.Send(context.Background(), fleet.Write{Method: http.MethodDelete, ID: group + "/providers/Microsoft.Compute/virtualMachines/" + fleet.ResourceID(took)})
+			require.NoError(t, err)
+		case !asked && w.journal.mentions(`"class":"inconclusive"`):
+			asked = true
+			w.journal.ask("r1", `{"do":"resume","by":"ops","why":"it was the node pool's own healer"}`)
+		}
+	})
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.True(t, asked, c.log())
+	require.Regexp(t, took+` of vmss-authz left: Microsoft.Compute/virtualMachines/delete by [0-9a-f-]{36}, .* UTC; that does not tell`, c.log())
+	require.Equal(t, rollout.Succeeded, s.State.Phase, c.log())
+	require.False(t, func() bool { v := w.image(); failed, _ := v.Failed(); return failed }())
+}
+
 // A member that Azure has no room for says nothing of the version.
 func TestCapacity(t *testing.T) {
 	w := newWorld(t, setup{})

@@ -70,8 +70,8 @@ scale_sets:
 run_commands:
 %s  - {contains: "fleet-agent drain", stdout: "drained\nfleetctl: exit 0\n"}
   - {contains: "fleet-agent undrain", stdout: "undrained\nfleetctl: exit 0\n"}
-  - {contains: "status -o brief", stdout: "unhealthy: hsm: connection refused\nfleetctl: exit 3\n"}
-  - {contains: "fleet-agent status", stdout: "serving\nfleetctl: exit 0\n"}
+  - {contains: "head -n 1", stdout: "state: serving\nfleetctl: exit 0\n"}
+  - {contains: "status -o brief", stdout: "state: unhealthy\nfailing: hsm: connection refused\nfleetctl: exit 3\n"}
 %s`
 
 // file is the fleet.yaml of the tests.
@@ -226,7 +226,7 @@ func (w *world) isDead() bool {
 func (w *world) revive() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.dead, w.before, w.after, w.journal.atEntry = false, nil, nil, 0
+	w.dead, w.before, w.after, w.journal.atEntry, w.journal.dies = false, nil, nil, 0, ""
 }
 
 // count returns how many requests were served whose text has all the parts.
@@ -382,6 +382,7 @@ type memory struct {
 	holder  string // another one that holds the lock
 	loses   string // the lock is lost once an entry with this text is there
 	atEntry int    // dies when this entry is to be written; 0: never
+	dies    string // dies when an entry with this text is to be written; "": never
 	torn    bool   // the entry is there when it dies
 }
 
@@ -402,7 +403,7 @@ func (m *memory) Append(ctx context.Context, entry json.RawMessage) error {
 	if m.holder != "" {
 		return errHeld
 	}
-	if m.atEntry > 0 && len(m.entries)+1 >= m.atEntry {
+	if m.atEntry > 0 && len(m.entries)+1 >= m.atEntry || m.dies != "" && strings.Contains(string(entry), m.dies) {
 		if m.torn {
 			m.entries = append(m.entries, slices.Clone(entry))
 		}
