@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 )
 
@@ -257,7 +258,7 @@ func (r *Runner) carryOut(ctx context.Context, l *ledger, a *rollout.Action) err
 	}
 	// The lock is looked at after the entry is durable: who has lost it by then has done
 	// nothing, and the next one finds an answer that was lost.
-	if err := r.Journal.Guard(); err != nil {
+	if err := l.guard(); err != nil {
 		return err
 	}
 	result := r.perform(ctx, l, a)
@@ -271,7 +272,9 @@ func (r *Runner) perform(ctx context.Context, l *ledger, a *rollout.Action) roll
 	if !ok {
 		return rollout.Result{Outcome: rollout.Denied, Text: "this program does not know how to " + string(a.Do)}
 	}
-	acting, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.within)
+	// What Azure wants to see again later is sent only while the lock is held then.
+	acting := azure.Guarded(context.WithoutCancel(ctx), l.guard)
+	acting, cancel := context.WithTimeout(acting, v.within)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
 	defer stop()

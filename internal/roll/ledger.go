@@ -130,6 +130,9 @@ func (l *ledger) write(ctx context.Context, entry []json.RawMessage, events []ro
 	return nil
 }
 
+// guard says whether a write to Azure may begin.
+func (l *ledger) guard() error { return l.journal.Guard() }
+
 // status is what the ledger says. What is returned does not change any more.
 func (l *ledger) status() Status {
 	l.mu.Lock()
