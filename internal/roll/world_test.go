@@ -119,6 +119,7 @@ type world struct {
 	server *arm.Server
 	clock  *arm.Clock
 	next   http.Handler
+	blobs  http.Handler  // Azure Storage: the simulator's, or Azurite
 	reader *azure.Client // beside all runners
 
 	journal *memory
@@ -134,6 +135,7 @@ type world struct {
 	dead   bool
 	killed func()
 	served []string // METHOD path status body
+	from   []string // the client of each, as the host that it asked
 }
 
 var published = sync.OnceValues(func() (*armtypes.Types, error) { return armtypes.Load(typesDir) })
@@ -161,6 +163,7 @@ func newWorld(t *testing.T, s setup) *world {
 	require.NoError(t, w.server.Apply(scenario))
 	judge := judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types})
 	w.next = standstill.Handler(w.server, judge)
+	w.blobs = w.server
 	w.reader = w.client()
 	w.journal = &memory{world: w}
 	t.Cleanup(func() {
@@ -196,9 +199,14 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	rec := httptest.NewRecorder()
-	w.next.ServeHTTP(rec, r)
+	next := w.next
+	if isBlob(r) {
+		next = w.blobs
+	}
+	next.ServeHTTP(rec, r)
 	w.mu.Lock()
 	w.served = append(w.served, fmt.Sprintf("%s %s %d %s", r.Method, r.URL.Path, rec.Code, body))
+	w.from = append(w.from, r.Host)
 	w.mu.Unlock()
 	if after != nil && after(r) {
 		w.die()
@@ -208,6 +216,9 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	rw.WriteHeader(rec.Code)
 	_, _ = rw.Write(rec.Body.Bytes())
 }
+
+// isBlob says whether a request is for Azure Storage, which is judged elsewhere.
+func isBlob(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/blob/") }
 
 // die is the end of the runner: nothing that it sends or journals arrives any more.
 func (w *world) die() {
@@ -245,6 +256,13 @@ func (w *world) count(parts ...string) int {
 // client makes a client with connections of its own.
 func (w *world) client() *azure.Client {
 	w.t.Helper()
+	client, _ := w.clientAt()
+	return client
+}
+
+// clientAt makes a client, and returns the host that it asks, too.
+func (w *world) clientAt() (client *azure.Client, host string) {
+	w.t.Helper()
 	endpoint := httptest.NewServer(w)
 	w.t.Cleanup(endpoint.Close)
 	client, err := azure.New(azure.Config{Auth: "default", Getenv: func(name string) string {
@@ -254,7 +272,7 @@ func (w *world) client() *azure.Client {
 		return ""
 	}})
 	require.NoError(w.t, err)
-	return client
+	return client, strings.TrimPrefix(endpoint.URL, "http://")
 }
 
 // A run is a runner with what it told.
@@ -265,11 +283,14 @@ type run struct {
 }
 
 // runner makes a runner of the world's journal.
-func (w *world) runner() *run {
+func (w *world) runner() *run { return w.runnerOn(w.journal, w.client()) }
+
+// runnerOn makes a runner of a journal.
+func (w *world) runnerOn(journal roll.Journal, client *azure.Client) *run {
 	w.t.Helper()
 	c := &run{}
 	c.Runner = &roll.Runner{
-		Azure: w.client(), Spec: w.spec(), Journal: w.journal, Now: w.clock.Now,
+		Azure: client, Spec: w.spec(), Journal: journal, Now: w.clock.Now,
 		Wait: func(ctx context.Context, d time.Duration) error {
 			w.server.Advance(d)
 			for _, tick := range w.ticks {
