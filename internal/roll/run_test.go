@@ -436,6 +436,49 @@ func TestPlatformRollingBad(t *testing.T) {
 	require.Equal(t, fleet.Rolling, set.Upgrade.Mode)
 }
 
+// automatic is a rollout by automatic OS upgrade, region by region.
+var automatic = setup{
+	latest:   true,
+	set:      "    auto_os: true\n    rolling: {max_batch: 40, max_unhealthy: 100, max_unhealthy_upgraded: 20, pause: 10s}\n",
+	scenario: "auto_os_on_flexible: true\nauto_os_delay: 1m\n",
+	upgrade:  "driver: platform-auto-os, auto_os: true",
+	rollout:  platform.rollout,
+}
+
+// Automatic OS upgrade finds the version in a region when its wave releases it there.
+func TestAutoOS(t *testing.T) {
+	w := newWorld(t, automatic)
+	c := w.start()
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.Equal(t, rollout.Succeeded, s.State.Phase, c.log())
+	require.Equal(t, 3, w.on("vmss-authz", version))
+	require.Equal(t, 3, w.on("vmss-authz-west", version))
+	require.Empty(t, w.model("vmss-authz"))
+	require.Zero(t, w.count("/manualupgrade"))
+}
+
+// A bad version is released in one region, and taken back there; no other one sees it.
+func TestAutoOSBad(t *testing.T) {
+	bad := automatic
+	bad.health = "Unhealthy"
+	w := newWorld(t, bad)
+	c := w.start()
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.Equal(t, rollout.Halted, s.State.Phase, c.log())
+	require.Equal(t, 3, w.on("vmss-authz", before), c.log())
+	require.Equal(t, 3, w.on("vmss-authz-west", before), c.log())
+	require.Empty(t, w.model("vmss-authz"), "it follows the latest again")
+	set, err := w.reader.ScaleSet(t.Context(), sets+"/vmss-authz")
+	require.NoError(t, err)
+	require.True(t, set.Upgrade.AutoOS)
+	image := w.image()
+	failed, _ := image.Failed()
+	require.True(t, failed)
+	require.True(t, image.Excluded || image.Region("eastus").Excluded && image.Region("westus3").Excluded)
+}
+
 // With by-wave, a region gets the version when its wave comes, and not before.
 func TestByWave(t *testing.T) {
 	w := newWorld(t, setup{gallery: "  replicate: by-wave\n", regions: "{eastus: {}}"})

@@ -62,7 +62,7 @@ scale_sets:
     name: vmss-authz
     zones: ["1", "2", "3"]
     vm_size: Standard_D2as_v5
-    image: galProd/ubuntu-app/1.7.0
+    image: galProd/ubuntu-app%s
     health: {version: "2.0", protocol: http, port: 8080, path: /healthz, interval: 5s, probes: 2, grace: 5m}
     repairs: {after: 30m, action: Replace}
     members: [{count: 3, age: 29d}]
@@ -86,7 +86,7 @@ gallery:
 %sdefaults:
   manage: image
   upgrade: {%s}
-scale_sets:
+%sscale_sets:
   vmss-authz: {id: ` + sets + `/vmss-authz}
   vmss-authz-west: {location: westus3, id: ` + sets + `/vmss-authz-west}
 rollout:
@@ -108,6 +108,7 @@ type setup struct {
 	set      string // more keys of the scale sets
 	upgrade  string // of the file's scale sets
 	gallery  string // more keys of the file's gallery
+	latest   bool   // sets follow the latest version
 	regions  string // of 1.7.1
 }
 
@@ -133,20 +134,24 @@ type world struct {
 
 	mu     sync.Mutex // guards what follows
 	dead   bool
+	graves map[string]bool // hosts of clients that are dead for good
 	killed func()
 	served []string // METHOD path status body
 	from   []string // the client of each, as the host that it asked
 }
 
-var published = sync.OnceValues(func() (*armtypes.Types, error) { return armtypes.Load(typesDir) })
-
-var typesDir string
+// published are Azure's types, read once.
+var published struct {
+	sync.Once
+	types *armtypes.Types
+	err   error
+}
 
 func newWorld(t *testing.T, s setup) *world {
 	t.Helper()
-	typesDir = testkit.Published(t, "types")
-	types, err := published()
-	require.NoError(t, err)
+	dir := testkit.Published(t, "types")
+	published.Do(func() { published.types, published.err = armtypes.Load(dir) })
+	require.NoError(t, published.err)
 	or := func(a, b string) string {
 		if a == "" {
 			return b
@@ -155,13 +160,17 @@ func newWorld(t *testing.T, s setup) *world {
 	}
 	s.health, s.rollout = or(s.health, "Healthy"), or(s.rollout, twoWaves)
 	s.upgrade = or(s.upgrade, "driver: batches, batch: 50%, pause: 0s")
+	pinned := "/" + before
+	if s.latest {
+		pinned = ""
+	}
 	w := &world{t: t, setup: s, clock: arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 0)}
-	scenario, err := arm.ParseScenario("ground.yaml", fmt.Appendf(nil, ground, or(s.regions, "{eastus: {}, westus3: {}}"), s.health, s.set, s.commands, s.scenario))
+	scenario, err := arm.ParseScenario("ground.yaml", fmt.Appendf(nil, ground, or(s.regions, "{eastus: {}, westus3: {}}"), s.health, pinned, s.set, s.commands, s.scenario))
 	require.NoError(t, err)
 	w.server, err = arm.New(arm.Config{Clock: w.clock, Unthrottled: true, Rules: scenario.Rules()})
 	require.NoError(t, err)
 	require.NoError(t, w.server.Apply(scenario))
-	judge := judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types})
+	judge := judgeproxy.New(judgeproxy.Config{Next: w.server, Types: published.types})
 	w.next = standstill.Handler(w.server, judge)
 	w.blobs = w.server
 	w.reader = w.client()
@@ -177,7 +186,7 @@ func newWorld(t *testing.T, s setup) *world {
 // ServeHTTP stands between a client and the judge.
 func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock() // what a dead client sent may still be under way when the world changes
-	dead, faulty, before, after := w.dead, w.faulty, w.before, w.after
+	dead, faulty, before, after := w.dead || w.graves[r.Host], w.faulty, w.before, w.after
 	w.mu.Unlock()
 	if dead {
 		http.Error(rw, "{}", http.StatusBadRequest) // what a dead client sends on is not served
@@ -325,7 +334,11 @@ func (c *run) log() string { return strings.Join(c.told, "\n") }
 
 func (w *world) spec() *fleet.Spec {
 	w.t.Helper()
-	f, err := fleetfile.Read("fleet.yaml", fmt.Appendf(nil, file, w.setup.gallery, w.setup.upgrade, w.setup.rollout), os.LookupEnv)
+	tracks := ""
+	if w.setup.latest {
+		tracks = "  tracks: latest\n"
+	}
+	f, err := fleetfile.Read("fleet.yaml", fmt.Appendf(nil, file, w.setup.gallery, w.setup.upgrade, tracks, w.setup.rollout), os.LookupEnv)
 	require.NoError(w.t, err)
 	return f.Spec
 }
