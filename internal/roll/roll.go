@@ -54,7 +54,12 @@ type Asked = journal.Request
 // A Runner carries out the rollout of one journal. Azure, Spec, Journal, Now and Wait
 // are needed. It is not for concurrent use.
 type Runner struct {
-	Azure   *azure.Client
+	Azure *azure.Client
+	// Spec is what a plan is made from. Once there is one, it holds, whatever the file
+	// says by then. Only this is read from the file of the moment: what the gates ask and
+	// whom, the window, the webhook, and how many replicas a region gets. Some of it is
+	// secret, and a question that is wrong can be mended while the rollout is paused for
+	// it.
 	Spec    *fleet.Spec
 	Journal Journal
 	Now     func() time.Time
