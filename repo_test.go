@@ -90,7 +90,7 @@ var mayImport = map[string][]string{
 		"internal/safefile", "internal/safetext", "internal/systemd",
 	},
 	"cmd/fleetctl": {"internal/apply", "internal/azure", "internal/bake", "internal/cli", "internal/command", "internal/fleet", "internal/fleetfile", "internal/graph", "internal/manual", "internal/release"},
-	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds", "internal/sim/nodes"},
+	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds", "internal/sim/nodes", "internal/sim/steer"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":         {},

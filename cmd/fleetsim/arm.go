@@ -18,6 +18,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
+	"github.com/fleet-agent/fleet-agent/internal/sim/steer"
 )
 
 // armOptions are the flags of `fleetsim arm`.
@@ -62,11 +63,13 @@ an error that says fleetsim.
 Operations take their time. With --clock 60 a minute passes in a second, and limits of
 requests fill up as much faster.
 
-With --control an API without authentication steers the simulation:
+With --control an API without authentication steers the simulation, and says which
+member had which version of its image, and when:
 
   curl -X POST CONTROL/v1/clock -d '{"advance":"10m"}'
   curl -X POST CONTROL/v1/fault -d '{"kind":"throttle","path":"/virtualMachines","count":5}'
   curl CONTROL/v1/requests
+  curl CONTROL/v1/disks
 
 What is in the subscription at the start comes from a scenario, which is a file or one
 of those that --list shows. --show prints one to begin with, and --schema the JSON
@@ -81,7 +84,9 @@ which drains and acknowledges before it is evicted or deleted; the scenario has
       config: {checks: [...], drain: {settle: 0s, plan: [...]}}   # or file: FILE
       versions: {"1.7.0": {file: broken.yaml}}                    # by version of the image
 The agent's own time is real: with --clock 60 the notice of an eviction is half a
-second. With --machines PROG the members are machines that a program boots. It is
+second. A script of Run Command runs on this host, as the user of fleetsim and with its
+rights; fleet-agent is the member's own there, and sudo does nothing. Whoever reaches the
+endpoint can have one run. With --machines PROG the members are machines that a program boots. It is
 started once for each request, as one of
   PROG start NAME IMAGE         boot it afresh; one of that name may be left
   PROG stop NAME                end it, with its disk; one that is not there is no error
@@ -218,8 +223,10 @@ func runARM(cmd *cobra.Command, g *globals, o armOptions) (err error) {
 			return err
 		}
 	}
-	endpoint := service{address: o.listen, handler: server}
+	// Without a token there may be pages of a browser among those that ask.
+	endpoint := service{address: o.listen, handler: steer.Guard(server)}
 	if o.tls {
+		endpoint.handler = server
 		if endpoint.tls, err = o.certificate(); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,8 +24,8 @@ scale_sets:
   - {name: vmss-authz, image: galProd/ubuntu-app, health: {port: 8080, path: /healthz}, members: [{name: vmss-authz_1}, {name: vmss-authz_2}]}
 `
 
-// TestNothingIsLeft: however fleetsim ends, its agents and what they have started end
-// with it.
+// TestNothingIsLeft: however fleetsim ends, its agents, their scripts and what they have
+// started end with it.
 func TestNothingIsLeft(t *testing.T) {
 	dir := t.TempDir()
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", dir, ".", "../fleet-agent").CombinedOutput()
@@ -41,13 +42,17 @@ func TestNothingIsLeft(t *testing.T) {
 			var log bytes.Buffer
 			cmd.Stderr = &log
 			require.NoError(t, cmd.Start())
-			_, err = bufio.NewReader(stdout).ReadString('\n')
+			endpoint, err := bufio.NewReader(stdout).ReadString('\n')
 			require.NoError(t, err, "%s", &log)
 			t.Cleanup(func() { _ = cmd.Process.Kill() })
-			var family []int // its agents, and their checks
+			run := strings.TrimSpace(endpoint) + "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/rg-pay-prod" +
+				"/providers/Microsoft.Compute/virtualMachines/vmss-authz_1/runCommand?api-version=2026-04-01"
+			require.Equal(t, http.StatusForbidden, post(t, run, "https://portal.example"), "a page of a browser runs nothing here")
+			require.Equal(t, http.StatusAccepted, post(t, run, ""))
+			var family []int // its agents, and their checks; the script, what it has started, and what ends it
 			require.Eventually(t, func() bool {
 				family = descendants(t, cmd.Process.Pid)
-				return len(family) == 4
+				return len(family) == 4+3
 			}, time.Minute, 20*time.Millisecond)
 			require.NoError(t, cmd.Process.Signal(signal))
 			_ = cmd.Wait()
@@ -62,6 +67,22 @@ func TestNothingIsLeft(t *testing.T) {
 			}
 		})
 	}
+}
+
+// post has a script run that does not end, and returns the status.
+func post(t *testing.T, url, origin string) int {
+	t.Helper()
+	const script = `{"commandId": "RunShellScript", "script": ["trap '' TERM HUP", "sleep 1000", "true"]}`
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(script))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", "application/json")
+	if origin != "" {
+		req.Header.Set("Origin", origin)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	return resp.StatusCode
 }
 
 // descendants are the living processes below another one.

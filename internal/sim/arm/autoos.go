@@ -114,7 +114,9 @@ func (tx *txn) startOS(setID, exact, by string) {
 	})
 }
 
-// upgradeOS gives a member a disk of another version, and remembers the one before.
+// upgradeOS gives a member a disk of another version, on which the extensions of the set's
+// model are installed, and remembers the version before. Nothing else of the model comes
+// with it.
 func (tx *txn) upgradeOS(id, exact string) error {
 	owner := tx.get(setOf(tx.get(id)))
 	ref := clone(sub(owner.Body, imagePath))
@@ -124,7 +126,11 @@ func (tx *txn) upgradeOS(id, exact string) error {
 		definition, _, _ := cutFold(str(ref, "id"), "/versions/")
 		ref["id"] = definition + "/versions/" + exact
 	}
-	if _, err := tx.resolve(ref, str(owner.Body, "location")); err != nil {
+	_, err := tx.resolve(ref, str(owner.Body, "location"))
+	if err == nil {
+		err = tx.refusedUpgrade(tx.get(id))
+	}
+	if err != nil {
 		return err
 	}
 	now := clone(sub(owner.Body, imagePath))
@@ -132,6 +138,7 @@ func (tx *txn) upgradeOS(id, exact string) error {
 	tx.edit(id, func(r *resource) {
 		r.Hidden["before"] = clone(sub(r.Body, "properties.storageProfile.imageReference"))
 		set(r.Body, "properties.storageProfile.imageReference", now)
+		r.Hidden["extensions"] = installed(owner.Body)
 	})
 	tx.running(id)
 	return nil

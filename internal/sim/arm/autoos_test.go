@@ -144,3 +144,29 @@ func TestOSUpgradeStartedByHand(t *testing.T) {
 	require.Equal(t, map[string]int{"1.8.0": 5}, w.exact())
 	require.Equal(t, "User", str(w.history(), "startedBy"))
 }
+
+// TestOSUpgradeBringsTheExtensions: and nothing else that is pending in the model.
+func TestOSUpgradeBringsTheExtensions(t *testing.T) {
+	w := autoWorld(t, 1, at(autoOSOn, false))
+	w.finished(w.do("DELETE", aSet+"/extensions/script", nil).want(202))
+	w.finished(w.do("PATCH", aSet, `{"sku":{"name":"Standard_D4as_v5"}}`).want(200))
+	w.do("PATCH", anImage+"/versions/1.8.0", `{"properties":{"publishingProfile":{"targetRegions":[{"name":"westus3"},{"name":"eastus"}]}}}`).want(200)
+	w.clock.Advance(time.Hour)
+	require.Len(t, items(w.members()[0], "properties.instanceView.extensions"), 2)
+	w.do("POST", aSet+"/osRollingUpgrade", nil).want(202)
+	w.clock.Advance(time.Hour)
+	require.Equal(t, map[string]int{"1.8.0": 1}, w.exact())
+	require.Len(t, items(w.members()[0], "properties.instanceView.extensions"), 1)
+	require.Equal(t, "Standard_D2as_v5", str(w.members()[0], "properties.hardwareProfile.vmSize"))
+	require.Equal(t, false, dig(w.all(aSet + "/virtualMachines")[0], "properties.latestModelApplied"))
+
+	w.clock.Advance(58 * 24 * time.Hour)
+	require.NotNil(t, w.history())
+	w.clock.Advance(4 * 24 * time.Hour)
+	require.Nil(t, w.history(), "it is of the last two months")
+}
+
+func TestAutoOSWithoutSurge(t *testing.T) {
+	w := applied(t, images, withAutoOS)
+	w.do("PUT", aSet, model(t, 0, rollingMode(object{"maxSurge": true}), at(imagePath, object{"id": anImage}), at(autoOSOn, true))).refused(409, "OperationNotAllowed")
+}

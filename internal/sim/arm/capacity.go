@@ -9,16 +9,19 @@ import (
 	"time"
 )
 
-// A CapacityRule refuses the births of members that Region, VMSize and Set let through,
-// from After on, until Count or For is used up. Empty fields fit everything.
+// A CapacityRule refuses the births of members that Region, VMSize and Set let through, and
+// their starts from deallocated, from After on, until Count or For is used up. Empty fields
+// fit everything. With Upgrades it refuses their upgrades and reimages in place of that.
 type CapacityRule struct {
 	Code   string // of the error: see noCapacity
 	Region string
 	VMSize string
 	Set    string // pattern of the scale set's name
 
+	Upgrades bool
+
 	After, For time.Duration // since the simulation was started
-	Count      int           // how many births; 0 means any number
+	Count      int           // how many; 0 means any number
 }
 
 // limitCapacity puts the rules of capacity into force. Like faults they are not part of
@@ -40,11 +43,23 @@ type limited struct {
 	from time.Time
 }
 
-// refused is why a member of a scale set cannot be born now, or nil.
-func (tx *txn) refused(r *resource) *armError {
+// refused is why a member of a scale set cannot be born or started now, or nil.
+func (tx *txn) refused(r *resource) *armError { return tx.noRoom(r, false) }
+
+// refusedUpgrade is why a member cannot get another disk now, or nil.
+func (tx *txn) refusedUpgrade(m *resource) error {
+	if owner := tx.get(setOf(m)); owner != nil {
+		if e := tx.noRoom(owner, true); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+func (tx *txn) noRoom(r *resource, upgrade bool) *armError {
 	size, region := str(r.Body, "sku.name"), location(str(r.Body, "location"))
 	met := tx.server.capacity.Take(tx.now, func(rule limited) bool {
-		return !tx.now.Before(rule.from) && (rule.Region == "" || location(rule.Region) == region) &&
+		return rule.Upgrades == upgrade && !tx.now.Before(rule.from) && (rule.Region == "" || location(rule.Region) == region) &&
 			(rule.VMSize == "" || strings.EqualFold(rule.VMSize, size)) && matchName(rule.Set, r.name())
 	})
 	if met == nil {
@@ -117,25 +132,31 @@ func familyOf(size string) string {
 func (tx *txn) populate(r *resource, b birth, n int) error {
 	var first *armError
 	for range n {
-		refused := tx.refused(r)
-		if refused != nil && first == nil {
+		if _, refused := tx.populateOne(r, b); refused != nil && first == nil {
 			first = refused
 		}
-		if refused != nil && ofQuota(refused) {
-			continue
-		}
-		m := tx.bear(r.ID, b)
-		tx.note(event{Operation: vmType + "/write", Caller: cmp.Or(tx.by, platform), Resource: m.ID})
-		if refused == nil {
-			tx.schedule(tx.now.Add(bootTime), vmType, m.ID, "running", nil)
-			continue
-		}
-		tx.schedule(tx.now.Add(allocationTime), vmType, m.ID, "unallocated", object{"code": refused.Code, "message": refused.Message})
 	}
 	if first == nil {
 		return nil
 	}
 	return first
+}
+
+// populateOne makes a member of a scale set, whose id is "" when there is no quota for it.
+// One that is refused for want of a host is there, and fails.
+func (tx *txn) populateOne(r *resource, b birth) (id string, refused *armError) {
+	refused = tx.refused(r)
+	if refused != nil && ofQuota(refused) {
+		return "", refused
+	}
+	m := tx.bear(r.ID, b)
+	tx.note(event{Operation: vmType + "/write", Caller: cmp.Or(tx.by, platform), Resource: m.ID})
+	if refused == nil {
+		tx.schedule(tx.now.Add(bootTime), vmType, m.ID, "running", nil)
+	} else {
+		tx.schedule(tx.now.Add(allocationTime), vmType, m.ID, "unallocated", object{"code": refused.Code, "message": refused.Message})
+	}
+	return m.ID, refused
 }
 
 // allocationTime is how long the platform looks for a host.

@@ -27,6 +27,7 @@ const (
 //	GET    /v1/fault      {"faults": [...]}, with what is left of them
 //	DELETE /v1/fault      204
 //	GET    /v1/requests   {"counts": [Count], "requests": [Request]}
+//	GET    /v1/disks      {"disks": [Disk]}: which member had which version of its image, and when
 //	POST   /v1/patch      {"id": "/subscriptions/...", "body": {...}} -> what Azure answers to
 //	                      another tool's PATCH
 //
@@ -58,6 +59,14 @@ func (s *Server) Control() http.Handler {
 	})
 	mux.HandleFunc("GET /v1/requests", func(w http.ResponseWriter, _ *http.Request) {
 		steer.Reply(w, http.StatusOK, map[string]any{"counts": s.Counts(), "requests": append([]Request{}, s.Requests()...)})
+	})
+	mux.HandleFunc("GET /v1/disks", func(w http.ResponseWriter, _ *http.Request) {
+		all, err := s.Disks()
+		if err != nil {
+			replyEmpty(w, err)
+			return
+		}
+		steer.Reply(w, http.StatusOK, map[string]any{"disks": append([]Disk{}, all...)})
 	})
 	mux.HandleFunc("POST /v1/patch", s.controlPatch)
 	return steer.Guard(mux)

@@ -76,3 +76,17 @@ func conflict(code, format string, args ...any) *armError {
 func unknown(format string, args ...any) *armError {
 	return errorf(http.StatusNotImplemented, "NotSimulated", "fleetsim does not know "+format, args...)
 }
+
+// fromError is an error as the store keeps it.
+func fromError(e *armError) object {
+	return object{"status": whole(e.Status), "code": e.Code, "message": e.Message, "target": e.Target}
+}
+
+// toError is the error that the store keeps, or nil.
+func toError(kept object) error {
+	if kept == nil {
+		return nil
+	}
+	status, _ := integer(kept, "status")
+	return &armError{Status: status, Code: str(kept, "code"), Message: str(kept, "message"), Target: str(kept, "target")}
+}

@@ -226,6 +226,7 @@ func TestControl(t *testing.T) {
 	do("POST", "/v1/patch", `{"id":"`+thing+`x","body":{"b":2}}`).refused(404, "ResourceNotFound")
 	w.server.ClearFaults()
 
+	require.Equal(t, object{"disks": []any{}}, do("GET", "/v1/disks", nil).want(200).body)
 	requests := do("GET", "/v1/requests", nil).want(200)
 	require.NotEmpty(t, items(requests.body, "counts"))
 	require.NotEmpty(t, items(requests.body, "requests"))

@@ -307,9 +307,11 @@ var powers = map[string]struct{ during, end string }{
 }
 
 // power deallocates, stops, restarts or starts machines. One that does not run is not
-// restarted, and one that does not hold its host cannot be stopped.
+// restarted, one that does not hold its host cannot be stopped, and one for which there is
+// no host stays where it is.
 func (tx *txn) power(c *call, verb string, ids []string) (answer, error) {
 	var touched []any
+	args := object{}
 	for _, id := range ids {
 		now := str(tx.get(id).Hidden, "power")
 		switch {
@@ -318,10 +320,17 @@ func (tx *txn) power(c *call, verb string, ids []string) (answer, error) {
 		case verb == "poweroff" && now != "running":
 			return answer{}, conflict("OperationNotAllowed", "Operation 'powerOff' is not allowed on VM '%s' since its power state is %s.", tx.get(id).name(), now)
 		}
+		if owner := tx.get(setOf(tx.get(id))); verb == "start" && now == "deallocated" && owner != nil {
+			if e := tx.refused(owner); e != nil {
+				setDefault(args, "refused", fromError(e))
+				continue
+			}
+		}
 		tx.setPower(id, powers[verb].during)
 		touched = append(touched, id)
 	}
-	a, err := tx.act(c, c.ID, powerTime, object{"members": touched})
+	args["members"] = touched
+	a, err := tx.act(c, c.ID, powerTime, args)
 	if err == nil {
 		a.Operation.Name = verb
 	}

@@ -189,11 +189,13 @@ func (s *Server) ReportHealth(id string, boot int, state string) error {
 func (tx *txn) tell(id, typ string, notice time.Duration) {
 	told := object{"id": strings.ToUpper(guid("event", key(id), stamp(tx.now), typ)), "type": typ, "notBefore": stamp(tx.now.Add(notice))}
 	tx.editHidden(id, func(hidden object) { hidden["event"] = told })
+	if typ == eventTerminate {
+		tx.schedule(tx.now.Add(notice), setType, setOf(tx.get(id)), "agreed", nil)
+	}
 }
 
 // ReportAck says that a machine acknowledged its event, so that it may go before the
-// notice is over. A member that is to be deleted is held back until all others of its
-// set that wait for their deletion have agreed to it, too.
+// notice is over.
 func (s *Server) ReportAck(id, event string) error {
 	return s.within(func(tx *txn) error {
 		r := tx.get(id)
@@ -206,15 +208,30 @@ func (s *Server) ReportAck(id, event string) error {
 			tx.evicted(id)
 			return nil
 		}
-		leaving := slices.DeleteFunc(tx.listed(setOf(r)), func(r *resource) bool { return str(r.Hidden, "event.type") != eventTerminate })
-		if slices.ContainsFunc(leaving, func(r *resource) bool { return !boolean(r.Hidden, "event.acked") }) {
-			return nil
-		}
-		for _, r := range leaving {
-			tx.hasten(r)
-		}
+		tx.agreed(setOf(r), nil)
 		return nil
 	})
+}
+
+// agreed lets the members of a set go that have acknowledged their deletion. They are held
+// back by each other that waits for its own, until that one has agreed or its notice is
+// over.
+func (tx *txn) agreed(setID string, _ object) {
+	var leaving []*resource
+	for _, r := range tx.listed(setID) {
+		notBefore, _ := time.Parse(time.RFC3339Nano, str(r.Hidden, "event.notBefore")) // we wrote it
+		switch {
+		case str(r.Hidden, "event.type") != eventTerminate, boolean(r.Hidden, "event.agreed"), !tx.now.Before(notBefore):
+		case boolean(r.Hidden, "event.acked"):
+			leaving = append(leaving, r)
+		default:
+			return
+		}
+	}
+	for _, r := range leaving {
+		tx.editHidden(r.ID, func(hidden object) { set(hidden, "event.agreed", true) })
+		tx.hasten(r)
+	}
 }
 
 // hasten lets a machine go now that was waiting for the end of its notice, with the

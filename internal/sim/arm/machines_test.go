@@ -145,6 +145,43 @@ func TestAckOfAnEviction(t *testing.T) {
 	require.Nil(t, w.machines()[0].Event)
 }
 
+// TestNoticeThatIsOver holds nobody back any more.
+func TestNoticeThatIsOver(t *testing.T) {
+	w := ruled(t, images, "*")
+	w.put(model(t, 3, at(notice, object{"enable": true, "notBeforeTimeout": "PT5M"})))
+	all := w.machines()
+	leaves := func(i int) {
+		w.do("POST", aSet+"/delete", `{"instanceIds":["`+all[i].Name+`"]}`).want(202)
+	}
+	ack := func(i int) {
+		for _, m := range w.machines() {
+			if m.ID == all[i].ID {
+				require.NoError(t, w.server.ReportAck(m.ID, m.Event.ID))
+			}
+		}
+	}
+	leaves(0) // says nothing
+	w.clock.Advance(3 * time.Minute)
+	leaves(1)
+	ack(1)
+	w.clock.Advance(time.Minute)
+	require.Len(t, w.machines(), 3)
+	w.clock.Advance(time.Minute + deleteTime)
+	require.Len(t, w.machines(), 1, "the first one's time is over: the second had agreed two minutes before its own")
+
+	// One that goes already is not held back by one that comes later.
+	w = ruled(t, images, "*")
+	w.put(model(t, 2, at(notice, object{"enable": true, "notBeforeTimeout": "PT5M"})))
+	all = w.machines()
+	leaves(0)
+	ack(0)
+	w.clock.Advance(deleteTime - time.Second)
+	leaves(1)
+	ack(1)
+	w.clock.Advance(time.Second)
+	require.Len(t, w.machines(), 1)
+}
+
 func TestAckOfADeletion(t *testing.T) {
 	w := ruled(t, images, "*")
 	w.put(model(t, 3, at(notice, object{"enable": true, "notBeforeTimeout": "PT5M"})))
@@ -316,6 +353,41 @@ func TestCapacity(t *testing.T) {
 		w := ruled(t, images+"capacity: [{error: AllocationFailed, "+other+"}]\n")
 		require.Equal(t, map[string]int{"running HealthState/healthy": 1}, states(w.put(model(t, 1))))
 	}
+}
+
+// TestCapacityOfUpgrades: an upgrade in place may find no room either, nor a start.
+func TestCapacityOfUpgrades(t *testing.T) {
+	w := ruled(t, images+`          - {name: 1.6.2, regions: {eastus: {}, westus3: {}}}
+capacity:
+  - {error: OverconstrainedZonalAllocationRequest, upgrades: true, count: 3}
+  - {error: AllocationFailed, after: 1h, count: 1}
+`)
+	w.put(model(t, 2))
+	name := w.names()[0]
+	outcome := func(started *reply) string {
+		w.clock.Advance(2 * time.Minute)
+		return str(w.get(started.want(202).header.Get("Azure-AsyncOperation")).body, "error.code")
+	}
+	w.finished(w.do("PATCH", aSet, to(older)).want(200))
+	for _, action := range []string{aSet + "/manualupgrade", aSet + "/reimage"} {
+		require.Equal(t, "OverconstrainedZonalAllocationRequest", outcome(w.do("POST", action, `{"instanceIds":["`+name+`"]}`)), action)
+		m := w.get(vms + "/" + name + "?$expand=instanceView").body
+		require.Equal(t, "Failed", str(m, "properties.provisioningState"))
+		require.Equal(t, "ProvisioningState/failed/OverconstrainedZonalAllocationRequest", str(items(m, "properties.instanceView.statuses")[0], "code"))
+		require.Equal(t, map[string]int{"1.7.1": 2}, w.exact(), "its old disk is there")
+	}
+	w.do("PATCH", aSet, object{"properties": object{"upgradePolicy": object{"mode": "Rolling"}}}).want(200)
+	w.clock.Advance(time.Hour)
+	w.wantRolling("Faulted", 0, 1, 0, 1, failedUpgraded)
+	w.do("PATCH", aSet, `{"tags":{}}`).want(200)
+	w.clock.Advance(time.Hour)
+	w.wantRolling("Completed", 2, 0, 0, 0, "")
+
+	require.Empty(t, outcome(w.do("POST", vms+"/"+name+"/deallocate", nil)))
+	require.Equal(t, "AllocationFailed", outcome(w.do("POST", vms+"/"+name+"/start", nil)))
+	require.Equal(t, 1, states(w.members())["deallocated "])
+	require.Empty(t, outcome(w.do("POST", aSet+"/start", nil)))
+	require.Equal(t, map[string]int{"running HealthState/healthy": 2}, states(w.members()))
 }
 
 func TestSizes(t *testing.T) {

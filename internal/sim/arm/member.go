@@ -20,7 +20,7 @@ import (
 //	extensions  what runs on it: name, publisher, type, version, settings
 //	event       the scheduled event that it is told of (see machines.go)
 //	command     the operation of the last Run Command
-//	failure     why it could not be allocated: code and message
+//	failure     why it could not be allocated or upgraded: code and message
 //	protection  protectionPolicy, which only the set's view of a member has
 //	latest      what latestModelApplied says, when it lies
 //	sick, ...   what automatic repairs know (see repairs.go)
@@ -60,7 +60,7 @@ func machineKind() kind {
 			"running":       func(tx *txn, id string, _ object) { tx.running(id) },
 			"unallocated":   (*txn).unallocated,
 			"reported":      func(tx *txn, id string, _ object) { tx.reported(id) },
-			"gone":          (*txn).gone,
+			"gone":          func(tx *txn, id string, _ object) { tx.delete(id) },
 			"repair":        (*txn).repair,
 			"reimaged":      (*txn).reimaged,
 			"restore":       (*txn).restart,
@@ -195,7 +195,8 @@ func (tx *txn) scale(setID string) error {
 	if r == nil || r.Body["sku"] == nil || sub(r.Body, profile) == nil {
 		return nil // a set without a model: machines are attached to it
 	}
-	members := tx.members(setID)
+	leave := ids(r.Hidden, "roll.leave") // others have taken their places
+	members := slices.DeleteFunc(tx.members(setID), func(m *resource) bool { return slices.Contains(leave, m.ID) })
 	want := capacityOf(r.Body)
 	for _, m := range victims(r.Body, members, len(members)-want) {
 		tx.depart(m.ID)

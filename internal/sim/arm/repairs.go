@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"net/http"
 	"slices"
 	"time"
 )
@@ -22,6 +23,19 @@ const (
 // repairs says whether a set's automatic repairs are at work.
 func repairs(owner *resource) bool {
 	return owner != nil && boolean(owner.Body, repairsPath+".enabled") && str(owner.Hidden, "repairs") != "Suspended"
+}
+
+// checkRepairsOn refuses repairs that are turned on while there are members without the
+// health extension.
+func (tx *txn) checkRepairsOn(setID string, old, body object) error {
+	if boolean(old, repairsPath+".enabled") || !boolean(body, repairsPath+".enabled") {
+		return nil
+	}
+	if slices.ContainsFunc(tx.members(setID), func(r *resource) bool { return !reportsHealth(r) }) {
+		return errorf(http.StatusBadRequest, "BadRequest", "Automatic repairs not supported for this Virtual Machine Scale Set because a health extension "+
+			"is not applied to all instances. Apply the health extension to all instances in the virtual machine scale set prior to switching to instance health repair mode.")
+	}
+	return nil
 }
 
 // sick says whether automatic repairs would take a member for unhealthy.
@@ -114,14 +128,16 @@ func (tx *txn) repair(id string, _ object) {
 	case "Reimage":
 		tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
 		tx.schedule(tx.now.Add(upgradeTime), vmType, id, "reimaged", nil)
-	default: // Replace
+	default: // Replace, whose new member does not wait for the notice that the old one has
 		tx.depart(id)
+		tx.succeed(owner.ID, object{"repaired": whole(n + 1)})
 	}
 }
 
-// underRepair says whether a member takes one of the places for repairs.
+// underRepair says whether a member takes one of the places for repairs. Of one that is
+// replaced it is the successor.
 func underRepair(r *resource) bool {
-	return boolean(r.Hidden, "repairing") && r.state() != statusFailed && str(r.Hidden, "power") != "deallocated"
+	return boolean(r.Hidden, "repairing") && r.state() != statusFailed && r.state() != "Deleting" && str(r.Hidden, "power") != "deallocated"
 }
 
 // reimaged is the end of a repair that gives a member a new disk.
@@ -130,19 +146,7 @@ func (tx *txn) reimaged(id string, _ object) {
 		return
 	}
 	if err := tx.renew(id); err != nil {
-		tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", statusFailed) })
-	}
-}
-
-// gone is the end of a member. One that was repaired gets a successor.
-func (tx *txn) gone(id string, _ object) {
-	r := tx.get(id)
-	if r == nil {
-		return
-	}
-	tx.delete(id)
-	if boolean(r.Hidden, "repairing") {
-		tx.succeed(setOf(r), object{"repaired": r.Hidden["repaired"]})
+		tx.failMember(id, err)
 	}
 }
 

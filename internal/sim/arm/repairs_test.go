@@ -133,3 +133,38 @@ func TestRepairWithoutImage(t *testing.T) {
 	w.clock.Advance(10 * time.Minute)
 	require.Equal(t, map[string]int{"1.7.1": 1, older: 1}, w.exact())
 }
+
+// TestRepairDoesNotWaitForTheNotice: the one that goes does, its successor does not.
+func TestRepairDoesNotWaitForTheNotice(t *testing.T) {
+	w := upgradeWorld(t, 2, repairing("Replace"), at(notice, object{"enable": true, "notBeforeTimeout": "PT10M"}))
+	name := w.names()[0]
+	w.turn("Unhealthy", name)
+	w.clock.Advance(30 * time.Minute)
+	require.Equal(t, "Deleting", str(w.get(vms+"/"+name).body, "properties.provisioningState"))
+	require.Len(t, w.names(), 3, "its successor is there at once")
+	w.clock.Advance(2 * time.Minute)
+	require.Equal(t, map[string]int{"running HealthState/healthy": 2, "running HealthState/unhealthy": 1}, states(w.members()))
+	require.Contains(t, w.names(), name)
+	w.clock.Advance(10 * time.Minute)
+	require.NotContains(t, w.names(), name)
+	require.Len(t, w.names(), 2)
+	require.EqualValues(t, 2, dig(w.get(aSet).body, "sku.capacity"))
+}
+
+// TestRepairsAreTurnedOn: when every member has the health extension.
+func TestRepairsAreTurnedOn(t *testing.T) {
+	w := upgradeWorld(t, 1, at(extensionPath, []any{}))
+	health := model(t, 1)
+	on := object{"properties": object{"virtualMachineProfile": sub(health, profile), "automaticRepairsPolicy": object{"enabled": true}}}
+	require.Contains(t, w.do("PATCH", aSet, on).refused(400, "BadRequest"), "is not applied to all instances")
+	w.finished(w.do("PATCH", aSet, object{"properties": object{"virtualMachineProfile": sub(health, profile)}}).want(200))
+	w.do("PATCH", aSet, on).refused(400, "BadRequest")
+	w.finished(w.do("POST", aSet+"/manualupgrade", `{"instanceIds":["*"]}`).want(202))
+	w.finished(w.do("PATCH", aSet, on).want(200))
+
+	restart := `{"properties":{"automaticRepairsPolicy":{"enabled":true,"repairAction":"Restart"}}}`
+	w.do("PATCH", aSet, restart).refused(409, "PropertyChangeNotAllowed")
+	w.do("PATCH", aSet, `{"properties":{"automaticRepairsPolicy":{"repairAction":"Replace"}}}`).want(200)
+	w.do("PATCH", aSet, `{"properties":{"automaticRepairsPolicy":{"enabled":false}}}`).want(200)
+	w.do("PATCH", aSet, restart).want(200)
+}

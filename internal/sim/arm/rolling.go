@@ -18,6 +18,9 @@ import (
 // A batch is of one zone, unless the policy lets it cross zones, and is judged as soon as
 // no member of it is Initializing any more, or after five minutes.
 //
+// With maxSurge a batch is new members, born from the model; those whose places they take
+// are deleted once the batch was judged (see surge.go).
+//
 // Hidden in the set are under "rolling" the properties of rollingUpgrades/latest, and
 // under "roll" the ids that are pending, in the batch, done and failed, when the batch is
 // judged at the latest, and the number of the upgrade, which is how a transition of one
@@ -198,15 +201,25 @@ func (tx *txn) nextBatch(setID string, args object) {
 		return
 	}
 	n := tx.batchOf(r, pending, batchSize(len(members), percentOf(r, "maxBatchInstancePercent")))
-	for _, id := range pending[:n] {
-		tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
+	batch, takes := pending[:n], upgradeTime
+	if surges(r) {
+		var err error
+		if batch, takes, err = tx.surge(setID, batch); err != nil {
+			tx.failedVMs(setID, asARM(err))
+			return
+		}
+	}
+	for _, id := range batch {
+		if tx.get(id).state() != "Creating" {
+			tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
+		}
 	}
 	tx.editHidden(setID, func(hidden object) {
-		set(hidden, "roll.batch", listOf(pending[:n]))
+		set(hidden, "roll.batch", listOf(batch))
 		set(hidden, "roll.pending", listOf(pending[n:]))
 	})
 	tx.count(setID)
-	tx.schedule(tx.now.Add(upgradeTime), setType, setID, "upgraded", args)
+	tx.schedule(tx.now.Add(takes), setType, setID, "upgraded", args)
 }
 
 // batchOf is how many of those that are pending the next batch has: at most most, and of
@@ -245,12 +258,16 @@ func (tx *txn) batchUpgraded(setID string, args object) {
 	if os := sub(r.Hidden, "roll.os"); os != nil {
 		do = func(id string) error { return tx.upgradeOS(id, str(os, "exact")) }
 	}
+	born := ids(r.Hidden, "roll.born")
 	for _, id := range ids(r.Hidden, "roll.batch") {
+		if slices.Contains(born, id) {
+			continue
+		}
 		if m := tx.get(id); m == nil || m.state() == "Deleting" || str(m.Hidden, "power") != "running" {
 			continue // it went meanwhile
 		}
 		if err := do(id); err != nil {
-			tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", statusFailed) })
+			tx.failMember(id, err)
 			tx.failedVMs(setID, asARM(err))
 		}
 	}
@@ -300,6 +317,7 @@ func (tx *txn) batchJudged(setID string, args object) {
 	bad := tx.count(setID)
 	restored := tx.restore(setID, batch)
 	if !rollingForward(r) {
+		tx.makeRoom(setID)
 		return // it was cancelled
 	}
 	if exceeds(bad, len(done), percentOf(r, "maxUnhealthyUpgradedInstancePercent")) {
@@ -307,6 +325,7 @@ func (tx *txn) batchJudged(setID string, args object) {
 			"Rolling Upgrade failed after exceeding the MaxUnhealthyUpgradedInstancePercent value defined in the RollingUpgradePolicy.")
 		return
 	}
+	tx.makeRoom(setID)
 	pause, _ := parseISO(str(r.Hidden, "rolling.policy.pauseTimeBetweenBatches"))
 	tx.schedule(tx.now.Add(pause), setType, setID, "batch", args)
 }
@@ -362,6 +381,7 @@ func (tx *txn) endRolling(setID, status, code, message string) {
 		set(hidden, "rolling.runningStatus.code", status)
 		if code != "" {
 			set(hidden, "rolling.error", object{"code": code, "message": message})
+			remove(hidden, "roll.leave") // they stay
 		}
 	})
 	tx.endHistory(setID)

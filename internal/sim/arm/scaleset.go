@@ -71,6 +71,7 @@ func scaleSetKind() kind {
 			"succeed":  (*txn).succeed,
 			"reclaim":  (*txn).reclaim,
 			"load":     (*txn).loaded,
+			"agreed":   (*txn).agreed,
 
 			"autoscale": (*txn).autoscale,
 		},
@@ -93,6 +94,9 @@ func completeSet(tx *txn, w *write) error {
 		old = w.Old.Body
 	}
 	if err := tx.checkCapability(old, w.Body); err != nil {
+		return err
+	}
+	if err := tx.checkRepairsOn(w.ID, old, w.Body); err != nil {
 		return err
 	}
 	keepSecrets(old, w.Body, profile+".osProfile")
@@ -187,10 +191,7 @@ func setStored(tx *txn, w *write, r *resource) error {
 
 // fail lets the operation that is under way on a scale set fail.
 func (tx *txn) fail(setID string, err error) {
-	e := asARM(err)
-	tx.editHidden(setID, func(hidden object) {
-		set(hidden, "failure", object{"status": whole(e.Status), "code": e.Code, "message": e.Message, "target": e.Target})
-	})
+	tx.editHidden(setID, func(hidden object) { set(hidden, "failure", fromError(asARM(err))) })
 }
 
 // endSet is the end of an operation on a scale set.
@@ -209,13 +210,11 @@ func endSet(tx *txn, o operation) error {
 	default:
 		return tx.endMemberAction(o)
 	}
-	failure := sub(r.Hidden, "failure")
-	if failure == nil {
-		return nil
+	failure := toError(sub(r.Hidden, "failure"))
+	if failure != nil {
+		tx.editHidden(r.ID, func(hidden object) { delete(hidden, "failure") })
 	}
-	tx.editHidden(r.ID, func(hidden object) { delete(hidden, "failure") })
-	status, _ := integer(failure, "status")
-	return &armError{Status: status, Code: str(failure, "code"), Message: str(failure, "message"), Target: str(failure, "target")}
+	return failure
 }
 
 // viewSet leaves out what is only ever written.

@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -110,15 +111,14 @@ func checkNotices(body object) error {
 }
 
 func checkRepairs(body object) error {
-	const repairs = "properties.automaticRepairsPolicy"
-	if !boolean(body, repairs+".enabled") {
+	if !boolean(body, repairsPath+".enabled") {
 		return nil
 	}
 	if len(healthExtensions(body)) == 0 && str(body, profile+".networkProfile.healthProbe.id") == "" {
 		return errorf(http.StatusBadRequest, "BadRequest",
 			"Automatic repairs are not supported for this Virtual Machine Scale Set because a health probe or health extension was not provided.")
 	}
-	return spanInRange(body, repairs+".gracePeriod", 10*time.Minute, 90*time.Minute)
+	return spanInRange(body, repairsPath+".gracePeriod", 10*time.Minute, 90*time.Minute)
 }
 
 func checkRollingPolicy(body object) error {
@@ -157,6 +157,9 @@ func checkAutoOS(body object) error {
 	case len(healthExtensions(body)) == 0:
 		return errorf(http.StatusBadRequest, "BadRequest",
 			"Automatic OS Upgrade is not supported for this Virtual Machine Scale Set because a health probe or health extension was not specified.")
+	case boolean(body, rollingPolicyPath+".maxSurge"):
+		return conflict("OperationNotAllowed",
+			"Automatic OS Upgrade is not supported for this Virtual Machine Scale Set because maxSurge is true.")
 	case boolean(body, profile+".osProfile.windowsConfiguration.enableAutomaticUpdates"):
 		return conflict("OperationNotAllowed",
 			"Automatic OS Upgrade is not supported for this Virtual Machine Scale Set because enableAutomaticUpdates is true.")
@@ -186,7 +189,16 @@ func isHealth(publisher, typ string) bool {
 }
 
 // changeRules hold between a model and the one before.
-var changeRules = []func(old, body object) error{checkImageType, checkFixed, checkSpread}
+var changeRules = []func(old, body object) error{checkImageType, checkFixed, checkSpread, checkRepairAction}
+
+// checkRepairAction: another action is for repairs that were turned off before.
+func checkRepairAction(old, body object) error {
+	action := func(o object) string { return cmp.Or(str(o, repairsPath+".repairAction"), "Replace") }
+	if boolean(old, repairsPath+".enabled") && boolean(body, repairsPath+".enabled") && action(old) != action(body) {
+		return notChangeable("repairAction")
+	}
+	return nil
+}
 
 // checkImageType: a set made from the Marketplace stays there, and its offer too.
 func checkImageType(old, body object) error {

@@ -18,7 +18,7 @@ import (
 type machineSections struct {
 	Machines    *machinesSpec    `yaml:"machines" doc:"members that are more than what the scenario says of them"`
 	RunCommands []runCommandSpec `yaml:"run_commands" doc:"what scripts answer that are run by Run Command; the first that fits counts"`
-	Capacity    []capacitySpec   `yaml:"capacity" doc:"members that cannot be born, for want of capacity or quota"`
+	Capacity    []capacitySpec   `yaml:"capacity" doc:"members that cannot be born or started, for want of capacity or quota"`
 }
 
 type machinesSpec struct {
@@ -48,13 +48,14 @@ type runCommandSpec struct {
 }
 
 type capacitySpec struct {
-	Error  string `yaml:"error" required:"true" enum:"AllocationFailed,ZonalAllocationFailed,OverconstrainedZonalAllocationRequest,OperationNotAllowed,QuotaExceeded" doc:"code of the error; the last two are of quotas"`
-	Region string `yaml:"region" doc:"without it, any"`
-	VMSize string `yaml:"vm_size" doc:"without it, any"`
-	Set    string `yaml:"set" doc:"name of the scale set, such as boot-*; without it, any"`
-	After  age    `yaml:"after" doc:"since the start"`
-	For    age    `yaml:"for" doc:"how long; without it, for ever"`
-	Count  int    `yaml:"count" doc:"how many births; without it, all"`
+	Error    string `yaml:"error" required:"true" enum:"AllocationFailed,ZonalAllocationFailed,OverconstrainedZonalAllocationRequest,OperationNotAllowed,QuotaExceeded" doc:"code of the error; the last two are of quotas"`
+	Region   string `yaml:"region" doc:"without it, any"`
+	VMSize   string `yaml:"vm_size" doc:"without it, any"`
+	Set      string `yaml:"set" doc:"name of the scale set, such as boot-*; without it, any"`
+	Upgrades bool   `yaml:"upgrades" doc:"members cannot be upgraded or reimaged, in place of born or started"`
+	After    age    `yaml:"after" doc:"since the start"`
+	For      age    `yaml:"for" doc:"how long; without it, for ever"`
+	Count    int    `yaml:"count" doc:"how many members; without it, all"`
 }
 
 // checkMachines collects what is wrong.
@@ -120,7 +121,8 @@ func (m *machineSections) machineRules() MachineRules {
 	}
 	for _, r := range m.Capacity {
 		rules.Capacity = append(rules.Capacity, CapacityRule{
-			Code: r.Error, Region: r.Region, VMSize: r.VMSize, Set: r.Set, After: time.Duration(r.After), For: time.Duration(r.For), Count: r.Count,
+			Code: r.Error, Region: r.Region, VMSize: r.VMSize, Set: r.Set, Upgrades: r.Upgrades,
+			After: time.Duration(r.After), For: time.Duration(r.For), Count: r.Count,
 		})
 	}
 	return rules

@@ -24,6 +24,8 @@ type resource struct {
 	Changed time.Time `json:"changed"`
 	// Busy is the id of the operation that provisions the resource, or "".
 	Busy string `json:"busy,omitempty"`
+	// Disk is the OS disk that a member of a scale set has now (see disks.go).
+	Disk *Disk `json:"disk,omitempty"`
 }
 
 // name is the last segment of the id.
@@ -74,6 +76,8 @@ type store struct {
 	Blobs map[string]*blob.Account `json:"blobs,omitempty"`
 	// Events are the activity log, the oldest first.
 	Events []event `json:"events,omitempty"`
+	// Disks are those that members of scale sets had, the first that went first.
+	Disks []Disk `json:"disks,omitempty"`
 
 	keys []string // of Resources, in order
 }

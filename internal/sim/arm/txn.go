@@ -41,12 +41,13 @@ func (tx *txn) put(r resource) *resource {
 	old := tx.store.Resources[k]
 	tx.undo = append(tx.undo, func() { tx.store.set(k, old) })
 	if old != nil {
-		r.Created = old.Created
+		r.Created, r.Disk = old.Created, old.Disk
 	} else if r.Created.IsZero() {
 		r.Created = tx.now
 	}
 	r.Changed = tx.now
 	r.ETag = `"` + strconv.FormatInt(tx.store.next(), 10) + `"`
+	tx.noteDisk(&r)
 	tx.store.set(k, &r)
 	return &r
 }
@@ -77,6 +78,7 @@ func (tx *txn) editHidden(id string, change func(hidden object)) {
 		r.Hidden = object{}
 	}
 	change(r.Hidden)
+	tx.noteDisk(&r)
 	k := key(id)
 	tx.store.set(k, &r)
 	tx.undo = append(tx.undo, func() { tx.store.set(k, old) })
@@ -90,6 +92,7 @@ func (tx *txn) delete(id string) {
 	}
 	for _, r := range gone {
 		tx.store.set(key(r.ID), nil)
+		tx.endDisk(r.Disk)
 	}
 	tx.undo = append(tx.undo, func() {
 		for _, r := range gone {

@@ -80,20 +80,29 @@ func (tx *txn) endMemberAction(o operation) error {
 		return nil
 	}
 	members, _ := o.Args["members"].([]any)
-	var first error
+	first := toError(sub(o.Args, "refused"))
 	for _, v := range members {
 		id, _ := v.(string)
 		if tx.get(id) == nil {
 			continue
 		}
 		if err := do(id); err != nil {
-			tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", statusFailed) })
+			tx.failMember(id, err)
 			if first == nil {
 				first = err
 			}
 		}
 	}
 	return first
+}
+
+// failMember says that a member could not be brought where it should be, and why.
+func (tx *txn) failMember(id string, why error) {
+	e := asARM(why)
+	tx.edit(id, func(r *resource) {
+		set(r.Body, "properties.provisioningState", statusFailed)
+		r.Hidden["failure"] = object{"code": e.Code, "message": e.Message}
+	})
 }
 
 // upgrade brings a member to its set's model, now. The disk is replaced when the
@@ -105,6 +114,9 @@ func (tx *txn) upgrade(id string) error {
 		return nil
 	}
 	img, err := tx.resolve(sub(owner.Body, imagePath), str(owner.Body, "location"))
+	if err == nil {
+		err = tx.refusedUpgrade(r)
+	}
 	if err != nil {
 		return err
 	}
@@ -133,6 +145,9 @@ func (tx *txn) renew(id string) error {
 		return nil
 	}
 	img, err := tx.resolve(ref, str(r.Body, "location"))
+	if err == nil {
+		err = tx.refusedUpgrade(r)
+	}
 	if err != nil {
 		return err
 	}
@@ -161,14 +176,19 @@ func (tx *txn) upgradeAll(setID string) {
 	}, upgradeTime)
 }
 
+// historyMonths is how long an upgrade of the OS is told of.
+const historyMonths = 2
+
 // osHistory answers with the upgrades of the OS, the newest first.
 func osHistory(tx *txn, c *call) (answer, error) {
 	r := tx.get(c.ID)
-	list, _ := r.Hidden["history"].([]any)
-	if list == nil {
-		list = []any{}
+	list := []any{}
+	for _, entry := range items(r.Hidden, "history") {
+		if stamp(tx.now.AddDate(0, -historyMonths, 0)) < str(entry, "properties.runningStatus.startTime") {
+			list = append(list, clone(entry))
+		}
 	}
-	return ok(object{"value": cloneAny(list)}), nil
+	return ok(object{"value": list}), nil
 }
 
 // startOSUpgrade begins an upgrade of the OS at once, which brings no old disks back.

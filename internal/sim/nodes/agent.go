@@ -88,6 +88,7 @@ func (a *agent) Start(ctx context.Context) (err error) {
 			os.Mkdir(filepath.Join(a.dir, "conf.d"), 0o700),
 			os.WriteFile(a.file, a.config, 0o600),
 			os.WriteFile(filepath.Join(a.dir, "conf.d", "99-fleetsim.yaml"), own, 0o600),
+			a.writeShims(),
 		)
 	}
 	if err != nil {
@@ -109,7 +110,9 @@ func (a *agent) Start(ctx context.Context) (err error) {
 // live runs the agent until ctx is done. One that ends before is not started again: it
 // is a machine on which the agent does not run.
 func (a *agent) live(ctx context.Context) {
-	state, err := a.command(a.said, "run").Run(ctx)
+	state, err := child.Command{
+		Args: []string{a.factory.Binary, "--config", a.file, "run"}, Env: a.env(child.DefaultPath), Dir: a.dir, Output: a.said, Grace: drainTime,
+	}.Run(ctx)
 	if ctx.Err() != nil {
 		return
 	}
@@ -119,13 +122,9 @@ func (a *agent) live(ctx context.Context) {
 	a.factory.Logger.Error("agent has ended", "vm", a.vm, "err", err)
 }
 
-// command is a command of fleet-agent on this machine.
-func (a *agent) command(output io.Writer, args ...string) child.Command {
-	return child.Command{
-		Args: append([]string{a.factory.Binary, "--config", a.file}, args...),
-		Env:  []string{"PATH=" + child.DefaultPath, "HOME=" + a.dir, "LANG=C.UTF-8", "NO_COLOR=1"},
-		Dir:  a.dir, Output: output, Grace: drainTime,
-	}
+// env is the environment on this machine.
+func (a *agent) env(path string) []string {
+	return []string{"PATH=" + path, "HOME=" + a.dir, "LANG=C.UTF-8", "NO_COLOR=1"}
 }
 
 // Stop ends the agent and its metadata service, and removes its files.
@@ -223,50 +222,3 @@ func probe(ctx context.Context, settings arm.HealthExtension, address string) (A
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	return Answer{Status: resp.StatusCode, Body: body}, err
 }
-
-// Run runs the commands of fleet-agent in a script. Any other command would run on the
-// host of the simulation, and is refused.
-func (a *agent) Run(ctx context.Context, script string) (Output, error) {
-	stdout, stderr := &tail{most: maxOutput}, &tail{most: maxOutput}
-	for line := range strings.Lines(script) {
-		words, skip, err := agentCommand(line)
-		if skip {
-			continue
-		}
-		if err != nil {
-			_, _ = fmt.Fprintln(stderr, err)
-			break
-		}
-		cmd := a.command(stdout, words...)
-		cmd.Errors = stderr
-		if _, err := cmd.Run(ctx); err != nil {
-			return Output{}, fmt.Errorf("run fleet-agent: %w", err)
-		}
-		if ctx.Err() != nil {
-			return Output{}, context.Cause(ctx)
-		}
-	}
-	return Output{stdout.String(), stderr.String()}, nil
-}
-
-// agentCommand are the arguments for fleet-agent that a line of a script has; skip says
-// that the line does nothing here.
-func agentCommand(line string) (words []string, skip bool, err error) {
-	line = strings.TrimSpace(line)
-	first, _, _ := strings.Cut(line, " ")
-	if line == "" || line[0] == '#' || first == "set" || first == "export" {
-		return nil, true, nil
-	}
-	words = strings.Fields(line)
-	for len(words) > 0 && (words[0] == "sudo" || words[0] == "-n" || words[0] == "--") {
-		words = words[1:]
-	}
-	if len(words) == 0 || filepath.Base(words[0]) != "fleet-agent" || strings.ContainsAny(line, "|&;<>()$`\\\"'*?[]{}~") {
-		return nil, false, fmt.Errorf("fleetsim: this machine is a process of fleet-agent, and runs plain commands of fleet-agent only; "+
-			"say in run_commands of the scenario what this one answers: %.100s", line)
-	}
-	return words[1:], false, nil
-}
-
-// maxOutput bounds what is kept of the output of a script.
-const maxOutput = 16 << 10

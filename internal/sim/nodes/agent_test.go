@@ -98,7 +98,14 @@ func TestRealAgent(t *testing.T) {
 	require.NoError(t, err)
 	vm := machines[0].ID
 
-	op := at(w.do("POST", vm+"/runCommand", `{"commandId":"RunShellScript","script":["set -eu","sudo fleet-agent status -o json","reboot"]}`), "operation")
+	op := at(w.do("POST", vm+"/runCommand", `{"commandId":"RunShellScript","script":[
+		"out=$(timeout 30 fleet-agent status -o json 2>&1 </dev/null); code=$?",
+		"printf '%s\\n' \"$out\" | head -c 3000",
+		"(exit \"$code\")",
+		"printf '\\nfleetctl: exit %d\\n' \"$?\"",
+		"timeout 120 sudo -n fleet-agent drain --for 45m --wait --reason 'fleetctl: rollout of 1.7.1' </dev/null",
+		"printf '\\nfleetctl: exit %d\\n' \"$?\" >&2"
+	]}`), "operation")
 	var got map[string]any
 	require.Eventually(t, func() bool {
 		got = w.do("GET", op, "")
@@ -108,7 +115,8 @@ func TestRealAgent(t *testing.T) {
 	message := at(value[0], "message")
 	require.Contains(t, message, `"state": "serving"`)
 	require.Contains(t, message, machines[0].Name, "it knows itself from its metadata service")
-	require.Contains(t, message, "runs plain commands of fleet-agent only")
+	require.Contains(t, message, "\nfleetctl: exit 0\n", "the script runs as it is")
+	require.Contains(t, message[strings.Index(message, "[stderr]"):], "\nfleetctl: exit 0\n", "it has drained")
 
 	w.do("POST", vm+"/simulateEviction", "")
 	w.eventually("deallocated")
@@ -155,49 +163,6 @@ func TestRealAgentThatIsConfiguredWrong(t *testing.T) {
 	_, err = a.Probe(t.Context(), arm.HealthExtension{Protocol: "http", Port: 8080})
 	require.Error(t, err, "it was not started")
 	require.NoError(t, a.Stop(t.Context()))
-}
-
-func TestAgentCommand(t *testing.T) {
-	for line, want := range map[string][]string{
-		"fleet-agent status -o brief\n":            {"status", "-o", "brief"},
-		"  sudo -n -- fleet-agent drain --for 30m": {"drain", "--for", "30m"},
-		"/usr/bin/fleet-agent events":              {"events"},
-	} {
-		words, skip, err := agentCommand(line)
-		require.NoError(t, err)
-		require.False(t, skip)
-		require.Equal(t, want, words)
-	}
-	for _, line := range []string{"", "# a comment", "#!/bin/sh", "set -- 'a'", "export arg1='x'"} {
-		_, skip, err := agentCommand(line)
-		require.NoError(t, err)
-		require.True(t, skip, line)
-	}
-	for _, line := range []string{"rm -rf /tmp/x", "fleet-agent status; reboot", "fleet-agent status | tee x", "sudo", "fleet-agent explain $(id)", "settle"} {
-		_, skip, err := agentCommand(line)
-		require.ErrorContains(t, err, "run_commands of the scenario", line)
-		require.False(t, skip)
-	}
-}
-
-// FuzzAgentCommand: whatever a script has, nothing of it reaches a shell, and nothing but
-// fleet-agent is run.
-func FuzzAgentCommand(f *testing.F) {
-	for _, line := range []string{"fleet-agent status", "sudo -n fleet-agent drain", "reboot", "sudo", "fleet-agent status; id", "set -eu", "\x00"} {
-		f.Add(line)
-	}
-	f.Fuzz(func(t *testing.T, line string) {
-		words, skip, err := agentCommand(line)
-		if skip || err != nil {
-			require.Empty(t, words)
-			return
-		}
-		require.Contains(t, line, "fleet-agent")
-		require.NotContains(t, strings.Join(words, " "), ";")
-		for _, word := range words {
-			require.Contains(t, line, word)
-		}
-	})
 }
 
 func TestTail(t *testing.T) {

@@ -359,7 +359,7 @@ func asFile(script string) string {
 
 // upload is a script that writes a file.
 func upload(data []byte, destination string) string {
-	return decoded(data, "'"+strings.ReplaceAll(destination, "'", `'\''`)+"'")
+	return decoded(data, quote(destination))
 }
 
 func decoded(data []byte, to string) string {

@@ -7,10 +7,10 @@ import (
 )
 
 // errForeign says that a request was not sent by a program of this host's.
-var errForeign = errors.New("a page of another site may not steer the simulation")
+var errForeign = errors.New("a page of another site may not ask the simulation")
 
 // Guard keeps out the pages that a browser on this host has open: those of another
-// site, and those that reach a loopback address by a name of their own. A control API
+// site, and those that reach a loopback address by a name of their own. What it guards
 // asks for no password, and its listener is on loopback.
 func Guard(h http.Handler) http.Handler {
 	foreign := http.NewCrossOriginProtection()
