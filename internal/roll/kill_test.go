@@ -202,6 +202,7 @@ func (w *world) halted(s *roll.Status, log string) {
 		require.Equal(t, 2, w.count("POST", "/manualupgrade 202"), log)
 	}
 	require.Empty(t, s.State.Drains, log)
+	w.blast(s.Events, log)
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
