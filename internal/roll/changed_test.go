@@ -20,6 +20,7 @@ import (
 
 // A rollout goes on as it was planned when the file says something else by then.
 func TestFileChanged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{rollout: twoWaves})
 	w.start()
 	c := w.runner()
@@ -43,6 +44,7 @@ func TestFileChanged(t *testing.T) {
 
 // What a rollout needs of the file of the moment, and what it does without.
 func TestFileLacks(t *testing.T) {
+	t.Parallel()
 	gated := setup{rollout: twoWaves + "  gates: {prometheus: [{name: errors, url: 'http://127.0.0.1:1', query: '0', above: 1}]}\n"}
 	for name, c := range map[string]struct {
 		setup  setup
@@ -80,6 +82,7 @@ func TestFileLacks(t *testing.T) {
 // The webhook of the moment is told, and a rollout whose file has none any more ends all
 // the same.
 func TestWebhookChanged(t *testing.T) {
+	t.Parallel()
 	first, second := &webhook{}, &webhook{}
 	at, then := first.start(t), second.start(t)
 	for name, address := range map[string]string{"moved": then, "gone": ""} {
@@ -100,6 +103,7 @@ func TestWebhookChanged(t *testing.T) {
 
 // A journal that cannot be gone on with says where and why, and nothing is done.
 func TestOddJournals(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	begun := w.start()
 	_, err := begun.Advance(t.Context())
@@ -134,6 +138,7 @@ func TestOddJournals(t *testing.T) {
 // A journal whose file was damaged, or that a later program has written, is not gone on
 // with, and the error names the line.
 func TestDamagedJournal(t *testing.T) {
+	t.Parallel()
 	s := &site{newWorld(t, setup{}), func() string { return "" }}
 	dir := t.TempDir()
 	s.address = func() string { return dir }

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	killStep  = flag.Int("kill-step", 24, "TestKilledAnywhere kills at every such place, and at fewer where they are many; 1: at all")
+	killStep  = flag.Int("kill-step", 30, "TestKilledAnywhere kills at every such place, and at fewer where they are many; 1: at all")
 	everyRead = flag.Bool("every-read", false, "TestKilledAnywhere kills at every read, and not at one of each observation")
 )
 
@@ -230,6 +230,7 @@ func (w *world) halted(s *roll.Status, log string) {
 // No write follows from a failed read: whatever read fails for good, from whatever
 // moment on, nothing is written to what cannot be read.
 func TestFailedReads(t *testing.T) {
+	t.Parallel()
 	for _, part := range []string{"/virtualMachineScaleSets/vmss-authz", "/vmss-authz/virtualMachines", "/providers/Microsoft.Compute/virtualMachines", "/rollingUpgrades/latest", "/versions/1.7.1"} {
 		for _, from := range []int{0, 2, 4, 7} {
 			t.Run(fmt.Sprint(strings.Trim(strings.ReplaceAll(part, "/", "."), "."), from), func(t *testing.T) {

@@ -130,6 +130,7 @@ func (p *process) writes() (azure []string, journal int) {
 // A schedule that takes the lock for each tick, with a real journal, comes to the same
 // end of a bad version as one process; and whoever looks sees the same.
 func TestRealJournal(t *testing.T) {
+	t.Parallel()
 	onSites(t, setup{health: "Unhealthy", rollout: quickly}, func(t *testing.T, s *site) {
 		first := s.process()
 		first.begins(t.Context(), "pipeline 1")
@@ -160,6 +161,7 @@ func TestRealJournal(t *testing.T) {
 // Of two runners that want the same rollout at once one works, and the other one says
 // who does, and does nothing.
 func TestTwoRunners(t *testing.T) {
+	t.Parallel()
 	onSites(t, setup{rollout: quickly}, func(t *testing.T, s *site) {
 		both := []*process{s.process(), s.process()}
 		errs := make([]error, 2)
@@ -219,6 +221,7 @@ func TestTwoRunners(t *testing.T) {
 
 // What an operator asks, who has no lock, is taken up within one look of who has it.
 func TestAskedOfAHolder(t *testing.T) {
+	t.Parallel()
 	const slow = `  waves:
     - {name: canary, scale_sets: [vmss-authz], instances: 1, soak: 2h}
     - {name: all, scale_sets: [vmss-authz], soak: 5m}
@@ -271,6 +274,7 @@ var stallStep = flag.Int("stall-step", 9, "TestStalledHolder stalls a holder at 
 // when it wakes that another one has taken over and come to the end: it writes nothing
 // more, to neither.
 func TestStalledHolder(t *testing.T) {
+	t.Parallel()
 	stalls := 0
 	for n := 1; stalledAt(t, n); n += *stallStep {
 		stalls++
@@ -351,6 +355,7 @@ func (p *process) status() (roll.Status, error) {
 // A runner that died with its lease left keeps the next one waiting for a minute at
 // most, and that one says for whom it waits, and how old the lock is.
 func TestLeaseOfTheDead(t *testing.T) {
+	t.Parallel()
 	s := blobSite(t, setup{rollout: quickly}, nil)
 	dead := s.process()
 	dead.begins(t.Context(), "the dead")

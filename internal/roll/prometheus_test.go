@@ -150,6 +150,7 @@ func newDoorman(t *testing.T, p *prometheus) *doorman {
 
 // What gates ask a real Prometheus, and what its answers come to.
 func TestPrometheus(t *testing.T) {
+	t.Parallel()
 	prom := newPrometheus(t)
 	door := newDoorman(t, prom)
 	for name, c := range map[string]struct {

@@ -18,6 +18,7 @@ import (
 
 // A good version reaches one member, then all, and is promoted last.
 func TestGood(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	s, err := c.Run(t.Context())
@@ -68,6 +69,7 @@ const drained = `  waves:
 // A bad version reaches one member, which goes back; the version is marked and kept
 // from everybody.
 func TestBad(t *testing.T) {
+	t.Parallel()
 	hook := &webhook{fails: 1}
 	w := newWorld(t, setup{health: "Unhealthy", rollout: fmt.Sprintf(drained, ", notify: "+hook.start(t)+"/secret-path")})
 	c := w.start()
@@ -98,6 +100,7 @@ func TestBad(t *testing.T) {
 
 // A notice that could not be sent at the end is sent by a later tick.
 func TestToldLater(t *testing.T) {
+	t.Parallel()
 	hook := &webhook{fails: 6} // three tries each, of two notices
 	w := newWorld(t, setup{health: "Unhealthy", rollout: fmt.Sprintf(drained, ", notify: "+hook.start(t))})
 	c := w.start()
@@ -115,6 +118,7 @@ func TestToldLater(t *testing.T) {
 // A runner that dies between an end and its notice leaves it owed, however late the next
 // one comes.
 func TestToldAfterACrash(t *testing.T) {
+	t.Parallel()
 	hook := &webhook{}
 	w := newWorld(t, setup{health: "Unhealthy", rollout: fmt.Sprintf(drained, ", notify: "+hook.start(t))})
 	c := w.start()
@@ -137,6 +141,7 @@ func TestToldAfterACrash(t *testing.T) {
 // A member that a program took away, for reasons of its own, pauses the rollout, and an
 // operator is told who it was.
 func TestTakenAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	took, asked := "", false
@@ -165,6 +170,7 @@ func TestTakenAway(t *testing.T) {
 
 // A member that Azure has no room for says nothing of the version.
 func TestCapacity(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	require.NoError(t, w.server.SetFault(arm.Fault{
 		Kind: arm.FaultError, Method: http.MethodPost, Path: "/manualupgrade", Status: http.StatusConflict, Code: "OperationNotAllowed",
@@ -179,6 +185,7 @@ func TestCapacity(t *testing.T) {
 
 // A storm of 429 pauses, and does not halt.
 func TestThrottled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	storm := false
@@ -199,6 +206,7 @@ func TestThrottled(t *testing.T) {
 // Another tool's write of the model in the middle of a wave pauses the rollout, until an
 // operator accepts it. It never is the version's fault.
 func TestAnotherTool(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	wrote, asked := false, false
@@ -223,6 +231,7 @@ func TestAnotherTool(t *testing.T) {
 
 // What operators ask is taken up within one tick.
 func TestOperators(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{rollout: `  waves:
     - {name: canary, scale_sets: [vmss-authz], instances: 1, soak: 2h}
     - {name: all, scale_sets: [vmss-authz, vmss-authz-west], soak: 20m, approve: true}
@@ -266,6 +275,7 @@ func TestOperators(t *testing.T) {
 
 // Batches begin in the window only.
 func TestWindow(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{rollout: twoWaves + `  gates: {window: {days: [thu, sat], from: "17:00", to: "20:00", timezone: Europe/Berlin}}
 `})
 	c := w.start()
@@ -286,6 +296,7 @@ func TestWindow(t *testing.T) {
 
 // A schedule that calls advance every five minutes comes to the same end as one process.
 func TestSchedule(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	w.start()
 	for range 60 {
@@ -304,6 +315,7 @@ func TestSchedule(t *testing.T) {
 
 // A second runner is told who holds the journal, and does nothing in Azure.
 func TestHeld(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	w.start()
 	w.journal.holder = "runner-2"
@@ -332,6 +344,7 @@ func (w *world) writes() int { return w.count("PUT ") + w.count("PATCH ") + w.co
 
 // A journal that has a rollout gets no other one; a plan that is refused is not begun.
 func TestStart(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	_, err := w.runner().Status(t.Context())
 	require.ErrorIs(t, err, roll.ErrNone)
@@ -351,6 +364,7 @@ func TestStart(t *testing.T) {
 
 // The end of the context ends a tick in order, and another one goes on.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -375,6 +389,7 @@ func TestInterrupted(t *testing.T) {
 
 // A tick without anything to do costs what status costs.
 func TestCost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	for range 3 {
@@ -409,6 +424,7 @@ var platform = setup{
 
 // The platform's rolling upgrades take the members, and the rollout watches.
 func TestPlatformRolling(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, platform)
 	c := w.start()
 	s, err := c.Run(t.Context())
@@ -422,6 +438,7 @@ func TestPlatformRolling(t *testing.T) {
 // The platform stops at the first member: it goes back by hand, and the mode is what it
 // was in the end.
 func TestPlatformRollingBad(t *testing.T) {
+	t.Parallel()
 	bad := platform
 	bad.health = "Unhealthy"
 	w := newWorld(t, bad)
@@ -447,6 +464,7 @@ var automatic = setup{
 
 // Automatic OS upgrade finds the version in a region when its wave releases it there.
 func TestAutoOS(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, automatic)
 	c := w.start()
 	s, err := c.Run(t.Context())
@@ -460,6 +478,7 @@ func TestAutoOS(t *testing.T) {
 
 // A bad version is released in one region, and taken back there; no other one sees it.
 func TestAutoOSBad(t *testing.T) {
+	t.Parallel()
 	bad := automatic
 	bad.health = "Unhealthy"
 	w := newWorld(t, bad)
@@ -481,6 +500,7 @@ func TestAutoOSBad(t *testing.T) {
 
 // With by-wave, a region gets the version when its wave comes, and not before.
 func TestByWave(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{gallery: "  replicate: by-wave\n", regions: "{eastus: {}}"})
 	c := w.start()
 	s, err := c.Run(t.Context())
@@ -503,6 +523,7 @@ func TestByWave(t *testing.T) {
 
 // A rolling upgrade that somebody else began pauses the rollout, and says so.
 func TestBusy(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	_, err := c.Advance(t.Context())
@@ -519,6 +540,7 @@ func TestBusy(t *testing.T) {
 // Who loses the lock between an entry and its action does not act. Who holds it then
 // finds an action whose answer was lost.
 func TestLockLost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	w.journal.loses = `"kind":"began","action":{"op":3,"do":"manual-upgrade"`
@@ -537,6 +559,7 @@ func TestLockLost(t *testing.T) {
 // A pause that nobody ends is held: models back, the version excluded and not marked,
 // nothing suspended; resume takes it on.
 func TestHeldOpen(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	for !w.journal.mentions(`"step":"soaking"`) {

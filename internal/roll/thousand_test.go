@@ -22,6 +22,7 @@ import (
 
 // A look at a thousand members in ten sets asks for no more than status does.
 func TestThousand(t *testing.T) {
+	t.Parallel()
 	clock := arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 0)
 	server, err := arm.New(arm.Config{Clock: clock, Unthrottled: true})
 	require.NoError(t, err)
