@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -204,16 +205,29 @@ func (w *world) halted(s *roll.Status, log string) {
 	require.Empty(t, s.State.Drains, log)
 	w.blast(s.Events, log)
 
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	repairs, drained := "", map[string]bool{}
-	for _, line := range w.served {
+	require.Contains(t, w.last("/setOrchestrationServiceState 202"), "Resume", log)
+	require.Empty(t, w.stillDrained(), log)
+}
+
+// last is the last request that was served whose text has a part.
+func (w *world) last(part string) string {
+	for _, line := range slices.Backward(w.servedNow()) {
+		if strings.Contains(line, part) {
+			return line
+		}
+	}
+	return ""
+}
+
+// stillDrained are the members that were drained, whose disk is the old one, and that
+// nobody has undrained.
+func (w *world) stillDrained() []string {
+	drained := map[string]bool{}
+	for _, line := range w.servedNow() {
 		switch {
-		case strings.Contains(line, "/setOrchestrationServiceState 202"):
-			repairs = line
-		case strings.Contains(line, "fleet-agent drain"):
+		case strings.Contains(line, "/runCommand 202") && strings.Contains(line, "fleet-agent drain"):
 			drained[strings.Split(line, "/")[8]] = true
-		case strings.Contains(line, "fleet-agent undrain"):
+		case strings.Contains(line, "/runCommand 202") && strings.Contains(line, "fleet-agent undrain"):
 			delete(drained, strings.Split(line, "/")[8])
 		case strings.Contains(line, "/manualupgrade 202"):
 			for member := range drained {
@@ -223,8 +237,7 @@ func (w *world) halted(s *roll.Status, log string) {
 			}
 		}
 	}
-	require.Contains(t, repairs, "Resume", log)
-	require.Empty(t, drained, log)
+	return slices.Sorted(maps.Keys(drained))
 }
 
 // No write follows from a failed read: whatever read fails for good, from whatever

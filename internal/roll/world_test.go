@@ -136,8 +136,11 @@ type world struct {
 	dead   bool
 	graves map[string]bool // hosts of clients that are dead for good
 	killed func()
-	served []string // METHOD path status body
-	from   []string // the client of each, as the host that it asked
+	// refusals is how many more Run Commands are refused whose script has the text.
+	refused  string
+	refusals int
+	served   []string // METHOD path status body
+	from     []string // the client of each, as the host that it asked
 }
 
 // published are Azure's types, read once.
@@ -209,6 +212,17 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
 		body, _ = io.ReadAll(r.Body)
 		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	w.mu.Lock()
+	refused := w.refusals > 0 && strings.Contains(string(body), w.refused)
+	if refused {
+		w.refusals--
+	}
+	w.mu.Unlock()
+	if refused {
+		rw.WriteHeader(http.StatusConflict)
+		_, _ = io.WriteString(rw, `{"error":{"code":"Conflict","message":"Run command extension execution is in progress."}}`)
+		return
 	}
 	rec := httptest.NewRecorder()
 	next := w.next
