@@ -1,7 +1,6 @@
 package roll_test
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"time"
@@ -65,6 +64,6 @@ func (w *world) blast(events []rollout.Event, log string) {
 				n++
 			}
 		}
-		require.LessOrEqual(t, n, plan.Exposure[wave].Worst, fmt.Sprintf("wave %d at %s\n%s", wave, at.Ran, log))
+		require.LessOrEqualf(t, n, plan.Exposure[wave].Worst, "wave %d at %s\n%s", wave, at.Ran, log)
 	}
 }

@@ -54,8 +54,7 @@ func TestFileLacks(t *testing.T) {
 		"a gate":           {gated, func(s *fleet.Spec) { s.Rollout.Gates.Prometheus[0].Name = "latency" }, "gate errors does not answer: the file has no gate errors any more"},
 		"the rollout":      {gated, func(s *fleet.Spec) { s.Rollout = nil }, "gate errors does not answer: the file has no rollout any more"},
 		"a gate's address": {gated, func(s *fleet.Spec) { s.Rollout.Gates.Prometheus[0].URL = "::" }, "gate errors does not answer: the URL of the gate is none"},
-		"the gallery": {setup{gallery: "  replicate: by-wave\n", regions: "{westus3: {}}"}, func(s *fleet.Spec) { s.Gallery = nil },
-			"version is refused: "},
+		"the gallery":      {setup{gallery: "  replicate: by-wave\n", regions: "{westus3: {}}"}, func(s *fleet.Spec) { s.Gallery = nil }, "version is refused: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, c.setup)

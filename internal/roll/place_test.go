@@ -97,7 +97,7 @@ func (p *process) take(ctx context.Context, who string) error {
 	p.site.t.Cleanup(func() { _ = p.lock.Release(context.Background()) }) // of one that is lost, too
 	told := p.told
 	p.run = p.site.runnerOn(p.lock, p.client)
-	p.run.told = told
+	p.told = told
 	return nil
 }
 

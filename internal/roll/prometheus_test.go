@@ -91,9 +91,10 @@ func (p *prometheus) start(t *testing.T) {
 	log, err := p.cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, p.cmd.Start())
-	lines, said := bufio.NewScanner(log), ""
+	lines := bufio.NewScanner(log)
+	var said []string
 	for lines.Scan() {
-		said += lines.Text() + "\n"
+		said = append(said, lines.Text())
 		if m := listens.FindStringSubmatch(lines.Text()); m != nil {
 			p.address = m[1]
 		}
@@ -106,7 +107,7 @@ func (p *prometheus) start(t *testing.T) {
 		}
 	}
 	p.stop()
-	require.Fail(t, "prometheus ended", said)
+	require.Fail(t, "prometheus ended", strings.Join(said, "\n"))
 }
 
 func (p *prometheus) stop() {
