@@ -1,7 +1,9 @@
 package roll
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -24,6 +26,9 @@ const (
 	grace = 10 * time.Second
 	// freshFor is how long an observation serves when nothing was changed since.
 	freshFor = 30 * time.Second
+	// fullAt is with how many entries of the journal a rollout is paused, once: a journal
+	// takes 49,000, and a halt or an abort needs some to go back.
+	fullAt = 40_000
 	// maxNodes bounds the actions on nodes, and questions, that are under way at once.
 	maxNodes = 8
 )
@@ -117,11 +122,19 @@ func (r *Runner) tick(ctx context.Context, l *ledger) (*Status, error) {
 				return nil, err
 			}
 		}
+		asked := o.Requests
+		if full := cmp.Or(r.full, fullAt); l.lines >= full {
+			o.Requests = append(asked[:len(asked):len(asked)], rollout.Request{
+				ID: "full", Do: rollout.Pause, By: "fleetctl", At: o.At,
+				Why: fmt.Sprintf("the journal has %d entries, and the rest is kept for the way back: abort this rollout and begin it anew", l.lines),
+			})
+		}
 		move = rollout.Next(l.plan, l.state, o, r.Now())
+		o.Requests = asked
 		if err := l.append(ctx, move.Events...); err != nil {
 			return nil, err
 		}
-		r.drop(ctx, l, o.Requests)
+		r.drop(ctx, l, asked)
 		r.tellWriters(ctx, l, move.Events)
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -156,8 +169,11 @@ func again(l *ledger, move *rollout.Move, now time.Time) time.Time {
 	if busy(s) {
 		every = min(every, quick)
 	}
+	// While a person is waited for, gates are asked as often as members are looked at: a
+	// wait of days would fill the journal.
+	waits := s.Paused != nil || s.Waves[s.Wave].Step == rollout.Asking
 	for _, g := range l.plan.Gates {
-		if s.Phase == rollout.Rolling && len(s.Runs) > 0 {
+		if s.Phase == rollout.Rolling && len(s.Runs) > 0 && !waits {
 			every = min(every, max(g.Every, listenEvery))
 		}
 	}

@@ -70,6 +70,7 @@ type Runner struct {
 	HTTP *http.Client
 
 	ledger  *ledger         // nil: the journal was not read yet
+	full    int             // in place of fullAt; 0: that
 	unknown map[string]bool // members of which was told how they left, by set and name
 }
 

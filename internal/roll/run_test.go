@@ -294,6 +294,25 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// A journal that is almost full pauses the rollout while there is room for the way back.
+func TestFull(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	c := w.start()
+	c.FullAt(25)
+	w.ticks = append(w.ticks, func() {
+		if w.journal.mentions(`"class":"operator"`) && len(w.journal.asked) == 0 && !w.journal.mentions("enough") {
+			w.journal.ask("r1", `{"do":"abort","why":"enough"}`)
+		}
+	})
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.True(t, w.journal.mentions("the rest is kept for the way back: abort this rollout and begin it anew"), c.log())
+	require.Equal(t, rollout.Aborted, s.State.Phase, c.log())
+	require.Equal(t, 3, w.on("vmss-authz", before), c.log())
+	require.Empty(t, w.journal.asked)
+}
+
 // A schedule that calls advance every five minutes comes to the same end as one process.
 func TestSchedule(t *testing.T) {
 	t.Parallel()
