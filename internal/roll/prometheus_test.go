@@ -93,12 +93,13 @@ func (p *prometheus) start(t *testing.T) {
 	require.NoError(t, p.cmd.Start())
 	lines := bufio.NewScanner(log)
 	var said []string
+	listening, ready := false, false // told in either order
 	for lines.Scan() {
 		said = append(said, lines.Text())
 		if m := listens.FindStringSubmatch(lines.Text()); m != nil {
-			p.address = m[1]
+			p.address, listening = m[1], true
 		}
-		if isReady.MatchString(lines.Text()) {
+		if ready = ready || isReady.MatchString(lines.Text()); ready && listening {
 			go func() { // so that it can go on talking
 				for lines.Scan() {
 				}
