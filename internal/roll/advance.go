@@ -124,10 +124,10 @@ func (r *Runner) tick(ctx context.Context, l *ledger) (*Status, error) {
 		}
 		asked := o.Requests
 		if full := cmp.Or(r.full, fullAt); l.lines >= full {
-			o.Requests = append(asked[:len(asked):len(asked)], rollout.Request{
+			o.Requests = slices.Concat(asked, []rollout.Request{{
 				ID: "full", Do: rollout.Pause, By: "fleetctl", At: o.At,
 				Why: fmt.Sprintf("the journal has %d entries, and the rest is kept for the way back: abort this rollout and begin it anew", l.lines),
-			})
+			}})
 		}
 		move = rollout.Next(l.plan, l.state, o, r.Now())
 		o.Requests = asked
