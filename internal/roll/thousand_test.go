@@ -77,10 +77,7 @@ func TestThousand(t *testing.T) {
 	require.Equal(t, rollout.Asking, s.State.Waves[0].Step)
 	require.Len(t, s.Observation.Sets, 10)
 	require.Len(t, s.Observation.Sets["s9"].Members, 100)
-	tick := asked.Swap(0)
+	tick := asked.Load()
 	require.LessOrEqual(t, tick, status)
 	t.Logf("%d requests, and %d for status", tick, status)
-	_, err = r.Look(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, tick, asked.Load())
 }
