@@ -94,17 +94,18 @@ var mayImport = map[string][]string{
 	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds", "internal/sim/nodes", "internal/sim/steer"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
-	"internal/testkit":      {},
-	"internal/bench":        {},
-	"internal/bench/static": {},
-	"internal/stage":        {"internal/control", "internal/sim/imds"},
-	"internal/demo":         {"internal/control", "internal/sim/imds", "internal/stage"},
-	"internal/fleetdemo":    {"internal/stage"},
-	"internal/incident":     {"internal/sim/arm", "internal/stage"},
-	"internal/soak":         {"internal/sim/imds", "internal/stage"},
-	"internal/mutants":      {},
-	"internal/docs":         {"internal/agent", "internal/config", "internal/fleet", "internal/fleetfile"},
-	".":                     {},
+	"internal/testkit":         {},
+	"internal/testkit/azurite": {},
+	"internal/bench":           {},
+	"internal/bench/static":    {},
+	"internal/stage":           {"internal/control", "internal/sim/imds"},
+	"internal/demo":            {"internal/control", "internal/sim/imds", "internal/stage"},
+	"internal/fleetdemo":       {"internal/stage"},
+	"internal/incident":        {"internal/sim/arm", "internal/stage"},
+	"internal/soak":            {"internal/sim/imds", "internal/stage"},
+	"internal/mutants":         {},
+	"internal/docs":            {"internal/agent", "internal/config", "internal/fleet", "internal/fleetfile"},
+	".":                        {},
 }
 
 type goPackage struct {

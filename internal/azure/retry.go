@@ -90,6 +90,9 @@ func (r *retry) try(ctx context.Context, req *policy.Request) (*http.Response, e
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	if err := guarded(req); err != nil {
+		return nil, unguarded{err}
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, tryTimeout, errHangs)
 	defer cancel()
 	resp, err := req.Clone(ctx).Next()

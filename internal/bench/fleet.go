@@ -87,7 +87,8 @@ func (b *bench) measureHelp(ctx context.Context, fleetctl string) error {
 	return nil
 }
 
-// measureThousand runs status and verify in front of a simulator of its own.
+// measureThousand runs status, verify, and a tick of a rollout with nothing to do, in
+// front of a simulator of its own.
 func (b *bench) measureThousand(ctx context.Context, bin string, pageSize int) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -117,9 +118,25 @@ func (b *bench) measureThousand(ctx context.Context, bin string, pageSize int) (
 	}
 	endpoint = strings.TrimSpace(endpoint)
 	control = strings.TrimSpace(strings.TrimPrefix(control, "control "))
+	file, err := b.writeFleet(pageSize)
+	if err != nil {
+		return err
+	}
+	live := []string{"-g", "rg-pay-prod", "--subscription", thousandSubscription}
+	fleetctl := filepath.Join(bin, "fleetctl")
 	before := 0
-	for _, command := range []string{"status", "verify"} {
-		peak, err := look(ctx, filepath.Join(bin, "fleetctl"), endpoint, command)
+	for _, command := range []string{"status", "verify", "rollout advance"} {
+		of := live
+		if command == "rollout advance" { // of a rollout that waits for an approval
+			of = []string{"-f", file}
+			if _, err := look(ctx, fleetctl, endpoint, append([]string{"rollout", "run", "1.7.0", "--yes", "--no-wait"}, of...)...); err != nil {
+				return err
+			}
+			if before, err = countRequests(ctx, control); err != nil {
+				return err
+			}
+		}
+		peak, err := look(ctx, fleetctl, endpoint, append(strings.Fields(command), of...)...)
 		if err != nil {
 			return err
 		}
@@ -137,17 +154,42 @@ func (b *bench) measureThousand(ctx context.Context, bin string, pageSize int) (
 	return nil
 }
 
+// thousandSubscription is that of the scenario.
+const thousandSubscription = "11111111-1111-1111-1111-111111111111"
+
+// writeFleet writes a file with the scale sets of the scenario, whose one wave waits for
+// an approval, and with a journal of its own.
+func (b *bench) writeFleet(pageSize int) (file string, err error) {
+	home := filepath.Join(b.dir, fmt.Sprint("fleet-", pageSize))
+	if err := os.Mkdir(home, 0o700); err != nil {
+		return "", err
+	}
+	regions := []string{"eastus", "eastus2", "westus2", "westus3", "centralus", "northeurope", "westeurope", "uksouth", "swedencentral", "southeastasia"}
+	var text strings.Builder
+	fmt.Fprintf(&text, "version: 1\nname: pay\nsubscription: %s\nresource_group: rg-pay-prod\nlocation: eastus\n", thousandSubscription)
+	text.WriteString("gallery:\n  name: galProd\n  image: {name: ubuntu-app, publisher: kloudvin, offer: ubuntu, sku: app-jammy}\nscale_sets:\n")
+	var names []string
+	for i, region := range regions[:thousandSets] {
+		names = append(names, fmt.Sprintf("vmss-authz-%02d", i+1))
+		fmt.Fprintf(&text, "  %s: {manage: image, location: %s, id: /subscriptions/%s/resourceGroups/rg-pay-prod/providers/Microsoft.Compute/virtualMachineScaleSets/%s}\n",
+			names[i], region, thousandSubscription, names[i])
+	}
+	fmt.Fprintf(&text, "rollout:\n  waves: [{name: all, scale_sets: [%s], approve: true}]\n  journal: %s\n", strings.Join(names, ", "), filepath.Join(home, "rollouts"))
+	file = filepath.Join(home, "fleet.yaml")
+	return file, os.WriteFile(file, []byte(text.String()), 0o600)
+}
+
 // look runs a command of fleetctl and returns the most memory that it had, in MB.
-func look(ctx context.Context, fleetctl, endpoint, command string) (peak float64, err error) {
-	cmd := exec.CommandContext(ctx, fleetctl, command, "-g", "rg-pay-prod", "--subscription", "11111111-1111-1111-1111-111111111111")
+func look(ctx context.Context, fleetctl, endpoint string, args ...string) (peak float64, err error) {
+	cmd := exec.CommandContext(ctx, fleetctl, args...)
 	cmd.Env = append(os.Environ(), "FLEETCTL_ARM_ENDPOINT="+endpoint)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
-		return 0, fmt.Errorf("run fleetctl %s: %w", command, err)
+		return 0, fmt.Errorf("run fleetctl %s: %w", strings.Join(args, " "), err)
 	}
 	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
-		return 0, fmt.Errorf("no usage of fleetctl %s", command)
+		return 0, fmt.Errorf("no usage of fleetctl %s", strings.Join(args, " "))
 	}
 	return float64(usage.Maxrss) / 1024, nil
 }

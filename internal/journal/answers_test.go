@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/testkit/azurite"
 )
 
 // A blobRequest is one of the table that the simulator and Azurite answer both.
@@ -122,7 +124,7 @@ var excuses = map[string]string{
 // client can tell. What may differ is listed with a reason; a reason that nothing needs
 // is an error.
 func TestAnswers(t *testing.T) {
-	services := map[string]http.Handler{"azurite": azurite(t), "fleetsim": simulator(t)}
+	services := map[string]http.Handler{"azurite": azurite.Service(t), "fleetsim": simulator(t)}
 	container := fmt.Sprintf("/blob/%s/answers-%d", account, time.Now().UnixNano())
 	for _, service := range services {
 		require.Equal(t, "201", answerOf(service, container, blobRequest{method: "PUT", path: "?restype=container"})["status"])

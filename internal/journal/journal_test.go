@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/testkit/azurite"
 )
 
 func TestKeepsEntries(t *testing.T) {
@@ -496,7 +498,7 @@ func sibling(t *testing.T, s site) site {
 	if s.pass != nil {
 		return simulatorSite(t)
 	}
-	return blobSite(t, azurite(t))
+	return blobSite(t, azurite.Service(t))
 }
 
 // A container that is not there is said, by its name.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
+	"github.com/fleet-agent/fleet-agent/internal/testkit/azurite"
 )
 
 // A site is a kind of place with nothing in it.
@@ -29,7 +30,7 @@ type site struct {
 	pass func(time.Duration)
 }
 
-const account = "stpay"
+const account = azurite.Account
 
 // onEverySite runs a test against a directory, the simulator, and Azurite when that is
 // asked for.
@@ -49,7 +50,7 @@ func onBlobs(t *testing.T, test func(t *testing.T, s site)) {
 		test(t, simulatorSite(t))
 	})
 	t.Run("azurite", func(t *testing.T) {
-		handler := azurite(t)
+		handler := azurite.Service(t)
 		t.Parallel()
 		test(t, blobSite(t, handler))
 	})

@@ -1,13 +1,16 @@
 package roll
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 )
 
@@ -23,6 +26,9 @@ const (
 	grace = 10 * time.Second
 	// freshFor is how long an observation serves when nothing was changed since.
 	freshFor = 30 * time.Second
+	// fullAt is with how many entries of the journal a rollout is paused, once: a journal
+	// takes 49,000, and a halt or an abort needs some to go back.
+	fullAt = 40_000
 	// maxNodes bounds the actions on nodes, and questions, that are under way at once.
 	maxNodes = 8
 )
@@ -81,9 +87,15 @@ func (r *Runner) event(kind rollout.Kind, a *rollout.Action, result *rollout.Res
 // idle says whether a rollout has ended and owes nothing: nothing of Azure is asked for
 // it.
 func idle(p *rollout.Plan, s *rollout.State, now time.Time) bool {
+	return s.Phase.Over() && s.Phase != rollout.Held && s.Phase != rollout.Incomplete && settled(s) && told(p, s, now)
+}
+
+// told says whether the webhook knows of the end, or was tried for long enough. A notice
+// that nobody has tried to send is owed, however late it is.
+func told(p *rollout.Plan, s *rollout.State, now time.Time) bool {
 	last := s.Last[string(rollout.Notify)+" "+string(s.Phase)]
-	told := !p.Notify || last.Outcome == rollout.Done && !last.At.Before(s.Since) || now.Sub(s.Since) >= p.Limits.Stuck
-	return s.Phase.Over() && s.Phase != rollout.Held && s.Phase != rollout.Incomplete && settled(s) && told
+	tried := !last.At.IsZero() && !last.At.Before(s.Since)
+	return !p.Notify || tried && (last.Outcome == rollout.Done || now.Sub(s.Since) >= p.Limits.Stuck)
 }
 
 // settled says whether nothing is under way, drained or suspended by a rollout.
@@ -108,11 +120,19 @@ func (r *Runner) tick(ctx context.Context, l *ledger) (*Status, error) {
 				return nil, err
 			}
 		}
+		asked := o.Requests
+		if full := cmp.Or(r.full, fullAt); l.lines >= full {
+			o.Requests = slices.Concat(asked, []rollout.Request{{
+				ID: "full", Do: rollout.Pause, By: "fleetctl", At: o.At,
+				Why: fmt.Sprintf("the journal has %d entries, and the rest is kept for the way back: abort this rollout and begin it anew", l.lines),
+			}})
+		}
 		move = rollout.Next(l.plan, l.state, o, r.Now())
+		o.Requests = asked
 		if err := l.append(ctx, move.Events...); err != nil {
 			return nil, err
 		}
-		r.drop(ctx, l, o.Requests)
+		r.drop(ctx, l, asked)
 		r.tellWriters(ctx, l, move.Events)
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -147,8 +167,11 @@ func again(l *ledger, move *rollout.Move, now time.Time) time.Time {
 	if busy(s) {
 		every = min(every, quick)
 	}
+	// While a person is waited for, gates are asked as often as members are looked at: a
+	// wait of days would fill the journal.
+	waits := s.Paused != nil || s.Waves[s.Wave].Step == rollout.Asking
 	for _, g := range l.plan.Gates {
-		if s.Phase == rollout.Rolling && len(s.Runs) > 0 {
+		if s.Phase == rollout.Rolling && len(s.Runs) > 0 && !waits {
 			every = min(every, max(g.Every, listenEvery))
 		}
 	}
@@ -249,7 +272,7 @@ func (r *Runner) carryOut(ctx context.Context, l *ledger, a *rollout.Action) err
 	}
 	// The lock is looked at after the entry is durable: who has lost it by then has done
 	// nothing, and the next one finds an answer that was lost.
-	if err := r.Journal.Guard(); err != nil {
+	if err := l.guard(); err != nil {
 		return err
 	}
 	result := r.perform(ctx, l, a)
@@ -263,7 +286,9 @@ func (r *Runner) perform(ctx context.Context, l *ledger, a *rollout.Action) roll
 	if !ok {
 		return rollout.Result{Outcome: rollout.Denied, Text: "this program does not know how to " + string(a.Do)}
 	}
-	acting, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.within)
+	// What Azure wants to see again later is sent only while the lock is held then.
+	acting := azure.Guarded(context.WithoutCancel(ctx), l.guard)
+	acting, cancel := context.WithTimeout(acting, v.within)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
 	defer stop()

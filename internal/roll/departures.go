@@ -40,6 +40,7 @@ func (r *Runner) departures(ctx context.Context, l *ledger, o *rollout.Observati
 		}
 		seen.Gone = departed(log, &seen)
 		o.Sets[name] = seen
+		r.tellUnknown(name, log, seen.Gone)
 	}
 }
 
@@ -57,6 +58,28 @@ func (r *Runner) activities(ctx context.Context, l *ledger, id fleet.ResourceID,
 		r.note("the activity log of %s cannot be read: %v", id.ResourceGroup(), err)
 	}
 	return log
+}
+
+// tellUnknown says, once for each member, what the log has of those that left for a
+// cause that is not known.
+func (r *Runner) tellUnknown(set string, log []azure.Activity, gone []rollout.Departure) {
+	for _, d := range gone {
+		key := set + "/" + d.Member
+		if d.Cause != rollout.NotKnown || r.unknown[key] {
+			continue
+		}
+		for _, a := range log {
+			if a.At.Equal(d.At) && strings.EqualFold(a.Resource.Part("virtualMachines"), d.Member) {
+				r.note("%s of %s left: %s by %s, %s; that does not tell whether its health was the reason",
+					d.Member, set, line(a.Operation), line(a.Caller), a.At.UTC().Format("2006-01-02 15:04:05 UTC"))
+				if r.unknown == nil {
+					r.unknown = make(map[string]bool)
+				}
+				r.unknown[key] = true
+				break
+			}
+		}
+	}
 }
 
 // tellWriters says who wrote the models of the sets, when the rollout stops because
@@ -111,7 +134,9 @@ func left(l *ledger, name string, seen *rollout.SetSeen, at time.Time) bool {
 
 // causes say why a member left, by the operation in the log and by who asked for it.
 // Each word is a part of what the log says, in lower case; the first row that fits
-// counts.
+// counts. The log names a person by an address, and a program by the id of its service
+// principal. A person's reason is known to be none of ours. A program may well delete
+// what is not healthy: what it took is not known, and a person has to look.
 var causes = []struct {
 	operation, caller string
 	cause             rollout.Cause

@@ -4,20 +4,23 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 	"github.com/fleet-agent/fleet-agent/internal/roll"
 )
 
 var (
-	killStep  = flag.Int("kill-step", 12, "TestKilledAnywhere kills at every such place; 1: at all")
-	everyRead = flag.Bool("every-read", false, "TestKilledAnywhere kills at every read, and not at one of each observation")
+	killStep  = flag.Int("kill-step", 30*rarer, "TestKilledAnywhere kills at every such place, and at fewer where they are many; 1: at all")
+	everyRead = flag.Bool("every-read", false, "TestKilledAnywhere kills at every read of batches, and not at one of each observation")
 )
 
 // quickly is a rollout that comes to its end soon.
@@ -37,39 +40,90 @@ const (
 	afterWrite  place = "after a write, before its answer"
 	beforeEntry place = "before an entry"
 	afterEntry  place = "after an entry, before it is told"
+	beforeBlob  place = "before a request to the journal's blobs"
+	afterBlob   place = "after a request to the journal's blobs, before its answer"
 )
+
+// A victim is a rollout of a bad version whose runner is killed.
+type victim struct {
+	setup  setup
+	places []place
+	least  int // deaths at each place, when it is killed at all
+	rare   int // of so many places of a step one is taken when not all are
+	// everyRead says that reads differ: elsewhere, what one of an observation shows is shown
+	// by all.
+	everyRead bool
+}
+
+var victims = map[string]victim{
+	"batches": {
+		setup:  setup{rollout: quickly},
+		places: []place{beforeRead, beforeWrite, afterWrite, beforeEntry, afterEntry}, least: 8, rare: 1, everyRead: true,
+	},
+	"blobs": {
+		setup:  setup{rollout: quickly},
+		places: []place{beforeBlob, afterBlob, afterWrite}, least: 8, rare: 3,
+	},
+	"platform-rolling": {
+		setup:  platform,
+		places: []place{beforeRead, beforeWrite, afterWrite, beforeEntry, afterEntry}, least: 5, rare: 2,
+	},
+	"platform-auto-os": {
+		setup:  automatic,
+		places: []place{beforeRead, beforeWrite, afterWrite, beforeEntry, afterEntry}, least: 5, rare: 2,
+	},
+}
 
 // A runner that is killed at any request, before it is served or after, and at any entry
 // of the journal, leaves a rollout that the next one takes to the same end: halted, the
 // one member back, the version marked, nothing drained or suspended, and no member
 // upgraded twice.
 func TestKilledAnywhere(t *testing.T) {
-	for _, at := range []place{beforeRead, beforeWrite, afterWrite, beforeEntry, afterEntry} {
-		t.Run(strings.ReplaceAll(string(at), " ", "-"), func(t *testing.T) {
-			deaths := 0
-			for n := 1; killedAt(t, at, n); n += *killStep {
-				deaths++
-			}
-			require.GreaterOrEqual(t, deaths, 8 / *killStep, at)
-			t.Logf("%d deaths %s", deaths, at)
-		})
+	for name, v := range victims {
+		v.setup.health = "Unhealthy"
+		step := *killStep
+		if step > 1 {
+			step *= v.rare
+		}
+		for _, at := range v.places {
+			t.Run(name+"/"+strings.ReplaceAll(string(at), " ", "-"), func(t *testing.T) {
+				t.Parallel()
+				deaths, step := 0, step
+				if at == beforeWrite || at == afterWrite {
+					step = max(step/3, 1) // there are not many
+				}
+				for n := max(step/4/rarer, 1); v.killedAt(t, name, at, n); n += step {
+					deaths++
+				}
+				require.GreaterOrEqual(t, deaths, max(v.least/step, 1), at)
+				t.Logf("%d deaths %s", deaths, at)
+			})
+		}
 	}
 }
 
 // killedAt kills a runner at the n-th place, and lets another one finish. It is false
 // when the first one came to the end.
-func killedAt(t *testing.T, at place, n int) bool {
+func (v *victim) killedAt(t *testing.T, name string, at place, n int) bool {
 	t.Helper()
-	w := newWorld(t, setup{health: "Unhealthy", rollout: quickly})
-	name := fmt.Sprintf("%s, %d", at, n)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	first := w.start()
-	w.killed = cancel
-	seen := 0
-	reads := func(r *http.Request) bool {
-		return r.Method == http.MethodGet && (*everyRead || strings.HasSuffix(r.URL.Path, "/vmss-authz"))
+	var s *site // with a journal of blobs
+	var w *world
+	var first *run
+	host := "" // of the first one's client
+	if name == "blobs" {
+		s = blobSite(t, v.setup, nil)
+		w = s.world
+		p := s.process()
+		p.begins(t.Context(), "the first")
+		first, host = p.run, p.host
+	} else {
+		w = newWorld(t, v.setup)
+		first = w.start()
 	}
+	name = fmt.Sprintf("%s, %s, %d", name, at, n)
+	seen := 0
 	die := func(met func(*http.Request) bool) func(*http.Request) bool {
 		return func(r *http.Request) bool {
 			if !met(r) {
@@ -80,11 +134,17 @@ func killedAt(t *testing.T, at place, n int) bool {
 			seen++
 			if seen == n {
 				name += ": " + r.Method + " " + r.URL.Path
+				w.graves = map[string]bool{host: true}
 			}
 			return seen == n
 		}
 	}
-	writes := func(r *http.Request) bool { return r.Method != http.MethodGet }
+	reads := func(r *http.Request) bool {
+		return r.Method == http.MethodGet && !isBlob(r) && (v.everyRead && *everyRead || strings.HasSuffix(r.URL.Path, "/vmss-authz"))
+	}
+	writes := func(r *http.Request) bool { return r.Method != http.MethodGet && !isBlob(r) }
+	w.mu.Lock()
+	w.killed = cancel
 	switch at {
 	case beforeRead:
 		w.before = die(reads)
@@ -94,7 +154,12 @@ func killedAt(t *testing.T, at place, n int) bool {
 		w.after = die(writes)
 	case beforeEntry, afterEntry:
 		w.journal.atEntry, w.journal.torn = len(w.journal.entries)+n, at == afterEntry
+	case beforeBlob:
+		w.before = die(isBlob)
+	case afterBlob:
+		w.after = die(isBlob)
 	}
+	w.mu.Unlock()
 	_, err := first.Run(ctx)
 	died := w.isDead()
 	if died {
@@ -103,11 +168,20 @@ func killedAt(t *testing.T, at place, n int) bool {
 		require.NoError(t, err, name)
 	}
 	w.revive()
-	second := w.runner()
-	s, err := second.Run(t.Context())
-	log := name + "\n" + first.log() + "\n---\n" + second.log()
+	second := w.runner
+	if s != nil {
+		second = func() *run {
+			w.server.Advance(time.Minute + time.Second) // until the lease of the dead is over
+			p := s.process()
+			require.NoError(t, p.take(t.Context(), "the second"), name)
+			return p.run
+		}
+	}
+	c := second()
+	status, err := c.Run(t.Context())
+	log := name + "\n" + first.log() + "\n---\n" + c.log()
 	require.NoError(t, err, log)
-	w.halted(&s, log)
+	w.halted(&status, log)
 	return died
 }
 
@@ -117,25 +191,46 @@ func (w *world) halted(s *roll.Status, log string) {
 	t.Helper()
 	require.Equal(t, rollout.Halted, s.State.Phase, log)
 	require.Equal(t, 3, w.on("vmss-authz", before), log)
-	require.Equal(t, before, w.model("vmss-authz"), log)
+	set, err := w.reader.ScaleSet(context.Background(), sets+"/vmss-authz")
+	require.NoError(t, err, log)
+	was := s.Plan.Sets["vmss-authz"]
+	require.Equal(t, was.Mode, set.Upgrade.Mode, log)
+	require.Equal(t, was.Model, w.model("vmss-authz"), log)
+	require.Equal(t, w.setup.latest, set.Upgrade.AutoOS, log)
 	image := w.image()
 	failed, _ := image.Failed()
 	require.True(t, failed, log)
-	require.True(t, image.Excluded, log)
+	require.True(t, image.Excluded || image.Region("eastus").Excluded && image.Region("westus3").Excluded, log)
 	require.Len(t, rollout.Accounting(s.State), 1, log)
-	require.Equal(t, 2, w.count("POST", "/manualupgrade 202"), log)
+	if was.Driver == fleet.DriverBatches {
+		require.Equal(t, 2, w.count("POST", "/manualupgrade 202"), log)
+	}
 	require.Empty(t, s.State.Drains, log)
+	w.blast(s.Events, log)
 
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	repairs, drained := "", map[string]bool{}
-	for _, line := range w.served {
+	require.Contains(t, w.last("/setOrchestrationServiceState 202"), "Resume", log)
+	require.Empty(t, w.stillDrained(), log)
+}
+
+// last is the last request that was served whose text has a part.
+func (w *world) last(part string) string {
+	for _, line := range slices.Backward(w.servedNow()) {
+		if strings.Contains(line, part) {
+			return line
+		}
+	}
+	return ""
+}
+
+// stillDrained are the members that were drained, whose disk is the old one, and that
+// nobody has undrained.
+func (w *world) stillDrained() []string {
+	drained := map[string]bool{}
+	for _, line := range w.servedNow() {
 		switch {
-		case strings.Contains(line, "/setOrchestrationServiceState 202"):
-			repairs = line
-		case strings.Contains(line, "fleet-agent drain"):
+		case strings.Contains(line, "/runCommand 202") && strings.Contains(line, "fleet-agent drain"):
 			drained[strings.Split(line, "/")[8]] = true
-		case strings.Contains(line, "fleet-agent undrain"):
+		case strings.Contains(line, "/runCommand 202") && strings.Contains(line, "fleet-agent undrain"):
 			delete(drained, strings.Split(line, "/")[8])
 		case strings.Contains(line, "/manualupgrade 202"):
 			for member := range drained {
@@ -145,15 +240,15 @@ func (w *world) halted(s *roll.Status, log string) {
 			}
 		}
 	}
-	require.Contains(t, repairs, "Resume", log)
-	require.Empty(t, drained, log)
+	return slices.Sorted(maps.Keys(drained))
 }
 
 // No write follows from a failed read: whatever read fails for good, from whatever
 // moment on, nothing is written to what cannot be read.
 func TestFailedReads(t *testing.T) {
+	t.Parallel()
 	for _, part := range []string{"/virtualMachineScaleSets/vmss-authz", "/vmss-authz/virtualMachines", "/providers/Microsoft.Compute/virtualMachines", "/rollingUpgrades/latest", "/versions/1.7.1"} {
-		for _, from := range []int{0, 2, 4, 7} {
+		for _, from := range []int{0, 2, 4, 7}[:4/rarer] {
 			t.Run(fmt.Sprint(strings.Trim(strings.ReplaceAll(part, "/", "."), "."), from), func(t *testing.T) {
 				w := newWorld(t, setup{rollout: quickly})
 				c := w.start()

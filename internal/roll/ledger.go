@@ -30,6 +30,7 @@ type ledger struct {
 	events []rollout.Event
 	plan   rollout.Plan
 	state  rollout.State
+	lines  int   // entries
 	failed error // of a write
 }
 
@@ -68,7 +69,7 @@ func (r *Runner) replay(ctx context.Context) (*ledger, error) {
 	if len(events) == 0 {
 		return nil, ErrNone
 	}
-	l := &ledger{journal: r.Journal, tell: r.tell, events: events}
+	l := &ledger{journal: r.Journal, tell: r.tell, events: events, lines: len(entries)}
 	l.plan, l.state, err = rollout.Fold(events)
 	return l, err
 }
@@ -118,6 +119,7 @@ func (l *ledger) write(ctx context.Context, entry []json.RawMessage, events []ro
 		l.failed = err
 		return err
 	}
+	l.lines++
 	for i := range events {
 		e := &events[i]
 		if e.Kind == rollout.Planned {
@@ -129,6 +131,9 @@ func (l *ledger) write(ctx context.Context, entry []json.RawMessage, events []ro
 	}
 	return nil
 }
+
+// guard says whether a write to Azure may begin.
+func (l *ledger) guard() error { return l.journal.Guard() }
 
 // status is what the ledger says. What is returned does not change any more.
 func (l *ledger) status() Status {

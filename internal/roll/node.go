@@ -109,13 +109,21 @@ func undrain(ctx context.Context, r *Runner, p *rollout.Plan, a *rollout.Action)
 	return rollout.Result{Outcome: rollout.Errored, Text: line("the agent did not undrain: " + s.output)}
 }
 
+// askStatus has a node's agent say how it is, and keeps as much as a filter lets
+// through. An agent that does not know the short form is asked for the long one.
+func askStatus(filter string) []string {
+	return []string{
+		`out=$(timeout 20 fleet-agent status -o brief 2>/dev/null </dev/null); code=$?`,
+		`[ -n "$out" ] || { out=$(timeout 20 fleet-agent status 2>&1 </dev/null); code=$?; }`,
+		`printf '%s\n' "$out" | ` + filter,
+		`(exit "$code")`,
+		printExit,
+	}
+}
+
 // askAgent asks the agent of a node whether the node serves.
 func askAgent(ctx context.Context, r *Runner, p *rollout.Plan, a *rollout.Action) rollout.Result {
-	s, failed := r.ask(ctx, p, a,
-		`out=$(timeout 30 fleet-agent status 2>&1 </dev/null); code=$?`,
-		`printf '%s\n' "$out" | head -n 1 | head -c 500`,
-		`(exit "$code")`,
-		printExit)
+	s, failed := r.ask(ctx, p, a, askStatus("head -n 1 | head -c 500")...)
 	switch {
 	case failed != nil:
 		return *failed
@@ -129,15 +137,9 @@ func askAgent(ctx context.Context, r *Runner, p *rollout.Plan, a *rollout.Action
 	return rollout.Result{Outcome: rollout.Errored, Text: line("the agent did not say how it is: " + s.output)}
 }
 
-// diagnose asks a node for its own words. An agent that does not know the short form is
-// asked for the long one.
+// diagnose asks a node for its own words, whatever state its agent is in.
 func diagnose(ctx context.Context, r *Runner, p *rollout.Plan, a *rollout.Action) rollout.Result {
-	s, failed := r.ask(ctx, p, a,
-		`out=$(timeout 20 fleet-agent status -o brief 2>/dev/null </dev/null); code=$?`,
-		fmt.Sprintf(`case $code in 1) out=$(timeout 20 fleet-agent status 2>&1 </dev/null); code=$?;; %d) out=$(timeout 20 fleet-agent status 2>&1 </dev/null);; esac`, agentUnreachable),
-		fmt.Sprintf(`printf '%%s\n' "$out" | head -c %d`, maxWords),
-		`(exit "$code")`,
-		printExit)
+	s, failed := r.ask(ctx, p, a, askStatus(fmt.Sprintf("head -c %d", maxWords))...)
 	switch {
 	case failed != nil:
 		if failed.Outcome != rollout.Denied {

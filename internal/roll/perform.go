@@ -145,6 +145,11 @@ func edit(how func(*Runner, *rollout.Plan, *rollout.Action) fleet.VersionEdit) f
 
 func replication(r *Runner, _ *rollout.Plan, a *rollout.Action) fleet.VersionEdit {
 	g := r.Spec.Gallery
+	if g == nil {
+		return func(fleet.Document) (fleet.Document, error) {
+			return nil, &fleet.RefusedError{Reasons: []string{"the file has no gallery any more, which tells how many replicas a region gets"}}
+		}
+	}
 	region := fleet.NormalLocation(a.Region)
 	replicas := g.Replicas
 	for name, n := range g.Regions {

@@ -27,6 +27,7 @@ func (w *world) plan(c *run) (rollout.Plan, string) {
 
 // What a node answers to Run Command, and what that comes to.
 func TestNodes(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		do            rollout.Verb
 		stdout, fails string
@@ -68,6 +69,7 @@ func TestNodes(t *testing.T) {
 
 // The writes of a rollout are the smallest that do it.
 func TestWrites(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	r := w.runner()
 	plan, member := w.plan(r)
@@ -115,6 +117,7 @@ func TestWrites(t *testing.T) {
 
 // A version is copied to a region where it stays excluded.
 func TestReplicate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	r := w.runner()
 	plan, _ := w.plan(r)

@@ -54,7 +54,12 @@ type Asked = journal.Request
 // A Runner carries out the rollout of one journal. Azure, Spec, Journal, Now and Wait
 // are needed. It is not for concurrent use.
 type Runner struct {
-	Azure   *azure.Client
+	Azure *azure.Client
+	// Spec is what a plan is made from. Once there is one, it holds, whatever the file
+	// says by then. Only this is read from the file of the moment: what the gates ask and
+	// whom, the window, the webhook, and how many replicas a region gets. Some of it is
+	// secret, and a question that is wrong can be mended while the rollout is paused for
+	// it.
 	Spec    *fleet.Spec
 	Journal Journal
 	Now     func() time.Time
@@ -64,7 +69,9 @@ type Runner struct {
 	// HTTP asks Prometheus and the webhook; nil: a client of its own.
 	HTTP *http.Client
 
-	ledger *ledger // nil: the journal was not read yet
+	ledger  *ledger         // nil: the journal was not read yet
+	full    int             // in place of fullAt; 0: that
+	unknown map[string]bool // members of which was told how they left, by set and name
 }
 
 // An Event is what a Runner tells. One of Entry, Look and Note is set.

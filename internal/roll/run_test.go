@@ -18,6 +18,7 @@ import (
 
 // A good version reaches one member, then all, and is promoted last.
 func TestGood(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	s, err := c.Run(t.Context())
@@ -68,6 +69,7 @@ const drained = `  waves:
 // A bad version reaches one member, which goes back; the version is marked and kept
 // from everybody.
 func TestBad(t *testing.T) {
+	t.Parallel()
 	hook := &webhook{fails: 1}
 	w := newWorld(t, setup{health: "Unhealthy", rollout: fmt.Sprintf(drained, ", notify: "+hook.start(t)+"/secret-path")})
 	c := w.start()
@@ -98,6 +100,7 @@ func TestBad(t *testing.T) {
 
 // A notice that could not be sent at the end is sent by a later tick.
 func TestToldLater(t *testing.T) {
+	t.Parallel()
 	hook := &webhook{fails: 6} // three tries each, of two notices
 	w := newWorld(t, setup{health: "Unhealthy", rollout: fmt.Sprintf(drained, ", notify: "+hook.start(t))})
 	c := w.start()
@@ -112,8 +115,62 @@ func TestToldLater(t *testing.T) {
 	require.Zero(t, s.Again)
 }
 
+// A runner that dies between an end and its notice leaves it owed, however late the next
+// one comes.
+func TestToldAfterACrash(t *testing.T) {
+	t.Parallel()
+	hook := &webhook{}
+	w := newWorld(t, setup{health: "Unhealthy", rollout: fmt.Sprintf(drained, ", notify: "+hook.start(t))})
+	c := w.start()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w.killed, w.journal.dies = cancel, `"name":"halted"`
+	_, err := c.Run(ctx)
+	require.Error(t, err)
+	require.Len(t, hook.told(), 1, c.log())
+	w.revive()
+	w.server.Advance(26 * time.Hour)
+	s, err := w.runner().Advance(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, rollout.Halted, s.State.Phase)
+	require.Len(t, hook.told(), 2)
+	require.Contains(t, hook.told()[1], `"event":"halted"`)
+	require.Zero(t, s.Again)
+}
+
+// A member that a program took away, for reasons of its own, pauses the rollout, and an
+// operator is told who it was.
+func TestTakenAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	c := w.start()
+	took, asked := "", false
+	w.ticks = append(w.ticks, func() {
+		switch {
+		case took == "" && w.on("vmss-authz", version) == 1:
+			for name, v := range w.members("vmss-authz") {
+				if v == version {
+					took = name
+				}
+			}
+			_, err := w.reader.Send(context.Background(), fleet.Write{Method: http.MethodDelete, ID: group + "/providers/Microsoft.Compute/virtualMachines/" + fleet.ResourceID(took)})
+			require.NoError(t, err)
+		case !asked && w.journal.mentions(`"class":"inconclusive"`):
+			asked = true
+			w.journal.ask("r1", `{"do":"resume","by":"ops","why":"it was the node pool's own healer"}`)
+		}
+	})
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.True(t, asked, c.log())
+	require.Regexp(t, took+` of vmss-authz left: Microsoft.Compute/virtualMachines/delete by [0-9a-f-]{36}, .* UTC; that does not tell`, c.log())
+	require.Equal(t, rollout.Succeeded, s.State.Phase, c.log())
+	require.False(t, func() bool { v := w.image(); failed, _ := v.Failed(); return failed }())
+}
+
 // A member that Azure has no room for says nothing of the version.
 func TestCapacity(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	require.NoError(t, w.server.SetFault(arm.Fault{
 		Kind: arm.FaultError, Method: http.MethodPost, Path: "/manualupgrade", Status: http.StatusConflict, Code: "OperationNotAllowed",
@@ -128,6 +185,7 @@ func TestCapacity(t *testing.T) {
 
 // A storm of 429 pauses, and does not halt.
 func TestThrottled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	storm := false
@@ -148,6 +206,7 @@ func TestThrottled(t *testing.T) {
 // Another tool's write of the model in the middle of a wave pauses the rollout, until an
 // operator accepts it. It never is the version's fault.
 func TestAnotherTool(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	wrote, asked := false, false
@@ -172,6 +231,7 @@ func TestAnotherTool(t *testing.T) {
 
 // What operators ask is taken up within one tick.
 func TestOperators(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{rollout: `  waves:
     - {name: canary, scale_sets: [vmss-authz], instances: 1, soak: 2h}
     - {name: all, scale_sets: [vmss-authz, vmss-authz-west], soak: 20m, approve: true}
@@ -215,6 +275,7 @@ func TestOperators(t *testing.T) {
 
 // Batches begin in the window only.
 func TestWindow(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{rollout: twoWaves + `  gates: {window: {days: [thu, sat], from: "17:00", to: "20:00", timezone: Europe/Berlin}}
 `})
 	c := w.start()
@@ -233,8 +294,28 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// A journal that is almost full pauses the rollout while there is room for the way back.
+func TestFull(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	c := w.start()
+	c.FullAt(25)
+	w.ticks = append(w.ticks, func() {
+		if w.journal.mentions(`"class":"operator"`) && len(w.journal.asked) == 0 && !w.journal.mentions("enough") {
+			w.journal.ask("r1", `{"do":"abort","why":"enough"}`)
+		}
+	})
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.True(t, w.journal.mentions("the rest is kept for the way back: abort this rollout and begin it anew"), c.log())
+	require.Equal(t, rollout.Aborted, s.State.Phase, c.log())
+	require.Equal(t, 3, w.on("vmss-authz", before), c.log())
+	require.Empty(t, w.journal.asked)
+}
+
 // A schedule that calls advance every five minutes comes to the same end as one process.
 func TestSchedule(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	w.start()
 	for range 60 {
@@ -253,6 +334,7 @@ func TestSchedule(t *testing.T) {
 
 // A second runner is told who holds the journal, and does nothing in Azure.
 func TestHeld(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	w.start()
 	w.journal.holder = "runner-2"
@@ -281,6 +363,7 @@ func (w *world) writes() int { return w.count("PUT ") + w.count("PATCH ") + w.co
 
 // A journal that has a rollout gets no other one; a plan that is refused is not begun.
 func TestStart(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	_, err := w.runner().Status(t.Context())
 	require.ErrorIs(t, err, roll.ErrNone)
@@ -300,6 +383,7 @@ func TestStart(t *testing.T) {
 
 // The end of the context ends a tick in order, and another one goes on.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -324,6 +408,7 @@ func TestInterrupted(t *testing.T) {
 
 // A tick without anything to do costs what status costs.
 func TestCost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	for range 3 {
@@ -358,6 +443,7 @@ var platform = setup{
 
 // The platform's rolling upgrades take the members, and the rollout watches.
 func TestPlatformRolling(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, platform)
 	c := w.start()
 	s, err := c.Run(t.Context())
@@ -371,6 +457,7 @@ func TestPlatformRolling(t *testing.T) {
 // The platform stops at the first member: it goes back by hand, and the mode is what it
 // was in the end.
 func TestPlatformRollingBad(t *testing.T) {
+	t.Parallel()
 	bad := platform
 	bad.health = "Unhealthy"
 	w := newWorld(t, bad)
@@ -385,8 +472,54 @@ func TestPlatformRollingBad(t *testing.T) {
 	require.Equal(t, fleet.Rolling, set.Upgrade.Mode)
 }
 
+// automatic is a rollout by automatic OS upgrade, region by region.
+var automatic = setup{
+	latest:   true,
+	set:      "    auto_os: true\n    rolling: {max_batch: 40, max_unhealthy: 100, max_unhealthy_upgraded: 20, pause: 10s}\n",
+	scenario: "auto_os_on_flexible: true\nauto_os_delay: 1m\n",
+	upgrade:  "driver: platform-auto-os, auto_os: true",
+	rollout:  platform.rollout,
+}
+
+// Automatic OS upgrade finds the version in a region when its wave releases it there.
+func TestAutoOS(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, automatic)
+	c := w.start()
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.Equal(t, rollout.Succeeded, s.State.Phase, c.log())
+	require.Equal(t, 3, w.on("vmss-authz", version))
+	require.Equal(t, 3, w.on("vmss-authz-west", version))
+	require.Empty(t, w.model("vmss-authz"))
+	require.Zero(t, w.count("/manualupgrade"))
+}
+
+// A bad version is released in one region, and taken back there; no other one sees it.
+func TestAutoOSBad(t *testing.T) {
+	t.Parallel()
+	bad := automatic
+	bad.health = "Unhealthy"
+	w := newWorld(t, bad)
+	c := w.start()
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.Equal(t, rollout.Halted, s.State.Phase, c.log())
+	require.Equal(t, 3, w.on("vmss-authz", before), c.log())
+	require.Equal(t, 3, w.on("vmss-authz-west", before), c.log())
+	require.Empty(t, w.model("vmss-authz"), "it follows the latest again")
+	set, err := w.reader.ScaleSet(t.Context(), sets+"/vmss-authz")
+	require.NoError(t, err)
+	require.True(t, set.Upgrade.AutoOS)
+	image := w.image()
+	failed, _ := image.Failed()
+	require.True(t, failed)
+	require.True(t, image.Excluded || image.Region("eastus").Excluded && image.Region("westus3").Excluded)
+}
+
 // With by-wave, a region gets the version when its wave comes, and not before.
 func TestByWave(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{gallery: "  replicate: by-wave\n", regions: "{eastus: {}}"})
 	c := w.start()
 	s, err := c.Run(t.Context())
@@ -409,6 +542,7 @@ func TestByWave(t *testing.T) {
 
 // A rolling upgrade that somebody else began pauses the rollout, and says so.
 func TestBusy(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	_, err := c.Advance(t.Context())
@@ -425,6 +559,7 @@ func TestBusy(t *testing.T) {
 // Who loses the lock between an entry and its action does not act. Who holds it then
 // finds an action whose answer was lost.
 func TestLockLost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	w.journal.loses = `"kind":"began","action":{"op":3,"do":"manual-upgrade"`
@@ -443,6 +578,7 @@ func TestLockLost(t *testing.T) {
 // A pause that nobody ends is held: models back, the version excluded and not marked,
 // nothing suspended; resume takes it on.
 func TestHeldOpen(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
 	for !w.journal.mentions(`"step":"soaking"`) {

@@ -20,8 +20,10 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
 )
 
-// A look at a thousand members in ten sets asks for no more than status does.
+// A tick with nothing to do over a thousand members in ten sets asks for no more than
+// status does.
 func TestThousand(t *testing.T) {
+	t.Parallel()
 	clock := arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 0)
 	server, err := arm.New(arm.Config{Clock: clock, Unthrottled: true})
 	require.NoError(t, err)
@@ -49,7 +51,7 @@ func TestThousand(t *testing.T) {
 	for i, region := range regions {
 		fmt.Fprintf(&text, "  s%d: {manage: image, location: %s, id: %s/vmss-authz-%02d}\n", i, region, sets, i+1)
 	}
-	text.WriteString("rollout:\n  waves: [{name: all, scale_sets: [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9]}]\n  journal: rollouts\n")
+	text.WriteString("rollout:\n  waves: [{name: all, scale_sets: [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9], approve: true}]\n  journal: rollouts\n")
 	file, err := fleetfile.Read("fleet.yaml", []byte(text.String()), os.LookupEnv)
 	require.NoError(t, err)
 	journal := &memory{world: &world{t: t}}
@@ -57,6 +59,8 @@ func TestThousand(t *testing.T) {
 	_, refusals, err := r.Start(t.Context(), "1.7.0", rollout.Options{})
 	require.NoError(t, err)
 	require.Empty(t, refusals)
+	_, err = r.Advance(t.Context())
+	require.NoError(t, err)
 
 	asked.Store(0)
 	scope := azure.Scope{Subscription: arm.DefaultSubscription, Members: true, Upgrades: true, History: true, Autoscale: true, Images: true}
@@ -67,10 +71,13 @@ func TestThousand(t *testing.T) {
 	_, err = client.Fleet(t.Context(), scope)
 	require.NoError(t, err)
 	status := asked.Swap(0)
-	s, err := r.Look(t.Context())
+	s, err := r.Advance(t.Context())
 	require.NoError(t, err)
+	require.False(t, s.Due)
+	require.Equal(t, rollout.Asking, s.State.Waves[0].Step)
 	require.Len(t, s.Observation.Sets, 10)
 	require.Len(t, s.Observation.Sets["s9"].Members, 100)
-	require.LessOrEqual(t, asked.Load(), status)
-	t.Logf("%d requests, and %d for status", asked.Load(), status)
+	tick := asked.Load()
+	require.LessOrEqual(t, tick, status)
+	t.Logf("%d requests, and %d for status", tick, status)
 }

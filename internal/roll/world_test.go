@@ -62,7 +62,7 @@ scale_sets:
     name: vmss-authz
     zones: ["1", "2", "3"]
     vm_size: Standard_D2as_v5
-    image: galProd/ubuntu-app/1.7.0
+    image: galProd/ubuntu-app%s
     health: {version: "2.0", protocol: http, port: 8080, path: /healthz, interval: 5s, probes: 2, grace: 5m}
     repairs: {after: 30m, action: Replace}
     members: [{count: 3, age: 29d}]
@@ -70,8 +70,8 @@ scale_sets:
 run_commands:
 %s  - {contains: "fleet-agent drain", stdout: "drained\nfleetctl: exit 0\n"}
   - {contains: "fleet-agent undrain", stdout: "undrained\nfleetctl: exit 0\n"}
-  - {contains: "status -o brief", stdout: "unhealthy: hsm: connection refused\nfleetctl: exit 3\n"}
-  - {contains: "fleet-agent status", stdout: "serving\nfleetctl: exit 0\n"}
+  - {contains: "head -n 1", stdout: "state: serving\nfleetctl: exit 0\n"}
+  - {contains: "status -o brief", stdout: "state: unhealthy\nfailing: hsm: connection refused\nfleetctl: exit 3\n"}
 %s`
 
 // file is the fleet.yaml of the tests.
@@ -86,7 +86,7 @@ gallery:
 %sdefaults:
   manage: image
   upgrade: {%s}
-scale_sets:
+%sscale_sets:
   vmss-authz: {id: ` + sets + `/vmss-authz}
   vmss-authz-west: {location: westus3, id: ` + sets + `/vmss-authz-west}
 rollout:
@@ -108,6 +108,7 @@ type setup struct {
 	set      string // more keys of the scale sets
 	upgrade  string // of the file's scale sets
 	gallery  string // more keys of the file's gallery
+	latest   bool   // sets follow the latest version
 	regions  string // of 1.7.1
 }
 
@@ -119,6 +120,7 @@ type world struct {
 	server *arm.Server
 	clock  *arm.Clock
 	next   http.Handler
+	blobs  http.Handler  // Azure Storage: the simulator's, or Azurite
 	reader *azure.Client // beside all runners
 
 	journal *memory
@@ -132,19 +134,27 @@ type world struct {
 
 	mu     sync.Mutex // guards what follows
 	dead   bool
+	graves map[string]bool // hosts of clients that are dead for good
 	killed func()
-	served []string // METHOD path status body
+	// refusals is how many more Run Commands are refused whose script has the text.
+	refused  string
+	refusals int
+	served   []string // METHOD path status body
+	from     []string // the client of each, as the host that it asked
 }
 
-var published = sync.OnceValues(func() (*armtypes.Types, error) { return armtypes.Load(typesDir) })
-
-var typesDir string
+// published are Azure's types, read once.
+var published struct {
+	sync.Once
+	types *armtypes.Types
+	err   error
+}
 
 func newWorld(t *testing.T, s setup) *world {
 	t.Helper()
-	typesDir = testkit.Published(t, "types")
-	types, err := published()
-	require.NoError(t, err)
+	dir := testkit.Published(t, "types")
+	published.Do(func() { published.types, published.err = armtypes.Load(dir) })
+	require.NoError(t, published.err)
 	or := func(a, b string) string {
 		if a == "" {
 			return b
@@ -153,17 +163,25 @@ func newWorld(t *testing.T, s setup) *world {
 	}
 	s.health, s.rollout = or(s.health, "Healthy"), or(s.rollout, twoWaves)
 	s.upgrade = or(s.upgrade, "driver: batches, batch: 50%, pause: 0s")
+	pinned := "/" + before
+	if s.latest {
+		pinned = ""
+	}
 	w := &world{t: t, setup: s, clock: arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 0)}
-	scenario, err := arm.ParseScenario("ground.yaml", fmt.Appendf(nil, ground, or(s.regions, "{eastus: {}, westus3: {}}"), s.health, s.set, s.commands, s.scenario))
+	scenario, err := arm.ParseScenario("ground.yaml", fmt.Appendf(nil, ground, or(s.regions, "{eastus: {}, westus3: {}}"), s.health, pinned, s.set, s.commands, s.scenario))
 	require.NoError(t, err)
 	w.server, err = arm.New(arm.Config{Clock: w.clock, Unthrottled: true, Rules: scenario.Rules()})
 	require.NoError(t, err)
 	require.NoError(t, w.server.Apply(scenario))
-	judge := judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types})
+	judge := judgeproxy.New(judgeproxy.Config{Next: w.server, Types: published.types})
 	w.next = standstill.Handler(w.server, judge)
+	w.blobs = w.server
 	w.reader = w.client()
 	w.journal = &memory{world: w}
 	t.Cleanup(func() {
+		if events, err := roll.Decode(w.journal.entries); err == nil && len(events) > 0 && events[0].Kind == rollout.Planned {
+			w.blast(events, "")
+		}
 		for _, f := range judge.Report().Findings {
 			t.Errorf("%s", f)
 		}
@@ -174,7 +192,7 @@ func newWorld(t *testing.T, s setup) *world {
 // ServeHTTP stands between a client and the judge.
 func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock() // what a dead client sent may still be under way when the world changes
-	dead, faulty, before, after := w.dead, w.faulty, w.before, w.after
+	dead, faulty, before, after := w.dead || w.graves[r.Host], w.faulty, w.before, w.after
 	w.mu.Unlock()
 	if dead {
 		http.Error(rw, "{}", http.StatusBadRequest) // what a dead client sends on is not served
@@ -195,10 +213,26 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		body, _ = io.ReadAll(r.Body)
 		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
+	w.mu.Lock()
+	refused := w.refusals > 0 && strings.Contains(string(body), w.refused)
+	if refused {
+		w.refusals--
+	}
+	w.mu.Unlock()
+	if refused {
+		rw.WriteHeader(http.StatusConflict)
+		_, _ = io.WriteString(rw, `{"error":{"code":"Conflict","message":"Run command extension execution is in progress."}}`)
+		return
+	}
 	rec := httptest.NewRecorder()
-	w.next.ServeHTTP(rec, r)
+	next := w.next
+	if isBlob(r) {
+		next = w.blobs
+	}
+	next.ServeHTTP(rec, r)
 	w.mu.Lock()
 	w.served = append(w.served, fmt.Sprintf("%s %s %d %s", r.Method, r.URL.Path, rec.Code, body))
+	w.from = append(w.from, r.Host)
 	w.mu.Unlock()
 	if after != nil && after(r) {
 		w.die()
@@ -208,6 +242,9 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	rw.WriteHeader(rec.Code)
 	_, _ = rw.Write(rec.Body.Bytes())
 }
+
+// isBlob says whether a request is for Azure Storage, which is judged elsewhere.
+func isBlob(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/blob/") }
 
 // die is the end of the runner: nothing that it sends or journals arrives any more.
 func (w *world) die() {
@@ -226,7 +263,7 @@ func (w *world) isDead() bool {
 func (w *world) revive() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.dead, w.before, w.after, w.journal.atEntry = false, nil, nil, 0
+	w.dead, w.before, w.after, w.journal.atEntry, w.journal.dies = false, nil, nil, 0, ""
 }
 
 // count returns how many requests were served whose text has all the parts.
@@ -245,6 +282,13 @@ func (w *world) count(parts ...string) int {
 // client makes a client with connections of its own.
 func (w *world) client() *azure.Client {
 	w.t.Helper()
+	client, _ := w.clientAt()
+	return client
+}
+
+// clientAt makes a client, and returns the host that it asks, too.
+func (w *world) clientAt() (client *azure.Client, host string) {
+	w.t.Helper()
 	endpoint := httptest.NewServer(w)
 	w.t.Cleanup(endpoint.Close)
 	client, err := azure.New(azure.Config{Auth: "default", Getenv: func(name string) string {
@@ -254,7 +298,7 @@ func (w *world) client() *azure.Client {
 		return ""
 	}})
 	require.NoError(w.t, err)
-	return client
+	return client, strings.TrimPrefix(endpoint.URL, "http://")
 }
 
 // A run is a runner with what it told.
@@ -265,11 +309,14 @@ type run struct {
 }
 
 // runner makes a runner of the world's journal.
-func (w *world) runner() *run {
+func (w *world) runner() *run { return w.runnerOn(w.journal, w.client()) }
+
+// runnerOn makes a runner of a journal.
+func (w *world) runnerOn(journal roll.Journal, client *azure.Client) *run {
 	w.t.Helper()
 	c := &run{}
 	c.Runner = &roll.Runner{
-		Azure: w.client(), Spec: w.spec(), Journal: w.journal, Now: w.clock.Now,
+		Azure: client, Spec: w.spec(), Journal: journal, Now: w.clock.Now,
 		Wait: func(ctx context.Context, d time.Duration) error {
 			w.server.Advance(d)
 			for _, tick := range w.ticks {
@@ -304,7 +351,11 @@ func (c *run) log() string { return strings.Join(c.told, "\n") }
 
 func (w *world) spec() *fleet.Spec {
 	w.t.Helper()
-	f, err := fleetfile.Read("fleet.yaml", fmt.Appendf(nil, file, w.setup.gallery, w.setup.upgrade, w.setup.rollout), os.LookupEnv)
+	tracks := ""
+	if w.setup.latest {
+		tracks = "  tracks: latest\n"
+	}
+	f, err := fleetfile.Read("fleet.yaml", fmt.Appendf(nil, file, w.setup.gallery, w.setup.upgrade, tracks, w.setup.rollout), os.LookupEnv)
 	require.NoError(w.t, err)
 	return f.Spec
 }
@@ -382,6 +433,7 @@ type memory struct {
 	holder  string // another one that holds the lock
 	loses   string // the lock is lost once an entry with this text is there
 	atEntry int    // dies when this entry is to be written; 0: never
+	dies    string // dies when an entry with this text is to be written; "": never
 	torn    bool   // the entry is there when it dies
 }
 
@@ -402,7 +454,7 @@ func (m *memory) Append(ctx context.Context, entry json.RawMessage) error {
 	if m.holder != "" {
 		return errHeld
 	}
-	if m.atEntry > 0 && len(m.entries)+1 >= m.atEntry {
+	if m.atEntry > 0 && len(m.entries)+1 >= m.atEntry || m.dies != "" && strings.Contains(string(entry), m.dies) {
 		if m.torn {
 			m.entries = append(m.entries, slices.Clone(entry))
 		}

@@ -1,4 +1,8 @@
-package journal
+// Package azurite answers: what does Microsoft's own emulator of Azure Storage say?
+//
+// It starts one Azurite for the tests of a package, when make azurite asks for it.
+// Nothing that ships imports it.
+package azurite
 
 import (
 	"bufio"
@@ -29,12 +33,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// azuriteVariable names the directory with Azurite and what it needs: node_modules of
-// e2e/azurite. Without it the tests of that name are skipped.
-const azuriteVariable = "FLEETCTL_AZURITE"
+// Account is the storage account that Azurite has.
+const Account = "stpay"
 
-// azuriteStart is how long Azurite may take to listen.
-const azuriteStart = 2 * time.Minute
+// variable names the directory with Azurite and what it needs: node_modules of
+// e2e/azurite. Without it the tests that want it are skipped.
+const variable = "FLEETCTL_AZURITE"
+
+// startWithin is how long Azurite may take to listen.
+const startWithin = 2 * time.Minute
 
 // running is the one Azurite of all tests.
 var running struct {
@@ -44,34 +51,31 @@ var running struct {
 	stop    func()
 }
 
-func TestMain(m *testing.M) {
-	if os.Getenv(holderVariable) != "" {
-		holdForever()
+// Service is Azurite: what goes to /blob/ACCOUNT/ here goes to /ACCOUNT/ there, over
+// https and with a token of the form that it demands. The test is skipped when nobody
+// asked for Azurite. Whoever calls it calls Stop at the end of TestMain.
+func Service(tb testing.TB) http.Handler {
+	tb.Helper()
+	packages := os.Getenv(variable)
+	if packages == "" {
+		tb.Skip("Azurite was not asked for: make azurite")
 	}
-	code := m.Run()
+	running.Do(func() { running.service, running.stop, running.err = start(packages) })
+	require.NoError(tb, running.err)
+	return running.service
+}
+
+// Stop ends Azurite, if it was started.
+func Stop() {
 	if running.stop != nil {
 		running.stop()
 	}
-	os.Exit(code)
-}
-
-// azurite is Microsoft's emulator of Azure Storage: what goes to /blob/ACCOUNT/ here
-// goes to /ACCOUNT/ there, over https and with a token of the form that it demands.
-func azurite(t *testing.T) http.Handler {
-	t.Helper()
-	packages := os.Getenv(azuriteVariable)
-	if packages == "" {
-		t.Skip("Azurite was not asked for: make azurite")
-	}
-	running.Do(func() { running.service, running.stop, running.err = startAzurite(packages) })
-	require.NoError(t, running.err)
-	return running.service
 }
 
 // listening is the line with which Azurite says where.
 var listening = regexp.MustCompile(`successfully listens on https://(127\.0\.0\.1:\d+)`)
 
-func startAzurite(packages string) (service http.Handler, stop func(), err error) {
+func start(packages string) (service http.Handler, stop func(), err error) {
 	dir, err := os.MkdirTemp("", "azurite")
 	if err != nil {
 		return nil, nil, err
@@ -85,7 +89,7 @@ func startAzurite(packages string) (service http.Handler, stop func(), err error
 	cmd := exec.CommandContext(ctx, "node", filepath.Join(packages, "azurite/dist/src/blob/main.js"), "--blobHost", "127.0.0.1", "--blobPort", "0",
 		"--inMemoryPersistence", "--disableTelemetry", "--disableProductStyleUrl", "--silent",
 		"--oauth", "basic", "--cert", filepath.Join(dir, "cert.pem"), "--key", filepath.Join(dir, "key.pem"))
-	cmd.Env = append(os.Environ(), "AZURITE_ACCOUNTS="+account+":"+key)
+	cmd.Env = append(os.Environ(), "AZURITE_ACCOUNTS="+Account+":"+key)
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -101,7 +105,7 @@ func startAzurite(packages string) (service http.Handler, stop func(), err error
 		_ = cmd.Wait() // it was killed
 		_ = os.RemoveAll(dir)
 	}
-	late := time.AfterFunc(azuriteStart, cancel)
+	late := time.AfterFunc(startWithin, cancel)
 	defer late.Stop()
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
@@ -110,15 +114,15 @@ func startAzurite(packages string) (service http.Handler, stop func(), err error
 				for lines.Scan() {
 				}
 			}()
-			return toAzurite(m[1], authority), stop, nil
+			return leading(m[1], authority), stop, nil
 		}
 	}
 	stop()
-	return nil, nil, fmt.Errorf("azurite ended, or was not ready within %s", azuriteStart)
+	return nil, nil, fmt.Errorf("azurite ended, or was not ready within %s", startWithin)
 }
 
-// toAzurite passes requests on.
-func toAzurite(host string, authority *x509.CertPool) http.Handler {
+// leading passes requests on to Azurite.
+func leading(host string, authority *x509.CertPool) http.Handler {
 	return &httputil.ReverseProxy{
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority, MinVersion: tls.VersionTLS12}, MaxIdleConnsPerHost: 64},
 		Rewrite: func(r *httputil.ProxyRequest) {

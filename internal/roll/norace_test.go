@@ -1,0 +1,5 @@
+//go:build !race
+
+package roll_test
+
+const rarer = 1
