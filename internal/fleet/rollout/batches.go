@@ -171,7 +171,7 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 			m.giveUp(set, b)
 		}
 		return done > 0 // the others are picked again
-	case m.obs.Epoch < last.Epoch:
+	case m.epoch < last.Epoch:
 		return false // what was read is older than what was done
 	case asked && m.now.Before(last.At.Add(m.plan.Limits.Retry)):
 		m.wait("the upgrade of "+some(todo)+" to show", last.At.Add(m.plan.Limits.Retry))

@@ -253,7 +253,7 @@ func TestDecisions(t *testing.T) {
 		},
 		{
 			name: "8: sets without members stand for nothing, and promote nothing", sizes: map[string]int{"a": 0, "b": 0}, phase: Held, runs: 0,
-			require: func(t *testing.T, r *rig) { t.Helper(); require.True(t, r.azure.Version.Excluded) },
+			require: func(t *testing.T, r *rig) { t.Helper(); require.True(t, r.azure.Version.excluded()) },
 		},
 		{
 			name: "8: repairs are suspended from the first batch to the end of the soak", phase: Succeeded, runs: 5,

@@ -183,7 +183,7 @@ func (e *explorer) step(n *node, d *disturbance) (entries int, actions []Verb, b
 	next, r, actions := e.tick(n, d)
 	for _, l := range r.state.Left {
 		if l.Why == tooLong && r.state.Phase == Incomplete {
-			r.breaks("%s was left on the version, and could be taken back", l.Member)
+			r.breaks(haltsReturn, "%s was left on the version, and could be taken back", l.Member)
 		}
 	}
 	if wrong := r.check(); len(wrong) > 0 {

@@ -159,8 +159,9 @@ func (b *planner) set(name string) {
 	model := &set.Model
 	p.Mode, p.Profile, p.Repairs, p.Location = model.Upgrade.Mode, Profile(model), model.Repairs.Enabled, cmp.Or(model.Location, p.Location)
 	p.Max = max(model.Capacity, len(set.Members))
+	p.Min = len(set.Members)
 	if a := set.Autoscale; a != nil && a.Enabled {
-		p.Max = max(p.Max, a.Max)
+		p.Min, p.Max = min(p.Min, a.Min), max(p.Max, a.Max)
 	}
 	if id, err := model.Image.Gallery(); err == nil && id.Definition.Same(b.plan.Definition) {
 		p.Model = id.Version

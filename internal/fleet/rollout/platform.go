@@ -41,9 +41,12 @@ func (rolling) forward(m *machine, _ *Wave, set string) bool {
 		}
 		return false
 	}
-	b, seen := s.Batch, m.seen(set)
-	if last := m.s.Last[setTarget(set)]; b != nil && last.At.Before(b.Since) && !seen.Rolling.Active() && !moves(seen) && !m.blockedNow() {
-		// A member that came back later: any write of the model begins the upgrade anew.
+	b, seen := m.s.Sets[set].Batch, m.seen(set)
+	last := m.s.Last[setTarget(set)]
+	anew := last.At.Before(b.Since) || m.faultedBefore(seen.Rolling) && last.At.Before(m.s.Resumed)
+	if anew && !seen.Rolling.Active() && !moves(seen) && !m.blockedNow() {
+		// A member that came back later, or an operator who says to go on: any write of
+		// the model begins the upgrade anew.
 		m.do(Action{Do: PatchModel, Set: set, Version: m.plan.Version, IfMatch: seen.Model.ETag, Why: "for " + some(b.Members)})
 		return false
 	}
@@ -205,6 +208,9 @@ func (m *machine) verdict(set string) (Class, string) {
 	if u != nil && u.Start.Before(b.Since.Add(-sameStart)) {
 		u = nil // one that was before ours
 	}
+	if m.faultedBefore(u) {
+		u = nil
+	}
 	behind := m.behind(set)
 	switch {
 	case u != nil && u.Code == "Faulted" && capacity(u.ErrorCode+" "+u.Error):
@@ -219,6 +225,11 @@ func (m *machine) verdict(set string) (Class, string) {
 		return Inconclusive, fmt.Sprintf("the platform has not upgraded %s of %s", some(behind), set)
 	}
 	return "", ""
+}
+
+// faultedBefore says whether an upgrade had stopped when the operator said to go on.
+func (m *machine) faultedBefore(u *fleet.RollingUpgrade) bool {
+	return u != nil && u.Code == "Faulted" && !u.End.IsZero() && u.End.Before(m.s.Resumed)
 }
 
 // anyIll says whether a member on the version is not Healthy.

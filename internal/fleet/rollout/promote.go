@@ -10,12 +10,12 @@ import (
 func (m *machine) promote() {
 	m.models()
 	v := &m.obs.Version
-	if m.blockedNow() || v.Unknown != "" || !m.paid() || m.underway(versionTarget) || m.obs.Epoch < m.s.Last[versionTarget].Epoch {
+	if m.blockedNow() || v.Unknown != "" || !m.paid() || m.underway(versionTarget) || m.epoch < m.s.Last[versionTarget].Epoch {
 		m.wait("to promote", m.s.Since.Add(m.plan.Limits.Pause))
 		return
 	}
 	for _, set := range m.setNames() {
-		if seen := m.seen(set); seen == nil || m.s.Sets[set].Policy || !m.plan.Sets[set].Driver.Platform() && m.modelVersion(seen) != m.plan.Version {
+		if seen := m.seen(set); seen == nil || m.s.Sets[set].Policy || m.plan.Sets[set].Driver != fleet.DriverPlatformAutoOS && m.modelVersion(seen) != m.plan.Version {
 			m.wait("the model of "+set, m.s.Since.Add(m.plan.Limits.Pause))
 			return
 		}
