@@ -392,6 +392,147 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "3: the model is back at last good before the batch is verified", phase: Succeeded, runs: 5, every: 5 * time.Minute,
+			when: batchIs("a", Verifying), then: func(r *rig) {
+				if r.azure.Sets["a"].Model != oldVersion {
+					panic("the model still points at the version")
+				}
+			},
+		},
+		{
+			name: "3: a set whose wave was skipped gets the version when others have stood for it", phase: Succeeded, runs: 2, sizes: map[string]int{"a": 0, "b": 2},
+			waves: []Wave{{Name: "empty", Sets: []string{"a"}, Soak: time.Minute}, {Name: "all", Sets: []string{"b"}, Soak: time.Hour}},
+			when:  step(1, Soaking), then: func(r *rig) {
+				if r.azure.Sets["a"].Model != oldVersion {
+					panic("a points at a version that nobody stands for")
+				}
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Equal(t, newVersion, r.azure.Sets["a"].Model) },
+		},
+		{
+			name: "6: with the model of today does not mean with that of tomorrow", phase: Held, runs: -1,
+			plan: func(p *Plan) { p.WithModel = true },
+			when: step(0, Soaking), then: func(r *rig) { r.azure.Sets["a"].Tag++; r.azure.Sets["a"].ETag++ },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Contains(t, r.state.Why, "changed by somebody else")
+			},
+		},
+		{
+			name: "8: without anybody to stand for the version it is held at once, and resumed from the first wave on", sizes: map[string]int{"a": 0, "b": 0}, phase: Succeeded, runs: 1, atMost: 10 * time.Hour,
+			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Minute, Approve: true}},
+			setup: func(a *azure) { a.Sets["a"].Max = 2 },
+			when:  func(r *rig) bool { return r.state.Phase == Rolling && r.state.Waves[0].Step == Asking },
+			then: func(r *rig) {
+				ask(Approve, false)(r)
+				r.tick()
+				r.tick() // all waves are over; it is held
+				if r.state.Phase != Held {
+					panic("it is " + string(r.state.Phase))
+				}
+				r.azure.scaleOut(r.azure.Sets["a"])
+				r.requests = append(r.requests, Request{ID: "2", Do: Resume})
+				r.tick()
+				if r.state.Waves[0].Step != Asking {
+					panic("the approval of before is good for now")
+				}
+				r.requests = append(r.requests, Request{ID: "3", Do: Approve, Wave: "all"})
+			},
+		},
+		{
+			name: "9: a soak that nobody looks at often enough is held in the end", every: 20 * time.Minute, phase: Held, runs: 1, atMost: 5 * 24 * time.Hour,
+			when: step(0, Soaking), then: func(*rig) {},
+			plan: func(p *Plan) { p.Drain, p.Limits.HealthyFor = false, 0 },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Contains(t, r.state.Why, "5m0s apart")
+			},
+		},
+		{
+			name: "9: a member that nobody looks at often enough to verify is held in the end", every: 20 * time.Minute, phase: Held, runs: 1, atMost: 5 * 24 * time.Hour,
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Contains(t, r.state.Why, "could not be verified")
+			},
+		},
+		{
+			name: "the window that opens no more is held in the end", phase: Held, runs: 1, atMost: 20 * 24 * time.Hour, every: 5 * time.Minute,
+			plan: func(p *Plan) { p.Window = true },
+			when: step(0, Soaking), then: func(r *rig) { r.azure.Opens = -2 },
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Contains(t, r.state.Why, "window") },
+		},
+		{
+			name: "an abort that keeps members under platform-rolling leaves the mode Manual, and says so", phase: Aborted, runs: 1,
+			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}},
+			setup: func(a *azure) { a.Sets["a"].Mode = fleet.Rolling }, plan: drivenBy(fleet.DriverPlatformRolling),
+			when: func(r *rig) bool { return len(r.azure.Ran) == 1 }, then: ask(Abort, true),
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.NotEmpty(t, onVersion(r, "a"))
+				require.Equal(t, []Left{{Set: "a", Why: keptManual}}, r.state.Left)
+				require.Equal(t, fleet.Manual, r.azure.Sets["a"].Mode)
+			},
+		},
+		{
+			name: "a version that fails when it is released already is excluded before anybody goes back", phase: Halted, runs: 5, image: good,
+			when: step(1, Soaking), then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do == TagGood {
+						r.azure.Image = neverWell
+						return denied
+					}
+					return fine
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				excluded := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Began && e.Action.Do == Exclude })
+				back := slices.IndexFunc(r.journal, func(e Event) bool {
+					return e.Kind == Began && e.Action.Do == ManualUpgrade && e.Action.Version == oldVersion
+				})
+				require.Less(t, excluded, back)
+			},
+		},
+		{
+			name: "one member that cannot be taken back does not keep the others", image: turnsBad, phase: Incomplete, runs: 2, sizes: map[string]int{"a": 3},
+			waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}}, atMost: 8 * time.Hour,
+			plan: func(p *Plan) {
+				s := p.Sets["a"]
+				s.Batch = 100
+				p.Sets["a"] = s
+			},
+			when: func(r *rig) bool { return len(r.azure.Ran) == 2 }, then: func(r *rig) {
+				stuck := onVersion(r, "a")
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do == ManualUpgrade && a.Version == oldVersion && slices.Contains(a.Members, stuck) {
+						return lostBefore
+					}
+					return fine
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Len(t, r.state.Left, 1)
+				require.Equal(t, onVersion(r, "a"), r.state.Left[0].Member)
+			},
+		},
+		{
+			name: "an upgrade of the platform that got no capacity is begun anew by resume", phase: Succeeded, runs: 3,
+			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Minute}},
+			setup: func(a *azure) { a.Sets["a"].Mode = fleet.Rolling }, plan: drivenBy(fleet.DriverPlatformRolling),
+			when: func(r *rig) bool { return r.azure.Sets["a"].Rolling.Active() },
+			then: func(r *rig) {
+				u := r.azure.Sets["a"].Rolling
+				u.Code, u.End, u.ErrorCode = "Faulted", r.azure.Now, "AllocationFailed"
+				r.tick()
+				if b := r.state.Block; b == nil || b.Class != NoCapacity {
+					panic("it does not pause")
+				}
+				r.azure.advance(time.Minute)
+				ask(Resume, false)(r)
+			},
+		},
+		{
 			name: "a zone is finished before the next begins", phase: Succeeded, runs: 6, sizes: map[string]int{"a": 6},
 			waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Minute}},
 			require: func(t *testing.T, r *rig) {

@@ -504,7 +504,7 @@ func (h *history) befalls(s *azureSet, m *azureMember) {
 			s.Rolling.Code, s.Rolling.End, s.Rolling.ErrorCode = "Faulted", h.azure.Now, "AllocationFailed"
 		}
 	case 17:
-		if oneIn(h.rng, 20) && !h.azure.Version.Failed {
+		if oneIn(h.rng, 20) && !h.state.Phase.Over() && !h.azure.Version.Failed {
 			h.say("somebody marks the version failed")
 			h.azure.Version.Failed, h.azure.Version.Theirs = true, true
 		}

@@ -124,7 +124,9 @@ func (m *machine) member(set, name string) {
 			fail("it failed to provision: " + limit(f.Text))
 		}
 	case r.Settled.IsZero():
-		if m.now.Sub(r.Runs[len(r.Runs)-1].From) >= l.Stuck {
+		until := r.Runs[len(r.Runs)-1].From.Add(l.Stuck)
+		m.wait("the platform to have done with "+name, until)
+		if !m.now.Before(until) {
 			fail(fmt.Sprintf("the platform is still at work on it after %s", l.Stuck))
 		}
 	case r.Verified && member.Health == fleet.Unhealthy:

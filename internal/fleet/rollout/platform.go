@@ -190,7 +190,7 @@ func (m *machine) platform(set string) bool {
 	seen, b := m.seen(set), m.s.Sets[set].Batch
 	if seen.Rolling.Active() || len(m.behind(set)) > 0 {
 		p := m.plan.Sets[set]
-		m.wait("the platform to upgrade "+set, b.Since.Add(m.patience(&p)))
+		m.wait("the platform to upgrade "+set, later(b.Since, m.s.Resumed).Add(m.patience(&p)))
 		return false
 	}
 	m.note(Event{Kind: BatchTo, Set: set, Step: BatchDone})

@@ -250,7 +250,9 @@ func (r *rig) check() []string {
 			r.breaks(deadlines, "it waits for %q until %s", w.For, w.Until)
 		}
 	}
-	r.passed()
+	if fresh {
+		r.passed()
+	}
 	return r.broken
 }
 
@@ -382,7 +384,7 @@ func (r *rig) ended() {
 // passed says which waits go on though their time is over, when nothing speaks against
 // what is waited for.
 func (r *rig) passed() {
-	if r.state.Block != nil || r.state.Phase.Over() || r.entries == 0 {
+	if r.state.Block != nil || r.state.Phase.Over() {
 		return
 	}
 	for _, w := range r.last.Waits {

@@ -147,9 +147,11 @@ func (r *rig) act(a *Action, n int) bool {
 	var result Result
 	switch f := r.fates(n, a); f {
 	case crashBefore:
+		r.died = true
 		return false
 	case crashAfter:
 		r.azure.do(a)
+		r.died = true
 		return false
 	case lostBefore:
 		result = lost

@@ -97,7 +97,7 @@ func (m *machine) nextWave(i int) bool {
 // where waves are replicated one by one.
 func (m *machine) replicated(w *Wave) bool {
 	if m.obs.Version.Unknown != "" {
-		m.wait("to read the version: "+m.obs.Version.Unknown, m.s.Waves[m.s.Wave].Since.Add(m.plan.Limits.Pause))
+		m.wait("to read the version: "+m.obs.Version.Unknown, later(m.s.Waves[m.s.Wave].Since, m.s.Resumed).Add(m.plan.Limits.Pause))
 		return false
 	}
 	all := true
@@ -111,14 +111,14 @@ func (m *machine) replicated(w *Wave) bool {
 		if r == nil && m.plan.ByWave && m.obs.Version.Provisioning != fleet.Updating {
 			m.do(Action{Do: Replicate, Region: region, Why: "wave " + w.Name})
 		}
-		m.wait("the replication to "+region, m.s.Waves[m.s.Wave].Since.Add(m.plan.Limits.Pause))
+		m.wait("the replication to "+region, later(m.s.Waves[m.s.Wave].Since, m.s.Resumed).Add(m.plan.Limits.Pause))
 	}
 	return all
 }
 
 // admitted says whether a wave may begin its batches.
 func (m *machine) admitted(w *Wave, ws *WaveState) bool {
-	until := ws.Since.Add(m.plan.Limits.Approval)
+	until := later(ws.Since, m.s.Resumed).Add(m.plan.Limits.Approval)
 	if w.Approve && !ws.Approved {
 		m.wait("the approval of wave "+w.Name, until)
 		return false
