@@ -221,8 +221,12 @@ func (m *machine) verdict(set string) (Class, string) {
 		return Bad, fmt.Sprintf("the platform stopped the rolling upgrade of %s: %s: %s", set, u.ErrorCode, u.Error)
 	case u != nil && (u.Code == "Cancelled" || u.Code == "RollingBack"):
 		return NotOurs, fmt.Sprintf("the rolling upgrade of %s is %s, and not by us", set, u.Code)
-	case len(behind) > 0 && !m.now.Before(later(b.Since, m.s.Resumed).Add(m.patience(&p))):
+	case m.now.Before(later(b.Since, m.s.Resumed).Add(m.patience(&p))):
+		return "", ""
+	case len(behind) > 0:
 		return Inconclusive, fmt.Sprintf("the platform has not upgraded %s of %s", some(behind), set)
+	case m.seen(set).Rolling.Active():
+		return Inconclusive, "the platform has upgraded every member of " + set + ", and its upgrade does not end"
 	}
 	return "", ""
 }
