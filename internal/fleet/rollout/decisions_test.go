@@ -533,6 +533,41 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "who was not Healthy at the baseline is picked last", phase: Succeeded, runs: 3, sizes: map[string]int{"a": 3},
+			waves: []Wave{{Name: "canary", Sets: []string{"a"}, Instances: 1, Soak: time.Minute}, {Name: "all", Sets: []string{"a"}}},
+			plan: func(p *Plan) {
+				s := p.Sets["a"]
+				s.Unhealthy = []string{"a_03"} // it would be the first by its zone
+				p.Sets["a"] = s
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				ran := Accounting(r.state)
+				require.Equal(t, "a_03", ran[len(ran)-1].Member)
+			},
+		},
+		{
+			name: "10: a member whose agent drains is not verified, Healthy or not", phase: Held, runs: 1,
+			when: func(r *rig) bool { return len(r.azure.Ran) > 0 }, then: func(r *rig) { r.azure.Word = "draining" },
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Contains(t, r.state.Why, "could not be verified") },
+		},
+		{
+			name: "an approval is for the wave that it names", phase: Held, runs: 0, atMost: 20 * 24 * time.Hour, every: 5 * time.Minute,
+			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour, Approve: true}},
+			when:  step(0, Asking), then: func(r *rig) { r.requests = []Request{{ID: "1", Do: Approve, Wave: "another"}} },
+		},
+		{
+			name: "batches wait for the window, the way back does not", phase: Halted, runs: 1, image: turnsBad,
+			plan:  func(p *Plan) { p.Window = true },
+			setup: func(a *azure) { a.Opens = 9 },
+			when:  step(0, Soaking), then: func(r *rig) { r.azure.Opens = -2 },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				first := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == BatchTo && e.Step == Picked })
+				require.Equal(t, 9, r.journal[first].At.Hour())
+			},
+		},
+		{
 			name: "a zone is finished before the next begins", phase: Succeeded, runs: 6, sizes: map[string]int{"a": 6},
 			waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Minute}},
 			require: func(t *testing.T, r *rig) {

@@ -363,7 +363,7 @@ func (h *history) over() bool {
 			return false // it has the time to complete
 		}
 		for _, l := range h.state.Left {
-			if !slices.Contains([]string{protected, "there is no version to go back to"}, l.Why) && !strings.Contains(l.Why, "not ours") && (l.Set == "" || h.plan.Sets[l.Set].LastGood != "") {
+			if !slices.Contains([]string{protected, keptManual, "there is no version to go back to"}, l.Why) && !strings.Contains(l.Why, "not ours") && (l.Set == "" || h.plan.Sets[l.Set].LastGood != "") {
 				h.breaks(haltsReturn, "quiet, and it does not complete: %+v", l)
 			}
 		}

@@ -86,7 +86,7 @@ func (m *machine) canComplete() bool {
 	}
 	again := !m.now.Before(m.s.Since.Add(m.plan.Limits.Stuck))
 	return slices.ContainsFunc(m.s.Left, func(l Left) bool {
-		return (again || slices.Contains(outOfReach, l.Why)) && m.inReach(&l)
+		return l.Why != keptManual && (again || slices.Contains(outOfReach, l.Why)) && m.inReach(&l)
 	})
 }
 

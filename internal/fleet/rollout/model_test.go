@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -41,6 +42,7 @@ type azure struct {
 	GateUntil time.Time // until when the gate is as Gate says
 	Opens     int       // the hour in which a window of eight hours opens; -1: it is always open, -2: never
 	Rights    bool      // repairs may be suspended and resumed
+	Word      string    // of every agent, if it is not that it serves
 }
 
 // A gate is how Prometheus answers.
@@ -531,7 +533,7 @@ func (a *azure) runCommand(s *azureSet, act *Action) Result {
 	case Undrain:
 		m.Drained = time.Time{}
 	case AskAgent:
-		r.Answer = Serving
+		r.Answer = cmp.Or(a.Word, Serving)
 		if a.Now.Before(m.Drained) {
 			r.Answer = "draining"
 		}
