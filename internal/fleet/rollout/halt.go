@@ -205,9 +205,13 @@ func (m *machine) toReturn(set string) (ill, well []string) {
 	if m.plan.Sets[set].LastGood == "" {
 		return nil, nil
 	}
+	stays := make(map[string]bool)
+	for _, name := range m.s.Sets[set].Stays {
+		stays[name] = true
+	}
 	for _, name := range m.on[set] {
 		member := m.members[set][name]
-		if untakeable(member) != "" || m.works(set, member) || slices.Contains(m.s.Sets[set].Stays, name) {
+		if untakeable(member) != "" || m.works(set, member) || stays[name] {
 			continue
 		}
 		if member.Health == fleet.Healthy {

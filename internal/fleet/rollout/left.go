@@ -77,9 +77,13 @@ func (m *machine) left() []Left {
 // when a member is in reach that was not, or turns up on the version, and after a while
 // whatever it is.
 func (m *machine) canComplete() bool {
+	listed := make(map[string]bool, len(m.s.Left))
+	for _, l := range m.s.Left {
+		listed[memberKey(l.Set, l.Member)] = true
+	}
 	for _, set := range m.scope() {
 		for _, name := range m.on[set] {
-			if !m.s.Keep && !slices.ContainsFunc(m.s.Left, func(l Left) bool { return l.Set == set && l.Member == name }) {
+			if !m.s.Keep && !listed[memberKey(set, name)] {
 				return true
 			}
 		}

@@ -108,7 +108,7 @@ func (r *rig) upgrade(s *azureSet, a *Action) {
 	}
 	on := len(a.Members)
 	for _, m := range s.Members {
-		if m.Version == newVersion && !slices.Contains(a.Members, m.Name) {
+		if m.Version == newVersion && !m.Stopped && !slices.Contains(a.Members, m.Name) {
 			on++
 		}
 	}
