@@ -552,6 +552,22 @@ func TestDecisions(t *testing.T) {
 			require: func(t *testing.T, r *rig) { t.Helper(); require.Contains(t, r.state.Why, "could not be verified") },
 		},
 		{
+			name: "10: repairs that cannot be resumed are told", phase: Succeeded, runs: 5,
+			plan: func(p *Plan) { p.Notify = true },
+			when: step(1, Soaking), then: func(r *rig) { r.azure.Rights = false },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				told := 0
+				for _, a := range r.done(Notify) {
+					if strings.Contains(a.Why, "repairs are still suspended") {
+						told++
+					}
+				}
+				require.Equal(t, 2, told, "once for each of two sets")
+				require.Len(t, r.state.Left, 2)
+			},
+		},
+		{
 			name: "an approval is for the wave that it names", phase: Held, runs: 0, atMost: 20 * 24 * time.Hour, every: 5 * time.Minute,
 			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour, Approve: true}},
 			when:  step(0, Asking), then: func(r *rig) { r.requests = []Request{{ID: "1", Do: Approve, Wave: "another"}} },

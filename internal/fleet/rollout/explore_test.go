@@ -45,6 +45,23 @@ func TestEveryState(t *testing.T) {
 	}
 }
 
+// TestTheShortestPath breaks a rule that cannot hold, and sees the shortest way there.
+func TestTheShortestPath(t *testing.T) {
+	e := newExplorer(good)
+	e.forbid = func(n *node) string {
+		if n.state.Phase == Aborted && n.azure.Ran["a/a_01"] {
+			return "a member ran the version, and the rollout was aborted"
+		}
+		return ""
+	}
+	path := strings.Split(e.explore(time.Time{}), "\n")
+	ticks := slices.DeleteFunc(slices.Clone(path), func(line string) bool { return !strings.Contains(line, " 0:") })
+	require.Len(t, ticks, 4, "a member is upgraded, the operator aborts, and it goes back:\n%s", strings.Join(path, "\n"))
+	require.Contains(t, ticks[1]+ticks[2], "the operator aborts")
+	require.Contains(t, ticks[3], "aborted")
+	require.Equal(t, "a member ran the version, and the rollout was aborted", path[len(path)-1])
+}
+
 // A node is a state of the small world between two ticks, and how it was reached. One
 // that was left behind forgets what it was: a path is lived through again.
 type node struct {
@@ -66,6 +83,7 @@ type explorer struct {
 	deepest int
 	whole   bool
 	ends    map[Phase]int
+	forbid  func(*node) string // one more rule: what it says of a node breaks it
 }
 
 func newExplorer(img image) *explorer {
@@ -186,7 +204,11 @@ func (e *explorer) step(n *node, d *disturbance) (entries int, actions []Verb, b
 			r.breaks(haltsReturn, "%s was left on the version, and could be taken back", l.Member)
 		}
 	}
-	if wrong := r.check(); len(wrong) > 0 {
+	wrong := r.check()
+	if e.forbid != nil && e.forbid(next) != "" {
+		wrong = append(wrong, e.forbid(next))
+	}
+	if len(wrong) > 0 {
 		return 0, nil, e.path(next) + strings.Join(wrong, "\n")
 	}
 	over := r.state.Phase.Over() && len(r.last.Actions) == 0 && len(r.state.Ops) == 0 && len(r.state.Drains) == 0

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -363,12 +362,21 @@ func (h *history) over() bool {
 			return false // it has the time to complete
 		}
 		for _, l := range h.state.Left {
-			if !slices.Contains([]string{protected, keptManual, "there is no version to go back to"}, l.Why) && !strings.Contains(l.Why, "not ours") && (l.Set == "" || h.plan.Sets[l.Set].LastGood != "") {
+			if !h.stays(&l) {
 				h.breaks(haltsReturn, "quiet, and it does not complete: %+v", l)
 			}
 		}
 	}
 	return h.state.Phase != Held && len(h.state.Drains) == 0
+}
+
+// stays says whether what is left cannot be brought back, however long it is quiet.
+func (h *history) stays(l *Left) bool {
+	if l.Set == "" || l.Why == keptManual || strings.Contains(l.Why, "not ours") {
+		return l.Set != ""
+	}
+	m := h.azure.Sets[l.Set].Members[l.Member]
+	return h.plan.Sets[l.Set].LastGood == "" || m != nil && m.Protected
 }
 
 // calm ends the trouble: what is stopped starts, and nothing fails any more.

@@ -9,6 +9,9 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
 
+// unpromoted blocks a promotion that takes long. That is no reason not to go on with it.
+const unpromoted = "the version is still not promoted"
+
 // late blocks a wave that waits for something for longer than may be.
 func (m *machine) late() {
 	if m.s.Phase == Pending {
@@ -19,16 +22,16 @@ func (m *machine) late() {
 	since := later(ws.Since, m.s.Resumed)
 	switch {
 	case m.s.Phase == Promoting && m.proven() && m.now.Sub(later(m.s.Since, m.s.Resumed)) >= l.Stuck:
-		m.blocked(Inconclusive, "the version could not be promoted in "+l.Stuck.String())
+		m.blocked(Inconclusive, unpromoted)
 	case ws.Step == Replicating && m.unreplicated() != "":
 		m.blocked(Inconclusive, m.unreplicated())
-	case ws.Step == Replicating && m.now.Sub(since) >= l.Pause:
+	case ws.Step == Replicating && m.now.Sub(since) >= l.Pause && !m.has(m.plan.Waves[m.s.Wave].Sets):
 		m.blocked(Inconclusive, "the version is still not replicated")
 	case m.unproven():
 		m.blocked(Inconclusive, "no member stands for the version: every wave was skipped")
 	case ws.Step == Soaking && m.block.Class == "" && ws.Missed >= l.Pause+3*ws.Soaked:
 		m.blocked(Inconclusive, fmt.Sprintf("the soak of wave %s has counted %s and not %s: it was looked at more than %s apart", m.waveName(), ws.Soaked, ws.Missed, l.ObserveEvery))
-	case ws.Step == Asking && m.now.Sub(since) >= l.Approval:
+	case ws.Step == Asking && m.now.Sub(since) >= l.Approval && (m.plan.Waves[m.s.Wave].Approve && !ws.Approved || m.plan.Window && !m.obs.WindowOpen):
 		m.blocked(ByOperator, "nobody approved, or the window did not open")
 	}
 }

@@ -49,6 +49,9 @@ func PlanFor(spec fleet.Spec, f fleet.Fleet, version string, o Options) (Plan, [
 	b.shared()
 	b.plan.Exposure = exposures(&b.plan)
 	b.plan.Shortest = shortest(&b.plan)
+	if every := b.plan.Limits.ObserveEvery; o.Schedule > every {
+		b.refuse("schedule", "", fmt.Sprintf("the schedule looks every %s, and time counts only between looks at most %s apart: no soak would end", o.Schedule, every), "look more often, or raise observe_every")
+	}
 	b.plan.Reaction = b.plan.Limits.HealthyWithin + max(o.Schedule, b.plan.Limits.ObserveEvery)
 	return b.plan, b.refusals
 }

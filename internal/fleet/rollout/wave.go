@@ -1,6 +1,8 @@
 package rollout
 
 import (
+	"slices"
+
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
 
@@ -103,17 +105,26 @@ func (m *machine) replicated(w *Wave) bool {
 	all := true
 	for _, name := range w.Sets {
 		region := m.plan.Sets[name].Location
-		r := m.obs.Version.Region(region)
-		if r != nil && r.State == fleet.Replicated && m.obs.Version.Provisioning == fleet.Succeeded {
+		if m.has([]string{name}) {
 			continue
 		}
 		all = false
+		r := m.obs.Version.Region(region)
 		if r == nil && m.plan.ByWave && m.obs.Version.Provisioning != fleet.Updating {
 			m.do(Action{Do: Replicate, Region: region, Why: "wave " + w.Name})
 		}
 		m.wait("the replication to "+region, later(m.s.Waves[m.s.Wave].Since, m.s.Resumed).Add(m.plan.Limits.Pause))
 	}
 	return all
+}
+
+// has says whether the version can be had in the regions of these sets.
+func (m *machine) has(sets []string) bool {
+	v := &m.obs.Version
+	return !slices.ContainsFunc(sets, func(name string) bool {
+		r := v.Region(m.plan.Sets[name].Location)
+		return v.Unknown != "" || r == nil || r.State != fleet.Replicated || v.Provisioning != fleet.Succeeded
+	})
 }
 
 // admitted says whether a wave may begin its batches.
