@@ -185,7 +185,7 @@ func (e *explorer) disturb(n *node, entries int, actions []Verb) []disturbance {
 			fates = append(fates, lostAfter)
 			list = append(list, disturbance{kind: "crash", text: fmt.Sprintf("crash behind %s", verb), action: i + 1, fate: crashAfter})
 		}
-		if verb == PatchModel {
+		if verb == PatchModel || verb == ManualUpgrade {
 			fates = append(fates, lostLate)
 		}
 		for _, f := range fates {

@@ -300,7 +300,7 @@ func (h *history) fate(_ int, a *Action) fate {
 	}
 	fates := []fate{lostBefore, lostAfter, lostLate, noCapacity, denied, crashBefore, crashAfter}
 	f := fates[h.rng.IntN(len(fates))]
-	if f == lostLate && a.Do != PatchModel {
+	if f == lostLate && a.Do != PatchModel && a.Do != ManualUpgrade {
 		f = lostAfter
 	}
 	h.say("%s %s %v: %s", a.Do, a.Set, a.Members, f)

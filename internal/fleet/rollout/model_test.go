@@ -97,7 +97,7 @@ type azureSet struct {
 	OpUntil   time.Time // of an operation on the set
 	Rolling   *fleet.RollingUpgrade
 	RollingTo string    // the version that the platform's upgrade brings
-	Late      *Action   // a PATCH that is still on its way, and shows nowhere
+	Late      *Action   // a request that is still on its way, and shows nowhere
 	LateAt    time.Time // when it takes effect
 }
 
@@ -212,7 +212,11 @@ func (a *azure) advance(d time.Duration) {
 	for _, name := range sorted(a.Sets) {
 		s := a.Sets[name]
 		if s.Late != nil && !a.Now.Before(s.LateAt) {
-			if s.Late.IfMatch == strconv.Itoa(s.ETag) {
+			switch {
+			case a.moving(s):
+			case s.Late.Do == ManualUpgrade:
+				a.manualUpgrade(s, s.Late)
+			case s.Late.IfMatch == strconv.Itoa(s.ETag):
 				a.patched(s, s.Late)
 			}
 			s.Late = nil
@@ -506,10 +510,10 @@ func (a *azure) manualUpgrade(s *azureSet, act *Action) Result {
 	}
 	for _, name := range act.Members {
 		m := s.Members[name]
+		if m.Next == s.Model || m.Version == s.Model && a.Now.Before(m.MovesUntil) && a.Image != hangs {
+			a.harm("%s was upgraded twice", name)
+		}
 		if m.Version == s.Model {
-			if a.Now.Before(m.MovesUntil) || m.Next != "" {
-				a.harm("%s was upgraded twice", name)
-			}
 			continue // it has the model already
 		}
 		if s.Model == newVersion && !a.replicated(s.Region) {

@@ -160,7 +160,7 @@ func (r *rig) act(a *Action, n int) bool {
 		result = lost
 	case lostLate:
 		result = lost
-		if s := r.azure.Sets[a.Set]; a.Do == PatchModel && !r.azure.moving(s) {
+		if s := r.azure.Sets[a.Set]; (a.Do == PatchModel || a.Do == ManualUpgrade) && !r.azure.moving(s) {
 			s.Late, s.LateAt = a, r.azure.Now.Add(r.plan.Limits.Settle)
 		}
 	case noCapacity:
