@@ -7,6 +7,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -266,6 +267,9 @@ func (e *explorer) tick(n *node, d *disturbance) (next *node, r *rig, actions []
 func (e *explorer) key(n *node) string {
 	a, s := n.azure.clone(), n.state.clone()
 	for _, set := range a.Sets {
+		if late := set.Late; late != nil { // it takes effect if nobody wrote since
+			set.Late = &Action{Do: late.Do, Members: late.Members, Version: late.Version, IfMatch: strconv.FormatBool(late.IfMatch == strconv.Itoa(set.ETag))}
+		}
 		set.ETag = 0 // a PATCH always carries the one that was just read
 	}
 	s.Op, s.Epoch = 0, 0 // the next tick reads after everything that was done
@@ -281,8 +285,9 @@ func (e *explorer) key(n *node) string {
 	s.Ops = ops
 	s.Why, s.Unpaid = "", nil // for people
 	for key, m := range s.Runs {
-		m.Runs = m.Runs[len(m.Runs)-1:] // whether it runs the version now; who ever did is in azure.Ran
-		m.Runs = []Run{{To: m.Runs[0].To, Unseen: m.Runs[0].Unseen}}
+		last := m.Runs[len(m.Runs)-1] // who ever ran the version is in azure.Ran
+		last.Why, last.Ended = "", ""
+		m.Runs = []Run{last}
 		s.Runs[key] = m
 	}
 	return canonical(a, a.Now) + canonical(s, a.Now) + canonical(n.used, a.Now)
