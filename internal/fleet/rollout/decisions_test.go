@@ -265,6 +265,15 @@ func TestDecisions(t *testing.T) {
 			require: func(t *testing.T, r *rig) { t.Helper(); require.False(t, r.azure.Sets["a"].Suspended) },
 		},
 		{
+			name: "8: repairs are resumed when the wave is over", phase: Succeeded, runs: 5,
+			waves: []Wave{{Name: "first", Sets: []string{"a"}, Soak: time.Minute}, {Name: "second", Sets: []string{"b"}, Soak: time.Hour}},
+			when:  step(1, Soaking), then: func(r *rig) {
+				if r.azure.Sets["a"].Suspended || !r.azure.Sets["b"].Suspended {
+					panic("the repairs of a are suspended, or those of b are not")
+				}
+			},
+		},
+		{
 			name: "9: a soak does not count while nobody looks", every: 20 * time.Minute, phase: Rolling, runs: 1, atMost: 24 * time.Hour,
 			require: func(t *testing.T, r *rig) { t.Helper(); require.Zero(t, r.state.Waves[0].Soaked) },
 		},

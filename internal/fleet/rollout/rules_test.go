@@ -238,6 +238,7 @@ func (r *rig) check() []string {
 	fresh := r.entries > 0 && r.crashAt == 0 && !r.died
 	if fresh {
 		r.points()
+		r.repairs()
 	}
 	if r.state.Phase.Over() && fresh {
 		r.ended()
@@ -275,6 +276,24 @@ func (r *rig) points() {
 			continue // it cannot be put back just now
 		}
 		r.breaks(noLonger, "%s, and no member of %s is upgraded", r.state.Phase, name)
+	}
+}
+
+// repairs checks that the repairs of a set are suspended for no longer than its wave
+// takes batches and soaks.
+func (r *rig) repairs() {
+	if r.state.Phase != Rolling {
+		return
+	}
+	w, step := &r.plan.Waves[r.state.Wave], r.state.Waves[r.state.Wave].Step
+	for name, s := range r.azure.Sets {
+		last, tried := r.state.Last[repairsTarget(name)]
+		if !s.Suspended || r.unread[name] || len(r.state.Ops) > 0 || tried && last.Outcome != Done {
+			continue
+		}
+		if !slices.Contains(w.Sets, name) || step != Batches && step != Soaking {
+			r.breaks(nothingStays, "wave %s is %s, and the repairs of %s are suspended", w.Name, step, name)
+		}
 	}
 }
 
