@@ -577,6 +577,39 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "2: a model at the version goes back at once when somebody changes the mode", phase: Held, runs: -1, every: 30 * time.Second,
+			when: func(r *rig) bool { return r.azure.Sets["a"].Model == newVersion },
+			then: func(r *rig) { r.azure.Sets["a"].Mode = fleet.Automatic; r.azure.Sets["a"].ETag++ },
+			plan: func(p *Plan) {
+				p.Waves = p.Waves[1:]
+				s := p.Sets["a"]
+				s.LastWave = 0
+				p.Sets["a"] = s
+				s = p.Sets["b"]
+				s.LastWave = 0
+				p.Sets["b"] = s
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				blocked := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Blocked && e.Class == NotOurs })
+				back := slices.IndexFunc(r.journal, func(e Event) bool {
+					return e.Kind == Began && e.Action.Do == PatchModel && e.Action.Version == oldVersion
+				})
+				require.NotEqual(t, -1, back)
+				require.Less(t, r.journal[back].At.Sub(r.journal[blocked].At), 5*time.Minute)
+			},
+		},
+		{
+			name: "an approval that comes late, and before it is held, is enough", phase: Succeeded, runs: 5, atMost: 20 * 24 * time.Hour, every: 5 * time.Minute,
+			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour, Approve: true}},
+			when:  func(r *rig) bool { return r.state.Block != nil }, then: ask(Approve, false),
+		},
+		{
+			name: "a replication that takes long, and comes before it is held, is enough", phase: Succeeded, runs: 5, atMost: 20 * 24 * time.Hour, every: 5 * time.Minute,
+			setup: func(a *azure) { a.Version.Ready[home] = start.Add(30 * time.Hour) },
+			when:  func(r *rig) bool { return r.state.Block != nil }, then: func(*rig) {},
+		},
+		{
 			name: "an approval is for the wave that it names", phase: Held, runs: 0, atMost: 20 * 24 * time.Hour, every: 5 * time.Minute,
 			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour, Approve: true}},
 			when:  step(0, Asking), then: func(r *rig) { r.requests = []Request{{ID: "1", Do: Approve, Wave: "another"}} },

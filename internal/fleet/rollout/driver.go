@@ -46,6 +46,9 @@ func (m *machine) models() {
 			continue
 		}
 		want, ok := m.wanted(set)
+		if seen != nil && p.LastGood != "" && driverOf(p.Driver).refuses(&seen.Model.Upgrade) != "" && ok {
+			want = p.LastGood // in another mode the platform hands the version to everybody
+		}
 		switch {
 		case !ok:
 			continue
