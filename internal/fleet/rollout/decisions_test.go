@@ -178,6 +178,17 @@ func TestDecisions(t *testing.T) {
 			require: func(t *testing.T, r *rig) { t.Helper(); require.Empty(t, r.done(PatchModel)) },
 		},
 		{
+			name: "5: no debt is paid to a set that cannot be read", phase: Incomplete, runs: 1, atMost: 12 * time.Hour,
+			when: step(0, Soaking), then: func(r *rig) {
+				ask(Abort, false)(r)
+				r.unread = map[string]bool{"a": true}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Equal(t, "it could not be read", r.state.Left[0].Why)
+			},
+		},
+		{
 			name: "6: another tool's change of the model pauses, and is never a failure", phase: Held, runs: -1,
 			when: step(0, Soaking), then: func(r *rig) { r.azure.Sets["a"].Tag++; r.azure.Sets["a"].ETag++ },
 			require: func(t *testing.T, r *rig) { t.Helper(); require.False(t, r.azure.Version.Failed) },

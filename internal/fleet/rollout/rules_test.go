@@ -239,6 +239,7 @@ func (r *rig) check() []string {
 	if fresh {
 		r.points()
 		r.repairs()
+		r.drains()
 	}
 	if r.state.Phase.Over() && fresh {
 		r.ended()
@@ -293,6 +294,27 @@ func (r *rig) repairs() {
 		}
 		if !slices.Contains(w.Sets, name) || step != Batches && step != Soaking {
 			r.breaks(nothingStays, "wave %s is %s, and the repairs of %s are suspended", w.Name, step, name)
+		}
+	}
+}
+
+// drains checks that nobody is drained but the members of a batch that are to get a new
+// disk.
+func (r *rig) drains() {
+	for name, s := range r.azure.Sets {
+		if r.unread[name] || len(r.state.Ops) > 0 {
+			continue
+		}
+		for _, m := range s.Members {
+			last, tried := r.state.Last[drainTarget(name, m.Name)]
+			b := r.state.Sets[name].Batch
+			switch {
+			case !r.azure.Now.Before(m.Drained) || m.Stopped || m.Next != "" || r.listed(name, m.Name):
+			case tried && last.Outcome != Done: // it is tried again
+			case b != nil && b.Step != Verifying && slices.Contains(b.Members, m.Name):
+			default:
+				r.breaks(nothingStays, "%s is drained, and no batch takes it", m.Name)
+			}
 		}
 	}
 }
