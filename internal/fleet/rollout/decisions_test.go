@@ -290,8 +290,18 @@ func TestDecisions(t *testing.T) {
 		},
 		{
 			name: "10: a batch that is given up is undrained", phase: Succeeded, runs: 5,
-			when: batchIs("a", Upgrading), then: func(r *rig) {
-				r.azure.Sets["a"].BusyUntil, r.azure.Sets["a"].BusyWhy = r.azure.Now.Add(10*time.Minute), "another tool writes"
+			when: func(*rig) bool { return true }, then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if s := r.azure.Sets[a.Set]; a.Do == PatchModel && s.BusyUntil.IsZero() {
+						s.BusyUntil, s.BusyWhy = r.azure.Now.Add(10*time.Minute), "another tool writes"
+					}
+					return fine
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.True(t, slices.ContainsFunc(r.journal, func(e Event) bool { return e.Kind == BatchTo && e.Step == GivenUp }))
+				require.NotEmpty(t, r.done(Undrain))
 			},
 		},
 		{

@@ -27,6 +27,7 @@ const (
 	noLonger      rule = "the model points at the version no longer than it must"
 	onlyInWindow  rule = "batches begin in the window only"
 	byName        rule = "members are upgraded by name"
+	drainedFirst  rule = "a disk is replaced when its node is drained"
 	keptStay      rule = "members that an abort keeps stay"
 	pureNext      rule = "the machine is pure"
 )
@@ -102,6 +103,11 @@ func (r *rig) upgrade(s *azureSet, a *Action) {
 		r.breaks(noRiders, "another tool's change of %s comes along with the upgrade", a.Set)
 	}
 	r.begun(a.Set)
+	for _, name := range a.Members {
+		if m := s.Members[name]; r.plan.Drain && m != nil && !m.Stopped && !r.azure.Now.Before(m.Drained) {
+			r.breaks(drainedFirst, "%s serves", name)
+		}
+	}
 	w := &r.plan.Waves[r.state.Wave]
 	if w.Instances == 0 {
 		return
