@@ -78,11 +78,16 @@ func (m *machine) readied(set string, b *Batch) bool {
 	if !b.Back && !m.suspended(set) {
 		return false
 	}
+	return m.drainedAll(set, b, b.Members)
+}
+
+// drainedAll drains members of a batch whose disks are to be replaced.
+func (m *machine) drainedAll(set string, b *Batch, names []string) bool {
 	if !m.plan.Drain || b.Undrain {
 		return true
 	}
 	ready := true
-	for _, name := range b.Members {
+	for _, name := range names {
 		if member := m.members[set][name]; member != nil && untakeable(member) == "" && !m.drained(set, name, b) {
 			ready = false
 		}
@@ -185,6 +190,9 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 		return false // models points it there
 	}
 	m.wait("the upgrade of "+some(todo), m.deadline(b))
+	if !m.drainedAll(set, b, todo) { // a drain ends by itself
+		return false
+	}
 	m.do(Action{Do: ManualUpgrade, Set: set, Members: todo, Version: version})
 	return false
 }

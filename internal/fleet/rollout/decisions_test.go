@@ -305,6 +305,22 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "10: a drain that ended before the disk was replaced is made again", phase: Succeeded, runs: 5,
+			when: func(*rig) bool { return true }, then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					passed := r.azure.Now.Sub(start)
+					if a.Do != ManualUpgrade || passed > 40*time.Minute {
+						return fine
+					}
+					if passed > 28*time.Minute { // it gives the batch more time than the drain has
+						r.requests = []Request{{ID: "1", Do: Resume}}
+					}
+					return noCapacity
+				}
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Len(t, r.done(Drain), 6) },
+		},
+		{
 			name: "10: who fails is taken back at once and undrained, who serves is drained first", image: turnsBad, phase: Halted, runs: 4,
 			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour}},
 			require: func(t *testing.T, r *rig) {
