@@ -598,6 +598,18 @@ func TestDecisions(t *testing.T) {
 			require: func(t *testing.T, r *rig) { t.Helper(); require.Contains(t, r.state.Why, "could not be verified") },
 		},
 		{
+			name: "6: a promotion that takes long does not promote what is not ours", phase: Held, runs: 5,
+			when: step(1, Soaking), then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do != Include || r.azure.Now.Sub(r.state.Since) > 40*time.Minute {
+						return fine
+					}
+					r.azure.Sets["a"].Tag, r.azure.Sets["a"].ETag = 1, r.azure.Sets["a"].ETag+1
+					return denied
+				}
+			},
+		},
+		{
 			name: "10: repairs that cannot be resumed are told", phase: Succeeded, runs: 5,
 			plan: func(p *Plan) { p.Notify = true },
 			when: step(1, Soaking), then: func(r *rig) { r.azure.Rights = false },

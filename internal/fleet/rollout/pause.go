@@ -21,7 +21,7 @@ func (m *machine) late() {
 	l := &m.plan.Limits
 	since := later(ws.Since, m.s.Resumed)
 	switch {
-	case m.s.Phase == Promoting && m.proven() && m.now.Sub(later(m.s.Since, m.s.Resumed)) >= l.Stuck:
+	case m.s.Phase == Promoting && m.proven() && m.block.Class == "" && m.now.Sub(later(m.s.Since, m.s.Resumed)) >= l.Stuck:
 		m.blocked(Inconclusive, unpromoted)
 	case ws.Step == Replicating && m.unreplicated() != "":
 		m.blocked(Inconclusive, m.unreplicated())

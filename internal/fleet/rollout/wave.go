@@ -35,7 +35,9 @@ func (m *machine) roll() {
 }
 
 // blockedNow says whether nothing new may begin.
-func (m *machine) blockedNow() bool { return m.s.Block != nil || m.s.Paused != nil }
+func (m *machine) blockedNow() bool {
+	return m.s.Paused != nil || m.s.Block != nil && m.block.Why != unpromoted
+}
 
 // wave takes the wave under way one step on, and says whether it took one that leads to
 // another at once.
