@@ -305,6 +305,21 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "10: a node whose undrain got no answer is drained again", phase: Succeeded, runs: 5,
+			when: func(*rig) bool { return true }, then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if s := r.azure.Sets[a.Set]; a.Do == PatchModel && s.BusyUntil.IsZero() {
+						s.BusyUntil, s.BusyWhy = r.azure.Now.Add(time.Second), "another tool writes"
+					}
+					if a.Do == Undrain {
+						return lostAfter
+					}
+					return fine
+				}
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.NotEmpty(t, r.done(Undrain)) },
+		},
+		{
 			name: "10: a drain that ended before the disk was replaced is made again", phase: Succeeded, runs: 5,
 			when: func(*rig) bool { return true }, then: func(r *rig) {
 				r.fates = func(_ int, a *Action) fate {
