@@ -68,10 +68,15 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestPatches: each can be read, and says which promise it breaks.
+// TestPatches: each can be read, says which promise it breaks, and applies to the tree
+// as it is.
 func TestPatches(t *testing.T) {
 	t.Chdir("../..")
 	mutants, err := readMutants(folder)
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, len(mutants), 20)
+	for _, m := range mutants {
+		out, err := exec.CommandContext(t.Context(), "git", "apply", "--check", m.file).CombinedOutput()
+		require.NoError(t, err, "%s: make it again: %s", m.name, out)
+	}
 }

@@ -116,6 +116,15 @@ func (m *machine) unseen(set string, seen *SetSeen) {
 		}
 		m.note(e)
 	}
+	may := sorted(state.Asked)
+	if b := state.Batch; b != nil && !b.Back && m.plan.Sets[set].Driver.Platform() {
+		may = append(may, b.Members...)
+	}
+	for _, name := range may { // and those of whom nobody says that they left
+		if _, known := m.s.Runs[memberKey(set, name)]; !known && m.members[set][name] == nil {
+			m.note(Event{Kind: Touched, Set: set, Member: name, Wave: m.s.Wave, Since: m.obs.At, Why: becauseUpgraded + m.waveName()})
+		}
+	}
 }
 
 // follow notes that a member does not run the version any more.

@@ -78,11 +78,16 @@ func (m *machine) readied(set string, b *Batch) bool {
 	if !b.Back && !m.suspended(set) {
 		return false
 	}
+	return m.drainedAll(set, b, b.Members)
+}
+
+// drainedAll drains members of a batch whose disks are to be replaced.
+func (m *machine) drainedAll(set string, b *Batch, names []string) bool {
 	if !m.plan.Drain || b.Undrain {
 		return true
 	}
 	ready := true
-	for _, name := range b.Members {
+	for _, name := range names {
 		if member := m.members[set][name]; member != nil && untakeable(member) == "" && !m.drained(set, name, b) {
 			ready = false
 		}
@@ -100,7 +105,12 @@ func (m *machine) giveUp(set string, b *Batch) {
 
 // stuck says whether a step of a batch on its way forward takes too long.
 func (m *machine) stuck(b *Batch) bool {
-	return !b.Back && b.Step != Verifying && m.now.Sub(later(b.Since, m.s.Resumed)) >= m.plan.Limits.Stuck
+	return !b.Back && b.Step != Verifying && !m.now.Before(m.deadline(b))
+}
+
+// deadline is when a step of a batch takes too long.
+func (m *machine) deadline(b *Batch) time.Time {
+	return later(b.Since, m.s.Resumed).Add(m.plan.Limits.Stuck)
 }
 
 func later(a, b time.Time) time.Time {
@@ -132,7 +142,7 @@ func (m *machine) drained(set, name string, b *Batch) bool {
 		return true // the way back does not wait for a node that does not answer
 	}
 	m.do(Action{Do: Drain, Set: set, Members: []string{name}})
-	m.wait("the drain of "+name, b.Since.Add(m.plan.Limits.Stuck))
+	m.wait("the drain of "+name, m.deadline(b))
 	return false
 }
 
@@ -162,7 +172,7 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 	}
 	switch {
 	case works:
-		m.wait("the upgrade of "+some(b.Members), b.Since.Add(m.plan.Limits.Stuck))
+		m.wait("the upgrade of "+some(b.Members), m.deadline(b))
 		return false
 	case len(todo) == 0:
 		return true
@@ -171,7 +181,7 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 			m.giveUp(set, b)
 		}
 		return done > 0 // the others are picked again
-	case m.obs.Epoch < last.Epoch:
+	case m.epoch < last.Epoch:
 		return false // what was read is older than what was done
 	case asked && m.now.Before(last.At.Add(m.plan.Limits.Retry)):
 		m.wait("the upgrade of "+some(todo)+" to show", last.At.Add(m.plan.Limits.Retry))
@@ -179,7 +189,10 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 	case m.modelVersion(seen) != version || !b.Back && m.s.Sets[set].Model != version:
 		return false // models points it there
 	}
-	m.wait("the upgrade of "+some(todo), b.Since.Add(m.plan.Limits.Stuck))
+	m.wait("the upgrade of "+some(todo), m.deadline(b))
+	if !m.drainedAll(set, b, todo) { // a drain ends by itself
+		return false
+	}
 	m.do(Action{Do: ManualUpgrade, Set: set, Members: todo, Version: version})
 	return false
 }

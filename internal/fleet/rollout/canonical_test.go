@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// horizon is how far back a time can lie and still decide something.
-const horizon = 8 * time.Minute
+// horizon is how far back a time can lie and still decide something in the small world:
+// to verify a member may take HealthyWithin and twice Stuck.
+const horizon = 13 * time.Minute
 
 // canonical writes a value so that two that differ only by when they were come out the
 // same: times become distances from now, those beyond the horizon become far.

@@ -1,6 +1,8 @@
 package rollout
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -21,6 +23,9 @@ func (m *machine) pay() {
 	}
 }
 
+// runsNoMore is why an undrain needs nobody's attention.
+const runsNoMore = "drained, and it runs no more"
+
 // tell sends the notices that are owed: one for each time that somebody should look.
 func (m *machine) tell() {
 	if !m.plan.Notify {
@@ -40,6 +45,11 @@ func (m *machine) tell() {
 		notice("paused", s.Block.Why, s.Block.Since)
 	case s.Phase == Rolling && s.Waves[s.Wave].Step == Asking && m.plan.Waves[s.Wave].Approve && !s.Waves[s.Wave].Approved:
 		notice("approve "+m.waveName(), "wave "+m.waveName()+" waits for an approval", s.Waves[s.Wave].Since)
+	}
+	for i, l := range m.s.Unpaid {
+		if l.Why != runsNoMore {
+			notice(fmt.Sprintf("owed %d", i+1), cmp.Or(l.Member, l.Set)+": "+l.Why, time.Time{})
+		}
 	}
 }
 
@@ -65,7 +75,7 @@ func (m *machine) undrain(key string) {
 	seen, member := m.seen(set), m.members[set][name]
 	switch {
 	case seen != nil && (member == nil || !running(member)):
-		m.note(Event{Kind: Given, Set: set, Member: name, Name: string(Undrain), Why: "drained, and it runs no more"})
+		m.note(Event{Kind: Given, Set: set, Member: name, Name: string(Undrain), Why: runsNoMore})
 	case !m.now.Before(d.Until):
 		m.note(Event{Kind: Given, Set: set, Member: name, Name: string(Undrain), Why: "the drain ended by itself: the agent did not answer the undrain"})
 	default:

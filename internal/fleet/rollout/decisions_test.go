@@ -178,6 +178,17 @@ func TestDecisions(t *testing.T) {
 			require: func(t *testing.T, r *rig) { t.Helper(); require.Empty(t, r.done(PatchModel)) },
 		},
 		{
+			name: "5: no debt is paid to a set that cannot be read", phase: Incomplete, runs: 1, atMost: 12 * time.Hour,
+			when: step(0, Soaking), then: func(r *rig) {
+				ask(Abort, false)(r)
+				r.unread = map[string]bool{"a": true}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Equal(t, "it could not be read", r.state.Left[0].Why)
+			},
+		},
+		{
 			name: "6: another tool's change of the model pauses, and is never a failure", phase: Held, runs: -1,
 			when: step(0, Soaking), then: func(r *rig) { r.azure.Sets["a"].Tag++; r.azure.Sets["a"].ETag++ },
 			require: func(t *testing.T, r *rig) { t.Helper(); require.False(t, r.azure.Version.Failed) },
@@ -253,7 +264,7 @@ func TestDecisions(t *testing.T) {
 		},
 		{
 			name: "8: sets without members stand for nothing, and promote nothing", sizes: map[string]int{"a": 0, "b": 0}, phase: Held, runs: 0,
-			require: func(t *testing.T, r *rig) { t.Helper(); require.True(t, r.azure.Version.Excluded) },
+			require: func(t *testing.T, r *rig) { t.Helper(); require.True(t, r.azure.Version.excluded()) },
 		},
 		{
 			name: "8: repairs are suspended from the first batch to the end of the soak", phase: Succeeded, runs: 5,
@@ -265,14 +276,64 @@ func TestDecisions(t *testing.T) {
 			require: func(t *testing.T, r *rig) { t.Helper(); require.False(t, r.azure.Sets["a"].Suspended) },
 		},
 		{
+			name: "8: repairs are resumed when the wave is over", phase: Succeeded, runs: 5,
+			waves: []Wave{{Name: "first", Sets: []string{"a"}, Soak: time.Minute}, {Name: "second", Sets: []string{"b"}, Soak: time.Hour}},
+			when:  step(1, Soaking), then: func(r *rig) {
+				if r.azure.Sets["a"].Suspended || !r.azure.Sets["b"].Suspended {
+					panic("the repairs of a are suspended, or those of b are not")
+				}
+			},
+		},
+		{
 			name: "9: a soak does not count while nobody looks", every: 20 * time.Minute, phase: Rolling, runs: 1, atMost: 24 * time.Hour,
 			require: func(t *testing.T, r *rig) { t.Helper(); require.Zero(t, r.state.Waves[0].Soaked) },
 		},
 		{
 			name: "10: a batch that is given up is undrained", phase: Succeeded, runs: 5,
-			when: batchIs("a", Upgrading), then: func(r *rig) {
-				r.azure.Sets["a"].BusyUntil, r.azure.Sets["a"].BusyWhy = r.azure.Now.Add(10*time.Minute), "another tool writes"
+			when: func(*rig) bool { return true }, then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if s := r.azure.Sets[a.Set]; a.Do == PatchModel && s.BusyUntil.IsZero() {
+						s.BusyUntil, s.BusyWhy = r.azure.Now.Add(10*time.Minute), "another tool writes"
+					}
+					return fine
+				}
 			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.True(t, slices.ContainsFunc(r.journal, func(e Event) bool { return e.Kind == BatchTo && e.Step == GivenUp }))
+				require.NotEmpty(t, r.done(Undrain))
+			},
+		},
+		{
+			name: "10: a node whose undrain got no answer is drained again", phase: Succeeded, runs: 5,
+			when: func(*rig) bool { return true }, then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if s := r.azure.Sets[a.Set]; a.Do == PatchModel && s.BusyUntil.IsZero() {
+						s.BusyUntil, s.BusyWhy = r.azure.Now.Add(time.Second), "another tool writes"
+					}
+					if a.Do == Undrain {
+						return lostAfter
+					}
+					return fine
+				}
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.NotEmpty(t, r.done(Undrain)) },
+		},
+		{
+			name: "10: a drain that ended before the disk was replaced is made again", phase: Succeeded, runs: 5,
+			when: func(*rig) bool { return true }, then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					passed := r.azure.Now.Sub(start)
+					if a.Do != ManualUpgrade || passed > 40*time.Minute {
+						return fine
+					}
+					if passed > 28*time.Minute { // it gives the batch more time than the drain has
+						r.requests = []Request{{ID: "1", Do: Resume}}
+					}
+					return noCapacity
+				}
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Len(t, r.done(Drain), 6) },
 		},
 		{
 			name: "10: who fails is taken back at once and undrained, who serves is drained first", image: turnsBad, phase: Halted, runs: 4,
@@ -389,6 +450,243 @@ func TestDecisions(t *testing.T) {
 			require: func(t *testing.T, r *rig) {
 				t.Helper()
 				require.Contains(t, r.state.Left[len(r.state.Left)-1].Why, "no version to go back to")
+			},
+		},
+		{
+			name: "3: the model is back at last good before the batch is verified", phase: Succeeded, runs: 5, every: 5 * time.Minute,
+			when: batchIs("a", Verifying), then: func(r *rig) {
+				if r.azure.Sets["a"].Model != oldVersion {
+					panic("the model still points at the version")
+				}
+			},
+		},
+		{
+			name: "3: a set whose wave was skipped gets the version when others have stood for it", phase: Succeeded, runs: 2, sizes: map[string]int{"a": 0, "b": 2},
+			waves: []Wave{{Name: "empty", Sets: []string{"a"}, Soak: time.Minute}, {Name: "all", Sets: []string{"b"}, Soak: time.Hour}},
+			when:  step(1, Soaking), then: func(r *rig) {
+				if r.azure.Sets["a"].Model != oldVersion {
+					panic("a points at a version that nobody stands for")
+				}
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Equal(t, newVersion, r.azure.Sets["a"].Model) },
+		},
+		{
+			name: "6: with the model of today does not mean with that of tomorrow", phase: Held, runs: -1,
+			plan: func(p *Plan) { p.WithModel = true },
+			when: step(0, Soaking), then: func(r *rig) { r.azure.Sets["a"].Tag++; r.azure.Sets["a"].ETag++ },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Contains(t, r.state.Why, "changed by somebody else")
+			},
+		},
+		{
+			name: "8: without anybody to stand for the version it is held at once, and resumed from the first wave on", sizes: map[string]int{"a": 0, "b": 0}, phase: Succeeded, runs: 1, atMost: 10 * time.Hour,
+			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Minute, Approve: true}},
+			setup: func(a *azure) { a.Sets["a"].Max = 2 },
+			when:  func(r *rig) bool { return r.state.Phase == Rolling && r.state.Waves[0].Step == Asking },
+			then: func(r *rig) {
+				ask(Approve, false)(r)
+				r.tick()
+				r.tick() // all waves are over; it is held
+				if r.state.Phase != Held {
+					panic("it is " + string(r.state.Phase))
+				}
+				r.azure.scaleOut(r.azure.Sets["a"])
+				r.requests = append(r.requests, Request{ID: "2", Do: Resume})
+				r.tick()
+				if r.state.Waves[0].Step != Asking {
+					panic("the approval of before is good for now")
+				}
+				r.requests = append(r.requests, Request{ID: "3", Do: Approve, Wave: "all"})
+			},
+		},
+		{
+			name: "9: a soak that nobody looks at often enough is held in the end", every: 20 * time.Minute, phase: Held, runs: 1, atMost: 5 * 24 * time.Hour,
+			when: step(0, Soaking), then: func(*rig) {},
+			plan: func(p *Plan) { p.Drain, p.Limits.HealthyFor = false, 0 },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Contains(t, r.state.Why, "5m0s apart")
+			},
+		},
+		{
+			name: "9: a member that nobody looks at often enough to verify is held in the end", every: 20 * time.Minute, phase: Held, runs: 1, atMost: 5 * 24 * time.Hour,
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Contains(t, r.state.Why, "could not be verified")
+			},
+		},
+		{
+			name: "the window that opens no more is held in the end", phase: Held, runs: 1, atMost: 20 * 24 * time.Hour, every: 5 * time.Minute,
+			plan: func(p *Plan) { p.Window = true },
+			when: step(0, Soaking), then: func(r *rig) { r.azure.Opens = -2 },
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Contains(t, r.state.Why, "window") },
+		},
+		{
+			name: "an abort that keeps members under platform-rolling leaves the mode Manual, and says so", phase: Aborted, runs: 1,
+			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}},
+			setup: func(a *azure) { a.Sets["a"].Mode = fleet.Rolling }, plan: drivenBy(fleet.DriverPlatformRolling),
+			when: func(r *rig) bool { return len(r.azure.Ran) == 1 }, then: ask(Abort, true),
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.NotEmpty(t, onVersion(r, "a"))
+				require.Equal(t, []Left{{Set: "a", Why: keptManual}}, r.state.Left)
+				require.Equal(t, fleet.Manual, r.azure.Sets["a"].Mode)
+			},
+		},
+		{
+			name: "a version that fails when it is released already is excluded before anybody goes back", phase: Halted, runs: 5, image: good,
+			when: step(1, Soaking), then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do == TagGood {
+						r.azure.Image = neverWell
+						return denied
+					}
+					return fine
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				excluded := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Began && e.Action.Do == Exclude })
+				back := slices.IndexFunc(r.journal, func(e Event) bool {
+					return e.Kind == Began && e.Action.Do == ManualUpgrade && e.Action.Version == oldVersion
+				})
+				require.Less(t, excluded, back)
+			},
+		},
+		{
+			name: "one member that cannot be taken back does not keep the others", image: turnsBad, phase: Incomplete, runs: 2, sizes: map[string]int{"a": 3},
+			waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}}, atMost: 8 * time.Hour,
+			plan: func(p *Plan) {
+				s := p.Sets["a"]
+				s.Batch = 100
+				p.Sets["a"] = s
+			},
+			when: func(r *rig) bool { return len(r.azure.Ran) == 2 }, then: func(r *rig) {
+				stuck := onVersion(r, "a")
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do == ManualUpgrade && a.Version == oldVersion && slices.Contains(a.Members, stuck) {
+						return lostBefore
+					}
+					return fine
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Len(t, r.state.Left, 1)
+				require.Equal(t, onVersion(r, "a"), r.state.Left[0].Member)
+			},
+		},
+		{
+			name: "an upgrade of the platform that got no capacity is begun anew by resume", phase: Succeeded, runs: 3,
+			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Minute}},
+			setup: func(a *azure) { a.Sets["a"].Mode = fleet.Rolling }, plan: drivenBy(fleet.DriverPlatformRolling),
+			when: func(r *rig) bool { return r.azure.Sets["a"].Rolling.Active() },
+			then: func(r *rig) {
+				u := r.azure.Sets["a"].Rolling
+				u.Code, u.End, u.ErrorCode = "Faulted", r.azure.Now, "AllocationFailed"
+				r.tick()
+				if b := r.state.Block; b == nil || b.Class != NoCapacity {
+					panic("it does not pause")
+				}
+				r.azure.advance(time.Minute)
+				ask(Resume, false)(r)
+			},
+		},
+		{
+			name: "who was not Healthy at the baseline is picked last", phase: Succeeded, runs: 3, sizes: map[string]int{"a": 3},
+			waves: []Wave{{Name: "canary", Sets: []string{"a"}, Instances: 1, Soak: time.Minute}, {Name: "all", Sets: []string{"a"}}},
+			plan: func(p *Plan) {
+				s := p.Sets["a"]
+				s.Unhealthy = []string{"a_03"} // it would be the first by its zone
+				p.Sets["a"] = s
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				ran := Accounting(r.state)
+				require.Equal(t, "a_03", ran[len(ran)-1].Member)
+			},
+		},
+		{
+			name: "10: a member whose agent drains is not verified, Healthy or not", phase: Held, runs: 1,
+			when: func(r *rig) bool { return len(r.azure.Ran) > 0 }, then: func(r *rig) { r.azure.Word = "draining" },
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Contains(t, r.state.Why, "could not be verified") },
+		},
+		{
+			name: "6: a promotion that takes long does not promote what is not ours", phase: Held, runs: 5,
+			when: step(1, Soaking), then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do != Include || r.azure.Now.Sub(r.state.Since) > 40*time.Minute {
+						return fine
+					}
+					r.azure.Sets["a"].Tag, r.azure.Sets["a"].ETag = 1, r.azure.Sets["a"].ETag+1
+					return denied
+				}
+			},
+		},
+		{
+			name: "10: repairs that cannot be resumed are told", phase: Succeeded, runs: 5,
+			plan: func(p *Plan) { p.Notify = true },
+			when: step(1, Soaking), then: func(r *rig) { r.azure.Rights = false },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				told := 0
+				for _, a := range r.done(Notify) {
+					if strings.Contains(a.Why, "repairs are still suspended") {
+						told++
+					}
+				}
+				require.Equal(t, 2, told, "once for each of two sets")
+				require.Len(t, r.state.Left, 2)
+			},
+		},
+		{
+			name: "2: a model at the version goes back at once when somebody changes the mode", phase: Held, runs: -1, every: 30 * time.Second,
+			when: func(r *rig) bool { return r.azure.Sets["a"].Model == newVersion },
+			then: func(r *rig) { r.azure.Sets["a"].Mode = fleet.Automatic; r.azure.Sets["a"].ETag++ },
+			plan: func(p *Plan) {
+				p.Waves = p.Waves[1:]
+				s := p.Sets["a"]
+				s.LastWave = 0
+				p.Sets["a"] = s
+				s = p.Sets["b"]
+				s.LastWave = 0
+				p.Sets["b"] = s
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				blocked := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Blocked && e.Class == NotOurs })
+				back := slices.IndexFunc(r.journal, func(e Event) bool {
+					return e.Kind == Began && e.Action.Do == PatchModel && e.Action.Version == oldVersion
+				})
+				require.NotEqual(t, -1, back)
+				require.Less(t, r.journal[back].At.Sub(r.journal[blocked].At), 5*time.Minute)
+			},
+		},
+		{
+			name: "an approval that comes late, and before it is held, is enough", phase: Succeeded, runs: 5, atMost: 20 * 24 * time.Hour, every: 5 * time.Minute,
+			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour, Approve: true}},
+			when:  func(r *rig) bool { return r.state.Block != nil }, then: ask(Approve, false),
+		},
+		{
+			name: "a replication that takes long, and comes before it is held, is enough", phase: Succeeded, runs: 5, atMost: 20 * 24 * time.Hour, every: 5 * time.Minute,
+			setup: func(a *azure) { a.Version.Ready[home] = start.Add(30 * time.Hour) },
+			when:  func(r *rig) bool { return r.state.Block != nil }, then: func(*rig) {},
+		},
+		{
+			name: "an approval is for the wave that it names", phase: Held, runs: 0, atMost: 20 * 24 * time.Hour, every: 5 * time.Minute,
+			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour, Approve: true}},
+			when:  step(0, Asking), then: func(r *rig) { r.requests = []Request{{ID: "1", Do: Approve, Wave: "another"}} },
+		},
+		{
+			name: "batches wait for the window, the way back does not", phase: Halted, runs: 1, image: turnsBad,
+			plan:  func(p *Plan) { p.Window = true },
+			setup: func(a *azure) { a.Opens = 9 },
+			when:  step(0, Soaking), then: func(r *rig) { r.azure.Opens = -2 },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				first := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == BatchTo && e.Step == Picked })
+				require.Equal(t, 9, r.journal[first].At.Hour())
 			},
 		},
 		{

@@ -46,7 +46,16 @@
 //
 // A wave that soaks goes back to its batches when a member that it needs as evidence is
 // gone. Time counts between observations at most Limits.ObserveEvery apart; after a
-// longer gap every member is verified afresh.
+// longer gap every member is verified afresh. Who looks too seldom for anything to count
+// is told so by a pause.
+//
+// A wave whose sets have nobody to take is skipped, and stands for nothing: their models
+// get the version only when it is promoted. A rollout that skipped all of its waves is
+// held at once, and begins with the first one again when it is resumed.
+//
+// The way back begins with the version excluded and the models at the last good one.
+// A batch of it that makes no step for twice Limits.Stuck is given up, and the others go
+// on; whoever is left is listed.
 //
 // # Who decides what
 //

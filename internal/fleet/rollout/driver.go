@@ -37,12 +37,18 @@ func (m *machine) models() {
 	for _, set := range m.setNames() {
 		p, seen := m.plan.Sets[set], m.seen(set)
 		if p.Driver.Platform() {
+			if m.s.Phase == Promoting && m.proven() && m.s.Sets[set].Pointed.IsZero() && p.Driver == fleet.DriverPlatformRolling && !m.blockedNow() {
+				m.patch(set, Action{Version: m.plan.Version, Mode: p.Mode}) // its wave was skipped
+			}
 			if last := &m.s.Waves[p.LastWave]; m.s.Sets[set].Policy && (last.Step == WaveDone || last.Step == Skipped) && seen != nil {
 				driverOf(p.Driver).forward(m, &m.plan.Waves[p.LastWave], set)
 			}
 			continue
 		}
 		want, ok := m.wanted(set)
+		if seen != nil && p.LastGood != "" && driverOf(p.Driver).refuses(&seen.Model.Upgrade) != "" && ok {
+			want = p.LastGood // in another mode the platform hands the version to everybody
+		}
 		switch {
 		case !ok:
 			continue
@@ -62,8 +68,8 @@ func (m *machine) wanted(set string) (version string, ok bool) {
 	p, s := m.plan.Sets[set], m.s.Sets[set]
 	last := m.s.Waves[p.LastWave].Step
 	switch {
-	case s.Whole, last == WaveDone, last == Skipped:
-		return m.plan.Version, true
+	case s.Whole, last == WaveDone, last == Skipped && m.s.Phase == Promoting && m.proven():
+		return m.plan.Version, true // a wave that nobody stood for says nothing: others must
 	case s.Batch != nil && s.Batch.Step == Upgrading && !s.Batch.Back:
 		return m.plan.Version, true
 	case s.Model == m.plan.Version && p.Model != m.plan.Version, !s.Pointed.IsZero() && s.Unpointed.IsZero():
@@ -76,7 +82,7 @@ func (m *machine) wanted(set string) (version string, ok bool) {
 // whether the model is so.
 func (m *machine) patch(set string, a Action) bool {
 	seen := m.seen(set)
-	if seen == nil || m.underway(setTarget(set)) || m.obs.Epoch < m.s.Last[setTarget(set)].Epoch {
+	if seen == nil || m.underway(setTarget(set)) || m.epoch < m.s.Last[setTarget(set)].Epoch {
 		return false
 	}
 	u := &seen.Model.Upgrade

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,23 @@ func TestEveryState(t *testing.T) {
 	}
 }
 
+// TestTheShortestPath breaks a rule that cannot hold, and sees the shortest way there.
+func TestTheShortestPath(t *testing.T) {
+	e := newExplorer(good)
+	e.forbid = func(n *node) string {
+		if n.state.Phase == Aborted && n.azure.Ran["a/a_01"] {
+			return "a member ran the version, and the rollout was aborted"
+		}
+		return ""
+	}
+	path := strings.Split(e.explore(time.Time{}), "\n")
+	ticks := slices.DeleteFunc(slices.Clone(path), func(line string) bool { return !strings.Contains(line, " 0:") })
+	require.Len(t, ticks, 4, "a member is upgraded, the operator aborts, and it goes back:\n%s", strings.Join(path, "\n"))
+	require.Contains(t, ticks[1]+ticks[2], "the operator aborts")
+	require.Contains(t, ticks[3], "aborted")
+	require.Equal(t, "a member ran the version, and the rollout was aborted", path[len(path)-1])
+}
+
 // A node is a state of the small world between two ticks, and how it was reached. One
 // that was left behind forgets what it was: a path is lived through again.
 type node struct {
@@ -66,6 +84,7 @@ type explorer struct {
 	deepest int
 	whole   bool
 	ends    map[Phase]int
+	forbid  func(*node) string // one more rule: what it says of a node breaks it
 }
 
 func newExplorer(img image) *explorer {
@@ -167,7 +186,7 @@ func (e *explorer) disturb(n *node, entries int, actions []Verb) []disturbance {
 			fates = append(fates, lostAfter)
 			list = append(list, disturbance{kind: "crash", text: fmt.Sprintf("crash behind %s", verb), action: i + 1, fate: crashAfter})
 		}
-		if verb == PatchModel {
+		if verb == PatchModel || verb == ManualUpgrade {
 			fates = append(fates, lostLate)
 		}
 		for _, f := range fates {
@@ -183,10 +202,14 @@ func (e *explorer) step(n *node, d *disturbance) (entries int, actions []Verb, b
 	next, r, actions := e.tick(n, d)
 	for _, l := range r.state.Left {
 		if l.Why == tooLong && r.state.Phase == Incomplete {
-			r.breaks("%s was left on the version, and could be taken back", l.Member)
+			r.breaks(haltsReturn, "%s was left on the version, and could be taken back", l.Member)
 		}
 	}
-	if wrong := r.check(); len(wrong) > 0 {
+	wrong := r.check()
+	if e.forbid != nil && e.forbid(next) != "" {
+		wrong = append(wrong, e.forbid(next))
+	}
+	if len(wrong) > 0 {
 		return 0, nil, e.path(next) + strings.Join(wrong, "\n")
 	}
 	over := r.state.Phase.Over() && len(r.last.Actions) == 0 && len(r.state.Ops) == 0 && len(r.state.Drains) == 0
@@ -244,6 +267,9 @@ func (e *explorer) tick(n *node, d *disturbance) (next *node, r *rig, actions []
 func (e *explorer) key(n *node) string {
 	a, s := n.azure.clone(), n.state.clone()
 	for _, set := range a.Sets {
+		if late := set.Late; late != nil { // it takes effect if nobody wrote since
+			set.Late = &Action{Do: late.Do, Members: late.Members, Version: late.Version, IfMatch: strconv.FormatBool(late.IfMatch == strconv.Itoa(set.ETag))}
+		}
 		set.ETag = 0 // a PATCH always carries the one that was just read
 	}
 	s.Op, s.Epoch = 0, 0 // the next tick reads after everything that was done
@@ -259,8 +285,9 @@ func (e *explorer) key(n *node) string {
 	s.Ops = ops
 	s.Why, s.Unpaid = "", nil // for people
 	for key, m := range s.Runs {
-		m.Runs = m.Runs[len(m.Runs)-1:] // whether it runs the version now; who ever did is in azure.Ran
-		m.Runs = []Run{{To: m.Runs[0].To, Unseen: m.Runs[0].Unseen}}
+		last := m.Runs[len(m.Runs)-1] // who ever ran the version is in azure.Ran
+		last.Why, last.Ended = "", ""
+		m.Runs = []Run{last}
 		s.Runs[key] = m
 	}
 	return canonical(a, a.Now) + canonical(s, a.Now) + canonical(n.used, a.Now)

@@ -26,11 +26,12 @@ func exposures(p *Plan) []Exposure {
 
 // setExposure predicts what a wave may do to a set. A wave that takes all exposes all
 // that there may be. Another exposes what it takes; beyond that, while the model points
-// at the version, every scale-out, and every member that is made anew: Spot members,
+// at the version, every scale-out, from as few members as autoscale goes down to, and
+// every member that is made anew: Spot members,
 // and one in twenty, which repairs may replace, if they were under way when they were
 // suspended.
 func setExposure(s *Set, w *Wave) SetExposure {
-	x := SetExposure{Births: s.Max - s.Members}
+	x := SetExposure{Births: s.Max - s.Min}
 	if !w.partial() {
 		x.Taken = s.Members
 		x.Worst = s.Max

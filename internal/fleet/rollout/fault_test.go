@@ -42,3 +42,33 @@ func TestWhyAMemberFailedToProvision(t *testing.T) {
 		}
 	}
 }
+
+// Health that was told before the new disk began says nothing of it.
+func TestTheOldDisksHealthIsNoEvidence(t *testing.T) {
+	a := newAzure(map[string]int{"a": 3, "b": 2})
+	r := newRig(planned(a, twoWaves(), func(p *Plan) { p.Drain = false }), a)
+	for range 60 {
+		if batchIs("a", Verifying)(r) {
+			break
+		}
+		r.tick()
+		a.advance(time.Minute)
+	}
+	name := onVersion(r, "a")
+	require.NotEmpty(t, name)
+	for _, c := range []struct {
+		told time.Time
+		want bool
+	}{
+		{start.Add(-time.Hour), false},
+		{time.Time{}, false},
+		{a.Now.Add(time.Hour), true},
+	} {
+		o := a.observe(r.state.Epoch, nil)
+		seen := o.Sets["a"]
+		i := slices.IndexFunc(seen.Members, func(m fleet.Member) bool { return m.Name == name })
+		seen.Members[i].Health, seen.Members[i].HealthAt = fleet.Healthy, c.told
+		move := Next(r.plan, r.state, o, a.Now)
+		require.Equal(t, c.want, slices.ContainsFunc(move.Events, func(e Event) bool { return e.Kind == Well && e.Member == name }), "%s", c.told)
+	}
+}

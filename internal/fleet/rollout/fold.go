@@ -87,6 +87,7 @@ func (s *State) requested(e *Event) {
 		}
 	case Resume:
 		s.Paused, s.Block, s.Resumed = nil, nil, e.At
+		s.Waves[s.Wave].Missed = 0
 		for t, last := range s.Last { // what was refused is tried anew, with all its time
 			last.Since = time.Time{}
 			s.Last[t] = last
@@ -122,8 +123,12 @@ func (s *State) observed(p *Plan, e *Event) {
 		return
 	}
 	passed := e.At.Sub(s.Observed)
-	if w := &s.Waves[s.Wave]; w.Step == Soaking && passed <= p.Limits.ObserveEvery && s.Phase == Rolling && s.Block == nil && s.Paused == nil {
-		w.Soaked += passed
+	if w := &s.Waves[s.Wave]; w.Step == Soaking && s.Phase == Rolling && s.Block == nil && s.Paused == nil {
+		if passed <= p.Limits.ObserveEvery {
+			w.Soaked += max(0, passed) // the clock of another runner may be behind
+		} else {
+			w.Missed += passed
+		}
 	}
 	s.Observed = e.At
 }
@@ -144,6 +149,12 @@ func (s *State) phaseTo(e *Event) {
 		s.Keep = e.Request != nil && e.Request.Keep
 		s.Block, s.Paused = nil, nil
 	}
+	if e.Phase == Returning { // whoever was given up on is tried again
+		for name, set := range s.Sets {
+			set.Stays = nil
+			s.Sets[name] = set
+		}
+	}
 }
 
 func (s *State) waveTo(e *Event) {
@@ -151,8 +162,10 @@ func (s *State) waveTo(e *Event) {
 	w := &s.Waves[e.Wave]
 	w.Step, w.Since = e.Step, e.At
 	switch e.Step {
+	case Replicating:
+		w.Approved, w.Evidence = false, nil
 	case Soaking:
-		w.Soaked = 0
+		w.Soaked, w.Missed = 0, 0
 	case WaveDone, Skipped:
 		w.Evidence = e.Members
 	default:
@@ -166,6 +179,9 @@ func (s *State) batchTo(p *Plan, e *Event) {
 		set.Numbers++
 		set.Batch = &Batch{Number: set.Numbers, Members: e.Members, Step: Picked, Since: e.At, Back: e.Version != p.Version, Undrain: e.Name != ""}
 	case BatchDone, GivenUp:
+		if b := set.Batch; b != nil && b.Back && e.Step == GivenUp {
+			set.Stays = append(slices.Clip(set.Stays), b.Members...)
+		}
 		set.Batch, set.BatchEnd = nil, e.At
 	default:
 		if set.Batch == nil {
@@ -184,7 +200,7 @@ func (s *State) batchTo(p *Plan, e *Event) {
 func (s *State) blocked(e *Event) {
 	switch {
 	case e.Class == "":
-		s.Block = nil
+		s.Block, s.Freed = nil, e.At
 	case s.Block == nil:
 		s.Block = &Block{Class: e.Class, Why: e.Why, Since: e.At}
 	default:

@@ -45,6 +45,12 @@ func (s *State) began(p *Plan, e *Event) {
 		}
 	case Drain:
 		s.Drains[memberKey(a.Set, a.Members[0])] = DrainState{Until: e.At.Add(p.Limits.Drained)}
+	case Undrain: // it may take effect, whatever is heard of it
+		key := memberKey(a.Set, a.Members[0])
+		if d, ok := s.Drains[key]; ok {
+			d.Done = false
+			s.Drains[key] = d
+		}
 	default:
 	}
 	if ours {

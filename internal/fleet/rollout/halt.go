@@ -11,7 +11,7 @@ import (
 func (m *machine) scope() []string {
 	var list []string
 	for _, set := range m.setNames() {
-		if m.s.begun(m.plan, set) && (!m.plan.WaveOnly || m.s.Class != Bad || slices.Contains(m.plan.Waves[m.s.Wave].Sets, set)) {
+		if m.s.begun(m.plan, set) && (!m.plan.WaveOnly || m.s.Class != Bad || slices.Contains(m.plan.Waves[m.s.Wave].Sets, set) || m.s.Sets[set].Policy) {
 			list = append(list, set)
 		}
 	}
@@ -21,6 +21,9 @@ func (m *machine) scope() []string {
 // goBack takes a halt on: nobody gets the version any more, then the members on it go
 // back, then the version is marked.
 func (m *machine) goBack() {
+	if m.s.Phase == Halting && m.obs.Version.Unknown == "" && !m.excluded("") {
+		m.do(Action{Do: Exclude, Why: m.s.Why}) // whoever follows the latest does not wait for the way back
+	}
 	stopped := m.stopped()
 	if m.s.Phase == Incomplete && !m.canComplete() {
 		return
@@ -134,20 +137,21 @@ func (m *machine) returned() bool {
 func (m *machine) back(set string) bool {
 	s := m.s.Sets[set]
 	if s.Batch != nil {
-		if m.givesUpReturn(s.Batch.Since) {
-			m.note(Event{Kind: BatchTo, Set: set, Step: GivenUp})
-			return true
-		}
-		if m.seen(set) == nil {
-			m.wait("to read "+set, s.Batch.Since.Add(m.plan.Limits.Stuck))
+		if !m.givesUpReturn(s.Batch.Since) {
+			if m.seen(set) == nil {
+				m.wait("to read "+set, s.Batch.Since.Add(2*m.plan.Limits.Stuck))
+				return false
+			}
+			m.batch(set)
 			return false
 		}
-		m.batch(set)
-		return false
+		m.note(Event{Kind: BatchTo, Set: set, Step: GivenUp})
+		s = m.s.Sets[set]
 	}
 	if m.seen(set) == nil {
-		m.wait("to read "+set, m.s.Since.Add(m.plan.Limits.Stuck))
-		return m.givesUpReturn(m.s.Since)
+		since := later(m.s.Since, s.BatchEnd)
+		m.wait("to read "+set, since.Add(2*m.plan.Limits.Stuck))
+		return m.givesUpReturn(since)
 	}
 	ill, well := m.toReturn(set)
 	names, why := ill, "ill"
@@ -201,9 +205,13 @@ func (m *machine) toReturn(set string) (ill, well []string) {
 	if m.plan.Sets[set].LastGood == "" {
 		return nil, nil
 	}
+	stays := make(map[string]bool)
+	for _, name := range m.s.Sets[set].Stays {
+		stays[name] = true
+	}
 	for _, name := range m.on[set] {
 		member := m.members[set][name]
-		if untakeable(member) != "" || m.works(set, member) {
+		if untakeable(member) != "" || m.works(set, member) || stays[name] {
 			continue
 		}
 		if member.Health == fleet.Healthy {
@@ -224,7 +232,7 @@ func (m *machine) demoted() bool {
 	}
 	m.wait("the version to be marked", until)
 	v := &m.obs.Version
-	if v.Unknown != "" || m.underway(versionTarget) || m.obs.Epoch < m.s.Last[versionTarget].Epoch {
+	if v.Unknown != "" || m.underway(versionTarget) || m.epoch < m.s.Last[versionTarget].Epoch {
 		return false
 	}
 	if failed, _ := v.Failed(); m.s.Class == Bad && !failed {
@@ -237,7 +245,7 @@ func (m *machine) demoted() bool {
 	}
 	restored := true
 	for _, set := range m.scope() {
-		if !driverOf(m.plan.Sets[set].Driver).restore(m, set) {
+		if !m.keepsManual(set) && !driverOf(m.plan.Sets[set].Driver).restore(m, set) {
 			restored = false
 		}
 	}

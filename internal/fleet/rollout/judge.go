@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
@@ -90,6 +91,7 @@ func (m *machine) judge() {
 	m.refusals()
 	m.late()
 	m.standing()
+	m.idle()
 	if m.s.Phase.forward() {
 		m.pause()
 	}
@@ -105,6 +107,14 @@ func (m *machine) member(set, name string) {
 			m.note(Event{Kind: Failing, Set: set, Member: name, Why: why})
 		}
 	}
+	wait := func(what string, until time.Time) {
+		from := later(r.Runs[len(r.Runs)-1].From, m.s.Resumed)
+		if most := l.HealthyWithin + 2*l.Stuck; m.now.Sub(from) >= most { // it was looked at too seldom
+			m.blocked(Inconclusive, fmt.Sprintf("%s could not be verified in %s, and nothing speaks against it", name, most))
+			return
+		}
+		m.wait(what, until)
+	}
 	switch {
 	case member.Provisioning == fleet.Failed:
 		switch f := m.obs.Sets[set].Faults[name]; f.Class {
@@ -114,18 +124,20 @@ func (m *machine) member(set, name string) {
 			fail("it failed to provision: " + limit(f.Text))
 		}
 	case r.Settled.IsZero():
-		if m.now.Sub(r.Runs[len(r.Runs)-1].From) >= l.Stuck {
+		until := r.Runs[len(r.Runs)-1].From.Add(l.Stuck)
+		m.wait("the platform to have done with "+name, until)
+		if !m.now.Before(until) {
 			fail(fmt.Sprintf("the platform is still at work on it after %s", l.Stuck))
 		}
 	case r.Verified && member.Health == fleet.Unhealthy:
 		fail("it was verified, and became Unhealthy")
 	case r.serves():
 	case !r.Well.IsZero() && m.now.Sub(r.Settled) < l.HealthyWithin+l.Stuck:
-		m.wait(name+" to be verified", r.Settled.Add(l.HealthyWithin+l.Stuck))
+		wait(name+" to be verified", r.Settled.Add(l.HealthyWithin+l.Stuck))
 	case !r.Well.IsZero():
 		m.blocked(Inconclusive, name+" is Healthy now, and could not be verified: its health or its agent's word does not stay")
 	case r.Verified && m.now.Sub(r.Ill) < l.HealthyWithin, !r.Verified && m.now.Sub(r.Settled) < l.HealthyWithin:
-		m.wait(name+" to be Healthy", m.now.Add(l.HealthyWithin))
+		wait(name+" to be Healthy", m.now.Add(l.HealthyWithin))
 	case member.Health == fleet.Healthy && member.HealthAt.IsZero():
 		m.blocked(Inconclusive, "Azure does not say when it saw "+name+" Healthy")
 	case member.Health == fleet.Unhealthy || m.othersReport(set, name):
@@ -138,6 +150,9 @@ func (m *machine) member(set, name string) {
 func health(member *fleet.Member) string {
 	if member.Health == "" || member.Health == fleet.HealthMissing {
 		return "it reports no health"
+	}
+	if member.Health == fleet.Healthy {
+		return "its last health is from before its upgrade,"
 	}
 	return "it is " + string(member.Health)
 }

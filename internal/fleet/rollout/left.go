@@ -1,6 +1,10 @@
 package rollout
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+)
 
 const tooLong = "it could not be taken back in time"
 
@@ -9,12 +13,20 @@ func (m *machine) over() {
 	left := m.left()
 	phase := Halted
 	switch {
-	case len(left) > 0:
+	case slices.ContainsFunc(left, func(l Left) bool { return l.Why != keptManual }):
 		phase = Incomplete
 	case m.s.Class == ByOperator:
 		phase = Aborted
 	}
 	m.note(Event{Kind: PhaseTo, Phase: phase, Class: m.s.Class, Why: m.s.Why, Left: left})
+}
+
+const keptManual = "its upgrade mode stays Manual: in Rolling the platform would take back the members that were kept"
+
+// keepsManual says whether a set stays in another mode than it was, for its members to
+// stay on the version.
+func (m *machine) keepsManual(set string) bool {
+	return m.s.Keep && m.s.Sets[set].Policy && m.plan.Sets[set].Driver == fleet.DriverPlatformRolling && len(m.on[set]) > 0
 }
 
 // left lists what a halt could not bring back, and why.
@@ -28,7 +40,9 @@ func (m *machine) left() []Left {
 		case m.modelVersion(seen) == m.plan.Version:
 			list = append(list, Left{Set: set, Why: "its model points at the version"})
 		}
-		if m.s.Sets[set].Policy {
+		if m.keepsManual(set) {
+			list = append(list, Left{Set: set, Why: keptManual})
+		} else if m.s.Sets[set].Policy {
 			list = append(list, Left{Set: set, Why: "its upgrade policy is not what it was"})
 		}
 	}
@@ -63,16 +77,20 @@ func (m *machine) left() []Left {
 // when a member is in reach that was not, or turns up on the version, and after a while
 // whatever it is.
 func (m *machine) canComplete() bool {
+	listed := make(map[string]bool, len(m.s.Left))
+	for _, l := range m.s.Left {
+		listed[memberKey(l.Set, l.Member)] = true
+	}
 	for _, set := range m.scope() {
 		for _, name := range m.on[set] {
-			if !m.s.Keep && !slices.ContainsFunc(m.s.Left, func(l Left) bool { return l.Set == set && l.Member == name }) {
+			if !m.s.Keep && !listed[memberKey(set, name)] {
 				return true
 			}
 		}
 	}
 	again := !m.now.Before(m.s.Since.Add(m.plan.Limits.Stuck))
 	return slices.ContainsFunc(m.s.Left, func(l Left) bool {
-		return (again || slices.Contains(outOfReach, l.Why)) && m.inReach(&l)
+		return l.Why != keptManual && (again || slices.Contains(outOfReach, l.Why)) && m.inReach(&l)
 	})
 }
 

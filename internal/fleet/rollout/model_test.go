@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +16,9 @@ const (
 	newVersion = "2.0.0"
 	definition = fleet.ResourceID("/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/galleries/g/images/i")
 )
+
+// home is the region of sets that have no other.
+const home = "eastus"
 
 var start = time.Date(2026, 7, 9, 3, 0, 0, 0, time.UTC)
 
@@ -33,7 +37,23 @@ type azure struct {
 	Terse   bool            // a set does not show that its members are being upgraded
 	Renews  bool            // the time of health is that of the last report, not of the last change
 	Harm    []string        // rules that were broken in Azure
+
+	Gate      gate
+	GateUntil time.Time // until when the gate is as Gate says
+	Opens     int       // the hour in which a window of eight hours opens; -1: it is always open, -2: never
+	Rights    bool      // repairs may be suspended and resumed
+	Word      string    // of every agent, if it is not that it serves
 }
+
+// A gate is how Prometheus answers.
+type gate string
+
+const (
+	answers gate = ""
+	outage  gate = "cannot be reached"
+	noData  gate = "has no series"
+	noUse   gate = "sees no traffic" // the gate's query of traffic says so: that is no data, too
+)
 
 // An image is how the new version behaves.
 type image string
@@ -49,32 +69,36 @@ const (
 )
 
 type azureVersion struct {
-	Excluded     bool
+	Released     map[string]bool      // regions in which it is the latest
+	Ready        map[string]time.Time // regions that it is or will be replicated to, and when
 	Failed, Good bool
-	Ready        time.Time // when it is replicated
-	Stranded     bool      // its replication failed
-	Included     bool      // it was ever released
+	Stranded     bool // its replication fails
+	Theirs       bool // somebody else marked it failed
 }
 
+// excluded says whether the version is the latest nowhere.
+func (v *azureVersion) excluded() bool { return len(v.Released) == 0 }
+
 type azureSet struct {
-	Name, Zone string
-	Mode       fleet.UpgradeMode
-	AutoOS     bool
-	Model      string
-	Tag        int // of its profile: another tool counts it up
-	ETag       int
-	Members    map[string]*azureMember
-	Born       int
-	Max        int
-	Suspended  bool
-	BusyUntil  time.Time
-	BusyWhy    string
-	Gone       []Departure
-	OpUntil    time.Time // of an operation on the set
-	Rolling    *fleet.RollingUpgrade
-	RollingTo  string    // the version that the platform's upgrade brings
-	Late       *Action   // a PATCH that is still on its way, and shows nowhere
-	LateAt     time.Time // when it takes effect
+	Name      string
+	Region    string
+	Mode      fleet.UpgradeMode
+	AutoOS    bool
+	Model     string
+	Tag       int // of its profile: another tool counts it up
+	ETag      int
+	Members   map[string]*azureMember
+	Born      int
+	Min, Max  int // that autoscale keeps to
+	Suspended bool
+	BusyUntil time.Time
+	BusyWhy   string
+	Gone      []Departure
+	OpUntil   time.Time // of an operation on the set
+	Rolling   *fleet.RollingUpgrade
+	RollingTo string    // the version that the platform's upgrade brings
+	Late      *Action   // a request that is still on its way, and shows nowhere
+	LateAt    time.Time // when it takes effect
 }
 
 type azureMember struct {
@@ -88,17 +112,19 @@ type azureMember struct {
 	Protected  bool
 	Spot       bool
 	Sick       bool      // for a reason of its own
+	Fault      *Fault    // why it failed to provision, beside its image
 	Drained    time.Time // until when
 }
 
 // newAzure returns sets of these sizes, all on the old version.
 func newAzure(sizes map[string]int) *azure {
 	a := &azure{
-		Now: start, Sets: make(map[string]*azureSet), Version: azureVersion{Excluded: true}, Image: good,
-		Ran: make(map[string]bool), Upgrade: 2 * time.Minute, Boot: time.Minute, Turns: 6 * time.Minute, Renews: true,
+		Now: start, Sets: make(map[string]*azureSet), Image: good, Opens: -1, Rights: true,
+		Version: azureVersion{Released: map[string]bool{}, Ready: map[string]time.Time{home: {}}},
+		Ran:     make(map[string]bool), Upgrade: 2 * time.Minute, Boot: time.Minute, Turns: 6 * time.Minute, Renews: true,
 	}
 	for _, name := range sorted(sizes) {
-		s := &azureSet{Name: name, Mode: fleet.Manual, Model: oldVersion, Members: make(map[string]*azureMember), Max: sizes[name] + 2}
+		s := &azureSet{Name: name, Region: home, Mode: fleet.Manual, Model: oldVersion, Members: make(map[string]*azureMember), Min: min(1, sizes[name]), Max: sizes[name] + 2}
 		for range sizes[name] {
 			a.birth(s, oldVersion, start.Add(-24*time.Hour))
 		}
@@ -126,6 +152,7 @@ func (a *azure) clone() *azure {
 	}
 	c.Ran = maps.Clone(a.Ran)
 	c.Harm = slices.Clone(a.Harm)
+	c.Version.Released, c.Version.Ready = maps.Clone(a.Version.Released), maps.Clone(a.Version.Ready)
 	return &c
 }
 
@@ -138,15 +165,36 @@ func (a *azure) birth(s *azureSet, version string, at time.Time) *azureMember {
 	return m
 }
 
-// resolves is what a reference of a model means now.
-func (a *azure) resolves(model string) string {
+// resolves is what the model of a set means now.
+func (a *azure) resolves(s *azureSet) string {
 	switch {
-	case model != "":
-		return model
-	case a.Version.Excluded || a.Now.Before(a.Version.Ready):
+	case s.Model != "":
+		return s.Model
+	case !a.Version.Released[s.Region] || !a.replicated(s.Region):
 		return oldVersion
 	}
 	return newVersion
+}
+
+// replicated says whether the version can be had in a region.
+func (a *azure) replicated(region string) bool {
+	ready, ok := a.Version.Ready[region]
+	return ok && !a.Version.Stranded && !a.Now.Before(ready)
+}
+
+// open says whether the window is open, and when it opens next.
+func (a *azure) open() (open bool, opens time.Time) {
+	const hours = 8
+	switch a.Opens {
+	case -1:
+		return true, time.Time{}
+	case -2:
+		return false, time.Time{}
+	}
+	begins := time.Date(a.Now.Year(), a.Now.Month(), a.Now.Day(), a.Opens, 0, 0, 0, time.UTC)
+	for ; !a.Now.Before(begins.Add(hours * time.Hour)); begins = begins.AddDate(0, 0, 1) {
+	}
+	return !a.Now.Before(begins), begins
 }
 
 func (a *azure) ran(s *azureSet, m *azureMember) {
@@ -164,7 +212,11 @@ func (a *azure) advance(d time.Duration) {
 	for _, name := range sorted(a.Sets) {
 		s := a.Sets[name]
 		if s.Late != nil && !a.Now.Before(s.LateAt) {
-			if s.Late.IfMatch == strconv.Itoa(s.ETag) {
+			switch {
+			case a.moving(s):
+			case s.Late.Do == ManualUpgrade:
+				a.manualUpgrade(s, s.Late)
+			case s.Late.IfMatch == strconv.Itoa(s.ETag):
 				a.patched(s, s.Late)
 			}
 			s.Late = nil
@@ -178,7 +230,7 @@ func (a *azure) advance(d time.Duration) {
 				a.harm("%s got a new disk of the version that it ran", key)
 			}
 			m.Version, m.Next, m.Booted = m.Next, "", m.MovesUntil
-			m.Drained, m.Sick = time.Time{}, false
+			m.Drained, m.Sick, m.Fault = time.Time{}, false, nil
 			if m.Version == newVersion && a.Image == hangs {
 				m.MovesUntil = a.Now.Add(1000 * time.Hour)
 			}
@@ -220,7 +272,8 @@ func (a *azure) health(m *azureMember) (fleet.HealthState, time.Time) {
 
 // observe is what can be read of it all. unread are sets that cannot be.
 func (a *azure) observe(epoch int, unread map[string]bool) Observation {
-	o := Observation{At: a.Now, Epoch: epoch, Sets: make(map[string]SetSeen, len(a.Sets)), WindowOpen: true}
+	o := Observation{At: a.Now, Epoch: epoch, Sets: make(map[string]SetSeen, len(a.Sets))}
+	o.WindowOpen, o.Opens = a.open()
 	for name, s := range a.Sets {
 		if unread[name] {
 			o.Sets[name] = SetSeen{Unknown: "429 TooManyRequests"}
@@ -228,16 +281,16 @@ func (a *azure) observe(epoch int, unread map[string]bool) Observation {
 		}
 		o.Sets[name] = a.seen(s)
 	}
-	state := fleet.Replicated
-	switch {
-	case a.Version.Stranded:
-		state = fleet.ReplicationFailed
-	case a.Now.Before(a.Version.Ready):
-		state = fleet.Replicating
-	}
-	o.Version.Version = fleet.Version{
-		Name: newVersion, Provisioning: fleet.Succeeded, Excluded: a.Version.Excluded, Tags: map[string]string{},
-		Regions: []fleet.Region{{Name: "eastus", State: state}},
+	o.Version.Version = fleet.Version{Name: newVersion, Provisioning: fleet.Succeeded, Excluded: a.Version.excluded(), Tags: map[string]string{}}
+	for _, region := range sorted(a.Version.Ready) {
+		r := fleet.Region{Name: region, State: fleet.Replicated, Excluded: !a.Version.Released[region]}
+		switch {
+		case a.Version.Stranded:
+			r.State = fleet.ReplicationFailed
+		case !a.replicated(region):
+			r.State, o.Version.Provisioning = fleet.Replicating, fleet.Updating
+		}
+		o.Version.Regions = append(o.Version.Regions, r)
 	}
 	if a.Version.Failed {
 		o.Version.Tags[fleet.TagFailed] = "it failed"
@@ -266,7 +319,7 @@ func (a *azure) seen(s *azureSet) SetSeen {
 		}
 	}
 	seen.Model = fleet.ScaleSet{
-		ID: setID(s.Name), Location: "eastus", ETag: strconv.Itoa(s.ETag), Provisioning: fleet.Succeeded, Image: reference(s.Model), Capacity: len(s.Members),
+		ID: setID(s.Name), Location: s.Region, ETag: strconv.Itoa(s.ETag), Provisioning: fleet.Succeeded, Image: reference(s.Model), Capacity: len(s.Members),
 		VMSize: fmt.Sprintf("size-%d", s.Tag), Upgrade: fleet.UpgradePolicy{Mode: s.Mode, AutoOS: s.AutoOS}, Repairs: fleet.RepairsPolicy{Enabled: true},
 	}
 	if a.moving(s) && !a.Terse {
@@ -292,12 +345,23 @@ func (a *azure) seen(s *azureSet) SetSeen {
 			f.Power = fleet.Deallocated
 		case a.Now.Before(m.MovesUntil):
 			f.Provisioning = fleet.Updating
+		case m.Fault != nil:
+			f.Provisioning = fleet.Failed
+			seen.fault(name, *m.Fault)
 		case m.Version == newVersion && a.Image == broken:
 			f.Provisioning = fleet.Failed
+			seen.fault(name, Fault{Class: Bad, Text: "VMExtensionProvisioningError"})
 		}
 		seen.Members = append(seen.Members, f)
 	}
 	return seen
+}
+
+func (seen *SetSeen) fault(name string, f Fault) {
+	if seen.Faults == nil {
+		seen.Faults = make(map[string]Fault)
+	}
+	seen.Faults[name] = f
 }
 
 func setID(name string) fleet.ResourceID {
@@ -324,31 +388,74 @@ func (a *azure) do(act *Action) Result {
 		if s.Rolling.Active() {
 			s.Rolling.Code, s.Rolling.End = "Cancelled", a.Now
 		}
-	case SuspendRepairs:
-		s.Suspended = true
-	case ResumeRepairs:
-		s.Suspended = false
+	case SuspendRepairs, ResumeRepairs:
+		if !a.Rights {
+			return Result{Outcome: Denied, Text: "AuthorizationFailed"}
+		}
+		s.Suspended = act.Do == SuspendRepairs
 	case Drain, Undrain, AskAgent, Diagnose:
 		return a.runCommand(s, act)
 	case QueryGate:
-		done.Answer = string(Pass)
-		if a.Image == errs && a.serving() {
-			done.Answer = string(Fail)
+		return a.prometheus()
+	case Replicate:
+		if _, twice := a.Version.Ready[act.Region]; twice {
+			a.harm("the version is replicated to %s twice", act.Region)
 		}
+		a.Version.Ready[act.Region] = a.Now.Add(10 * time.Minute)
 	case Include:
 		if a.Version.Failed {
 			a.harm("a version that failed is released")
 		}
-		a.Version.Excluded, a.Version.Included = false, true
+		a.release(act.Region)
 	case Exclude:
-		a.Version.Excluded = true
+		if a.Version.excluded() {
+			a.harm("the version is excluded twice")
+		}
+		if act.Region == "" {
+			clear(a.Version.Released)
+		}
+		delete(a.Version.Released, act.Region)
 	case TagFailed:
+		if a.Version.Failed {
+			a.harm("the version is marked twice")
+		}
 		a.Version.Failed = true
 	case TagGood:
 		a.Version.Good = true
 	default:
 	}
 	return done
+}
+
+// release makes the version the latest in a region, or everywhere.
+func (a *azure) release(region string) {
+	before := len(a.Version.Released)
+	for _, r := range sorted(a.Version.Ready) {
+		if region == "" || region == r {
+			a.Version.Released[r] = true
+		}
+	}
+	if len(a.Version.Released) == before {
+		a.harm("the version is released twice")
+	}
+}
+
+// prometheus answers the gate.
+func (a *azure) prometheus() Result {
+	r := Result{Outcome: Done, Answer: string(Pass)}
+	how := a.Gate
+	if !a.Now.Before(a.GateUntil) {
+		how = answers
+	}
+	switch {
+	case how == outage:
+		return Result{Outcome: Errored, Text: "connection refused"}
+	case how != answers:
+		r.Answer, r.Text = string(NoData), string(how)
+	case a.Image == errs && a.serving():
+		r.Answer = string(Fail)
+	}
+	return r
 }
 
 // serving says whether members on the new version serve.
@@ -387,7 +494,7 @@ func (a *azure) patched(s *azureSet, act *Action) {
 	s.ETag++
 	if s.Mode == fleet.Rolling && !s.AutoOS {
 		s.Rolling = &fleet.RollingUpgrade{Code: "RollingForward", Start: a.Now}
-		s.RollingTo = a.resolves(s.Model)
+		s.RollingTo = a.resolves(s)
 	}
 }
 
@@ -403,11 +510,14 @@ func (a *azure) manualUpgrade(s *azureSet, act *Action) Result {
 	}
 	for _, name := range act.Members {
 		m := s.Members[name]
+		if m.Next == s.Model || m.Version == s.Model && a.Now.Before(m.MovesUntil) && a.Image != hangs {
+			a.harm("%s was upgraded twice", name)
+		}
 		if m.Version == s.Model {
-			if a.Now.Before(m.MovesUntil) || m.Next != "" {
-				a.harm("%s was upgraded twice", name)
-			}
 			continue // it has the model already
+		}
+		if s.Model == newVersion && !a.replicated(s.Region) {
+			a.harm("%s is upgraded before the version is replicated to %s", name, s.Region)
 		}
 		m.Next, m.MovesUntil = s.Model, a.Now.Add(a.Upgrade)
 	}
@@ -427,7 +537,7 @@ func (a *azure) runCommand(s *azureSet, act *Action) Result {
 	case Undrain:
 		m.Drained = time.Time{}
 	case AskAgent:
-		r.Answer = Serving
+		r.Answer = cmp.Or(a.Word, Serving)
 		if a.Now.Before(m.Drained) {
 			r.Answer = "draining"
 		}
@@ -458,11 +568,32 @@ func (a *azure) gone(s *azureSet, name string, cause Cause) {
 	delete(s.Members, name)
 }
 
-// stop deallocates a Spot member.
+// stop deallocates a member: one on Spot is evicted, another is stopped by somebody.
 func (a *azure) stop(s *azureSet, name string) {
 	m := s.Members[name]
 	m.Stopped, m.Next, m.MovesUntil = true, "", time.Time{}
-	s.Gone = append(s.Gone, Departure{Member: name, Born: m.Created, At: a.Now, Cause: Evicted})
+	cause := Operator
+	if m.Spot {
+		cause = Evicted
+	}
+	s.Gone = append(s.Gone, Departure{Member: name, Born: m.Created, At: a.Now, Cause: cause})
+}
+
+// start lets a member run again that was deallocated.
+func (a *azure) start(m *azureMember) { m.Stopped, m.Booted = false, a.Now }
+
+// scaleIn takes the newest member away, as long as there are enough.
+func (a *azure) scaleIn(s *azureSet) (name string) {
+	for _, key := range sorted(s.Members) {
+		if m := s.Members[key]; name == "" || m.Created.After(s.Members[name].Created) {
+			name = key
+		}
+	}
+	if len(s.Members) <= s.Min || name == "" {
+		return ""
+	}
+	a.gone(s, name, ScaledIn)
+	return name
 }
 
 // repair replaces a member, unless repairs are suspended.
@@ -471,19 +602,19 @@ func (a *azure) repair(s *azureSet, name string) {
 		return
 	}
 	a.gone(s, name, Repaired)
-	a.birth(s, a.resolves(s.Model), a.Now)
+	a.birth(s, a.resolves(s), a.Now)
 }
 
 // scaleOut adds a member, if there is room.
 func (a *azure) scaleOut(s *azureSet) {
 	if len(s.Members) < s.Max {
-		a.birth(s, a.resolves(s.Model), a.Now)
+		a.birth(s, a.resolves(s), a.Now)
 	}
 }
 
 // platform lets the platform's own upgrades take a step: one member at a time.
 func (a *azure) platform(s *azureSet) {
-	want := a.resolves(s.Model)
+	want := a.resolves(s)
 	if s.AutoOS && !s.Rolling.Active() && slices.ContainsFunc(slices.Collect(maps.Values(s.Members)), func(m *azureMember) bool { return m.Version != want }) && want == newVersion && (s.Rolling == nil || s.Rolling.Code != "Faulted") {
 		s.Rolling = &fleet.RollingUpgrade{Code: "RollingForward", Start: a.Now, StartedBy: "Platform"}
 		s.RollingTo = want

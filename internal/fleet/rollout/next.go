@@ -50,7 +50,9 @@ type machine struct {
 	s    State // what it comes to, the events of this call included
 	obs  *Observation
 	now  time.Time
-	move Move
+	// epoch is State.Epoch as far as the observation shows what was done.
+	epoch int
+	move  Move
 	// members are those observed, by set and name.
 	members   map[string]map[string]*fleet.Member
 	on        map[string][]string // members on the version, by set, sorted
@@ -61,7 +63,7 @@ type machine struct {
 }
 
 func newMachine(p *Plan, s State, o *Observation, now time.Time) *machine {
-	m := &machine{plan: p, s: s, obs: o, now: now, members: make(map[string]map[string]*fleet.Member), on: make(map[string][]string), asked: make(map[string]bool), busy: make(map[string]int)}
+	m := &machine{plan: p, s: s, obs: o, now: now, epoch: o.Epoch, members: make(map[string]map[string]*fleet.Member), on: make(map[string][]string), asked: make(map[string]bool), busy: make(map[string]int)}
 	for _, op := range s.Ops {
 		m.busy[op.Action.target()]++
 	}
@@ -128,7 +130,7 @@ func (m *machine) do(a Action) {
 		return
 	}
 	last, tried := m.s.Last[t]
-	if a.Effect() && tried && m.obs.Epoch < last.Epoch {
+	if a.Effect() && tried && m.epoch < last.Epoch {
 		return
 	}
 	if tried && last.Outcome != Done && last.Verb == a.Do {
@@ -177,6 +179,10 @@ func (m *machine) requests() {
 			m.accept()
 			if m.s.Phase == Held {
 				m.note(Event{Kind: PhaseTo, Phase: m.s.From, Why: "resumed by " + who(&r)})
+			}
+			if m.unproven() {
+				m.note(Event{Kind: PhaseTo, Phase: Rolling, Why: "resumed by " + who(&r)})
+				m.note(Event{Kind: WaveTo, Wave: 0, Step: Replicating, Why: "nobody stood for the version: the waves begin again"})
 			}
 		case r.Do == Abort && (m.s.Phase.forward() || m.s.Phase == Held):
 			m.note(Event{Kind: PhaseTo, Phase: Halting, Class: ByOperator, Request: &r, Why: "aborted by " + who(&r)})
@@ -227,7 +233,11 @@ func (m *machine) resolve() {
 	}
 }
 
+// end notes what the observation says that an action came to: it shows that, too.
 func (m *machine) end(op *Op, r Result) {
+	if m.epoch == m.s.Epoch {
+		m.epoch++
+	}
 	m.note(Event{Kind: Ended, Action: &op.Action, Result: &r})
 	m.busy[op.Action.target()]--
 }
@@ -240,7 +250,7 @@ func (m *machine) comes(op *Op) (Result, bool) {
 	if op.Result != nil && op.Result.Outcome == Underway {
 		after = op.Began.Add(m.plan.Limits.Stuck)
 	}
-	late := !m.obs.At.Before(after) && m.obs.Epoch == m.s.Epoch
+	late := !m.obs.At.Before(after) && m.epoch == m.s.Epoch
 	seen := m.seen(a.Set)
 	if a.Set != "" && seen == nil {
 		return Result{}, false
@@ -251,7 +261,7 @@ func (m *machine) comes(op *Op) (Result, bool) {
 	if !late {
 		return Result{}, false
 	}
-	if a.Do == PatchModel && m.modelVersion(seen) == a.Version && (a.Mode == "" || seen.Model.Upgrade.Mode == a.Mode) {
+	if a.Do == PatchModel && m.modelVersion(seen) == a.Version && (a.Mode == "" || seen.Model.Upgrade.Mode == a.Mode) && (a.AutoOS == nil || seen.Model.Upgrade.AutoOS == *a.AutoOS) {
 		return Result{Outcome: Done, Text: "seen in the model"}, true
 	}
 	if a.Do == ManualUpgrade {

@@ -9,6 +9,9 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
 
+// unpromoted blocks a promotion that takes long. That is no reason not to go on with it.
+const unpromoted = "the version is still not promoted"
+
 // late blocks a wave that waits for something for longer than may be.
 func (m *machine) late() {
 	if m.s.Phase == Pending {
@@ -18,18 +21,50 @@ func (m *machine) late() {
 	l := &m.plan.Limits
 	since := later(ws.Since, m.s.Resumed)
 	switch {
-	case m.s.Phase == Promoting && m.proven() && m.now.Sub(later(m.s.Since, m.s.Resumed)) >= l.Stuck:
-		m.blocked(Inconclusive, "the version could not be promoted in "+l.Stuck.String())
+	case m.s.Phase == Promoting && m.proven() && m.block.Class == "" && m.now.Sub(later(m.s.Since, m.s.Resumed)) >= l.Stuck:
+		m.blocked(Inconclusive, unpromoted)
 	case ws.Step == Replicating && m.unreplicated() != "":
 		m.blocked(Inconclusive, m.unreplicated())
-	case ws.Step == Replicating && m.now.Sub(since) >= l.Pause:
+	case ws.Step == Replicating && m.now.Sub(since) >= l.Pause && !m.has(m.plan.Waves[m.s.Wave].Sets):
 		m.blocked(Inconclusive, "the version is still not replicated")
-	case m.s.Phase == Promoting && !m.proven():
+	case m.unproven():
 		m.blocked(Inconclusive, "no member stands for the version: every wave was skipped")
-	case ws.Step == Asking && m.now.Sub(since) >= l.Approval:
+	case ws.Step == Soaking && m.block.Class == "" && ws.Missed >= l.Pause+3*ws.Soaked:
+		m.blocked(Inconclusive, fmt.Sprintf("the soak of wave %s has counted %s and not %s: it was looked at more than %s apart", m.waveName(), ws.Soaked, ws.Missed, l.ObserveEvery))
+	case ws.Step == Asking && m.now.Sub(since) >= l.Approval && (m.plan.Waves[m.s.Wave].Approve && !ws.Approved || m.plan.Window && !m.obs.WindowOpen):
 		m.blocked(ByOperator, "nobody approved, or the window did not open")
 	}
 }
+
+// idle blocks a wave of which no batch begins or ends for too long.
+func (m *machine) idle() {
+	ws, l := &m.s.Waves[m.s.Wave], &m.plan.Limits
+	if m.s.Phase != Rolling || ws.Step != Batches || m.block.Class != "" { // another reason says more
+		return
+	}
+	since, atMost := later(later(ws.Since, m.s.Resumed), m.s.Freed), l.Pause
+	for _, set := range m.plan.Waves[m.s.Wave].Sets {
+		p, s := m.plan.Sets[set], m.s.Sets[set]
+		since, atMost = later(since, s.BatchEnd), max(atMost, p.Pause+l.Stuck)
+		if s.Batch != nil {
+			since = later(since, s.Batch.Since)
+		}
+		if p.Driver.Platform() {
+			atMost = max(atMost, m.patience(&p)+l.Stuck)
+		}
+	}
+	closed := m.plan.Window && !m.obs.WindowOpen
+	switch {
+	case closed && m.now.Sub(since) >= max(atMost, l.Approval):
+		m.blocked(ByOperator, "the window did not open")
+	case !closed && m.now.Sub(since) >= atMost:
+		m.blocked(Inconclusive, fmt.Sprintf("no batch of wave %s began or ended in %s", m.waveName(), atMost))
+	}
+}
+
+// unproven says whether all waves are over, and nobody stands for the version: there is
+// nothing to wait for.
+func (m *machine) unproven() bool { return m.s.Phase == Promoting && !m.proven() }
 
 // unreplicated names a region of the wave that the version failed to reach; empty: none.
 func (m *machine) unreplicated() string {
@@ -116,14 +151,14 @@ func (m *machine) notOurs(set string, seen *SetSeen) string {
 	if seen.Busy != "" {
 		return fmt.Sprintf("%s is busy: %s", set, limit(seen.Busy))
 	}
-	if m.obs.Epoch < m.s.Last[setTarget(set)].Epoch {
+	if m.epoch < m.s.Last[setTarget(set)].Epoch {
 		return ""
 	}
 	version := m.modelVersion(seen)
 	switch {
 	case version != s.Model && !slices.Contains(s.Maybe, version):
 		return fmt.Sprintf("the model of %s asks for %s, and we left it at %s", set, orLatest(version), orLatest(s.Model))
-	case Profile(&seen.Model) != cmp.Or(s.Profile, p.Profile) && !m.plan.WithModel:
+	case Profile(&seen.Model) != cmp.Or(s.Profile, p.Profile):
 		return "the model of " + set + " was changed by somebody else"
 	case !s.Policy && driverOf(p.Driver).refuses(&seen.Model.Upgrade) != "":
 		return set + ": " + driverOf(p.Driver).refuses(&seen.Model.Upgrade)
@@ -173,7 +208,7 @@ func (m *machine) pause() {
 		return
 	}
 	until := b.Since.Add(m.plan.Limits.Pause)
-	if m.now.Before(until) {
+	if m.now.Before(until) && !m.unproven() {
 		m.wait("paused ("+string(b.Class)+"): "+b.Why, until)
 		return
 	}

@@ -58,6 +58,7 @@ type Set struct {
 	LastWave int               `json:"last_wave"`
 
 	Members   int      `json:"members"`
+	Min       int      `json:"min"` // that autoscale may go down to
 	Max       int      `json:"max"` // that autoscale may reach
 	Spot      int      `json:"spot,omitempty"`
 	Unhealthy []string `json:"unhealthy,omitempty"` // the baseline: members that were not Healthy

@@ -49,6 +49,9 @@ func PlanFor(spec fleet.Spec, f fleet.Fleet, version string, o Options) (Plan, [
 	b.shared()
 	b.plan.Exposure = exposures(&b.plan)
 	b.plan.Shortest = shortest(&b.plan)
+	if every := b.plan.Limits.ObserveEvery; o.Schedule > every {
+		b.refuse("schedule", "", fmt.Sprintf("the schedule looks every %s, and time counts only between looks at most %s apart: no soak would end", o.Schedule, every), "look more often, or raise observe_every")
+	}
 	b.plan.Reaction = b.plan.Limits.HealthyWithin + max(o.Schedule, b.plan.Limits.ObserveEvery)
 	return b.plan, b.refusals
 }
@@ -159,8 +162,9 @@ func (b *planner) set(name string) {
 	model := &set.Model
 	p.Mode, p.Profile, p.Repairs, p.Location = model.Upgrade.Mode, Profile(model), model.Repairs.Enabled, cmp.Or(model.Location, p.Location)
 	p.Max = max(model.Capacity, len(set.Members))
+	p.Min = len(set.Members)
 	if a := set.Autoscale; a != nil && a.Enabled {
-		p.Max = max(p.Max, a.Max)
+		p.Min, p.Max = min(p.Min, a.Min), max(p.Max, a.Max)
 	}
 	if id, err := model.Image.Gallery(); err == nil && id.Definition.Same(b.plan.Definition) {
 		p.Model = id.Version

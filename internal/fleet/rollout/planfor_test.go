@@ -122,6 +122,7 @@ func TestPlanRefuses(t *testing.T) {
 		}, want: []string{"baseline"}},
 		{name: "members stale for another reason than the image", change: func(_ *fleet.Spec, f *fleet.Fleet) { set(f, "vmss-authz").Members[0].LatestModel = new(false) }, want: []string{"stale"}},
 		{name: "not when the model may ride along", change: func(_ *fleet.Spec, f *fleet.Fleet) { set(f, "vmss-authz").Members[0].LatestModel = new(false) }, options: Options{WithModel: true}},
+		{name: "a schedule that looks too seldom for time to count", options: Options{Schedule: 20 * time.Minute}, want: []string{"schedule"}},
 		{name: "no way back", change: noWayBack, want: []string{"no-way-back", "no-way-back", "no-way-back"}},
 		{name: "not when no way back is accepted", change: noWayBack, options: Options{NoReturn: true}},
 		{name: "a region shared by sets that follow the latest", change: func(s *fleet.Spec, f *fleet.Fleet) {

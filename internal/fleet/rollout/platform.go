@@ -41,9 +41,12 @@ func (rolling) forward(m *machine, _ *Wave, set string) bool {
 		}
 		return false
 	}
-	b, seen := s.Batch, m.seen(set)
-	if last := m.s.Last[setTarget(set)]; b != nil && last.At.Before(b.Since) && !seen.Rolling.Active() && !moves(seen) && !m.blockedNow() {
-		// A member that came back later: any write of the model begins the upgrade anew.
+	b, seen := m.s.Sets[set].Batch, m.seen(set)
+	last := m.s.Last[setTarget(set)]
+	anew := last.At.Before(b.Since) || m.faultedBefore(seen.Rolling) && last.At.Before(m.s.Resumed)
+	if anew && !seen.Rolling.Active() && !moves(seen) && !m.blockedNow() {
+		// A member that came back later, or an operator who says to go on: any write of
+		// the model begins the upgrade anew.
 		m.do(Action{Do: PatchModel, Set: set, Version: m.plan.Version, IfMatch: seen.Model.ETag, Why: "for " + some(b.Members)})
 		return false
 	}
@@ -187,7 +190,7 @@ func (m *machine) platform(set string) bool {
 	seen, b := m.seen(set), m.s.Sets[set].Batch
 	if seen.Rolling.Active() || len(m.behind(set)) > 0 {
 		p := m.plan.Sets[set]
-		m.wait("the platform to upgrade "+set, b.Since.Add(m.patience(&p)))
+		m.wait("the platform to upgrade "+set, later(b.Since, m.s.Resumed).Add(m.patience(&p)))
 		return false
 	}
 	m.note(Event{Kind: BatchTo, Set: set, Step: BatchDone})
@@ -205,6 +208,9 @@ func (m *machine) verdict(set string) (Class, string) {
 	if u != nil && u.Start.Before(b.Since.Add(-sameStart)) {
 		u = nil // one that was before ours
 	}
+	if m.faultedBefore(u) {
+		u = nil
+	}
 	behind := m.behind(set)
 	switch {
 	case u != nil && u.Code == "Faulted" && capacity(u.ErrorCode+" "+u.Error):
@@ -215,10 +221,19 @@ func (m *machine) verdict(set string) (Class, string) {
 		return Bad, fmt.Sprintf("the platform stopped the rolling upgrade of %s: %s: %s", set, u.ErrorCode, u.Error)
 	case u != nil && (u.Code == "Cancelled" || u.Code == "RollingBack"):
 		return NotOurs, fmt.Sprintf("the rolling upgrade of %s is %s, and not by us", set, u.Code)
-	case len(behind) > 0 && !m.now.Before(later(b.Since, m.s.Resumed).Add(m.patience(&p))):
+	case m.now.Before(later(b.Since, m.s.Resumed).Add(m.patience(&p))):
+		return "", ""
+	case len(behind) > 0:
 		return Inconclusive, fmt.Sprintf("the platform has not upgraded %s of %s", some(behind), set)
+	case m.seen(set).Rolling.Active():
+		return Inconclusive, "the platform has upgraded every member of " + set + ", and its upgrade does not end"
 	}
 	return "", ""
+}
+
+// faultedBefore says whether an upgrade had stopped when the operator said to go on.
+func (m *machine) faultedBefore(u *fleet.RollingUpgrade) bool {
+	return u != nil && u.Code == "Faulted" && !u.End.IsZero() && u.End.Before(m.s.Resumed)
 }
 
 // anyIll says whether a member on the version is not Healthy.

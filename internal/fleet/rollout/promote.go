@@ -10,19 +10,19 @@ import (
 func (m *machine) promote() {
 	m.models()
 	v := &m.obs.Version
-	if m.blockedNow() || v.Unknown != "" || !m.paid() || m.underway(versionTarget) || m.obs.Epoch < m.s.Last[versionTarget].Epoch {
-		m.wait("to promote", m.s.Since.Add(m.plan.Limits.Pause))
+	if m.blockedNow() || v.Unknown != "" || !m.paid() || m.underway(versionTarget) || m.epoch < m.s.Last[versionTarget].Epoch {
+		m.wait("to promote", later(m.s.Since, m.s.Resumed).Add(m.plan.Limits.Stuck))
 		return
 	}
 	for _, set := range m.setNames() {
-		if seen := m.seen(set); seen == nil || m.s.Sets[set].Policy || !m.plan.Sets[set].Driver.Platform() && m.modelVersion(seen) != m.plan.Version {
-			m.wait("the model of "+set, m.s.Since.Add(m.plan.Limits.Pause))
+		if seen := m.seen(set); seen == nil || m.s.Sets[set].Policy || m.plan.Sets[set].Driver != fleet.DriverPlatformAutoOS && m.modelVersion(seen) != m.plan.Version {
+			m.wait("the model of "+set, later(m.s.Since, m.s.Resumed).Add(m.plan.Limits.Stuck))
 			return
 		}
 	}
 	switch {
 	case v.Provisioning == fleet.Updating:
-		m.wait("the version is being updated", m.s.Since.Add(m.plan.Limits.Pause))
+		m.wait("the version is being updated", later(m.s.Since, m.s.Resumed).Add(m.plan.Limits.Stuck))
 	case v.Excluded || m.anywhereExcluded():
 		m.do(Action{Do: Include, Why: "all waves are done"})
 	case !v.Good():

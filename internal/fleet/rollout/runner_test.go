@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"time"
 
@@ -41,18 +40,19 @@ type rig struct {
 	lean     bool // events are not encoded and decoded
 	broken   []string
 	last     Move
+	watch    watch
 }
 
 // newRig begins a rollout.
 func newRig(p Plan, a *azure) *rig {
 	r := &rig{plan: p, azure: a, fates: func(int, *Action) fate { return fine }}
+	r.watch.accepted = make(map[string]int)
+	for name, s := range a.Sets {
+		r.watch.accepted[name] = s.Tag
+	}
 	e := Begin(p, a.Now)
 	r.append(&e)
 	return r
-}
-
-func (r *rig) breaks(format string, args ...any) {
-	r.broken = append(r.broken, fmt.Sprintf(format, args...))
 }
 
 // append journals an event; it says whether the runner is still alive.
@@ -109,7 +109,7 @@ func (r *rig) tick() {
 			r.stale(&o, move.Actions)
 		}
 	}
-	r.breaks("a tick does not end: %v", r.last.Actions)
+	r.breaks(deadlines, "a tick does not end: %v", r.last.Actions)
 }
 
 // next asks what must happen next, and checks that nothing is changed by the question.
@@ -120,10 +120,10 @@ func (r *rig) next(o Observation) Move {
 	before := canonical(r.state, r.azure.Now)
 	move := Next(r.plan, r.state, o, r.azure.Now)
 	if canonical(r.state, r.azure.Now) != before {
-		r.breaks("Next changed the state that it was given")
+		r.breaks(pureNext, "Next changed the state that it was given")
 	}
 	if again := Next(r.plan, r.state, o, r.azure.Now); canonical(again, r.azure.Now) != canonical(move, r.azure.Now) {
-		r.breaks("Next answers the same question in two ways")
+		r.breaks(pureNext, "Next answers the same question in two ways")
 	}
 	return move
 }
@@ -132,7 +132,7 @@ func (r *rig) next(o Observation) Move {
 func (r *rig) stale(o *Observation, made []Action) {
 	for _, a := range Next(r.plan, r.state, *o, r.azure.Now.Add(10*time.Minute)).Actions {
 		if a.Effect() && slices.ContainsFunc(made, func(b Action) bool { return b.target() == a.target() }) {
-			r.breaks("%s of %s %v follows from what was read before the last write there", a.Do, a.Set, a.Members)
+			r.breaks(blindWrites, "%s of %s %v follows from what was read before the last write there", a.Do, a.Set, a.Members)
 		}
 	}
 }
@@ -147,9 +147,11 @@ func (r *rig) act(a *Action, n int) bool {
 	var result Result
 	switch f := r.fates(n, a); f {
 	case crashBefore:
+		r.died = true
 		return false
 	case crashAfter:
 		r.azure.do(a)
+		r.died = true
 		return false
 	case lostBefore:
 		result = lost
@@ -158,7 +160,7 @@ func (r *rig) act(a *Action, n int) bool {
 		result = lost
 	case lostLate:
 		result = lost
-		if s := r.azure.Sets[a.Set]; a.Do == PatchModel && !r.azure.moving(s) {
+		if s := r.azure.Sets[a.Set]; (a.Do == PatchModel || a.Do == ManualUpgrade) && !r.azure.moving(s) {
 			s.Late, s.LateAt = a, r.azure.Now.Add(r.plan.Limits.Settle)
 		}
 	case noCapacity:
@@ -171,194 +173,6 @@ func (r *rig) act(a *Action, n int) bool {
 	return r.append(&Event{Format: Format, At: r.azure.Now, Kind: Ended, Action: a, Result: &result})
 }
 
-// allowed says what an action breaks before it is made.
-func (r *rig) allowed(a *Action) {
-	if a.Set != "" && r.unread[a.Set] && a.Effect() {
-		r.breaks("%s of %s follows from a failed read", a.Do, a.Set)
-	}
-	if a.target() == versionTarget && r.unread[versionTarget] {
-		r.breaks("%s follows from a failed read", a.Do)
-	}
-	s := r.azure.Sets[a.Set]
-	switch a.Do {
-	case ManualUpgrade:
-		if slices.Contains(a.Members, "*") || len(a.Members) == 0 {
-			r.breaks("manualupgrade of %v", a.Members)
-		}
-		for _, name := range a.Members {
-			if m := s.Members[name]; m != nil && (m.Version == a.Version || m.Next == a.Version) {
-				r.breaks("%s is to be upgraded to %s again", name, a.Version)
-			}
-		}
-		if a.Version == newVersion && !r.state.Phase.forward() {
-			r.breaks("an upgrade to the version while %s", r.state.Phase)
-		}
-	case PatchModel:
-		if a.Version == newVersion && !r.state.Phase.forward() {
-			r.breaks("the model is pointed at the version while %s", r.state.Phase)
-		}
-	case Include:
-		if r.azure.Image != good && (!r.brief || r.azure.ill()) && !r.plan.Sets[sorted(r.plan.Sets)[0]].Driver.Platform() {
-			r.breaks("a bad image is promoted")
-		}
-	case TagFailed:
-		if r.azure.Image == good {
-			r.breaks("a good image is marked failed: %s", r.state.Why)
-		}
-	default:
-	}
-}
-
-// before checks an event against the truth, before it is taken in.
-func (r *rig) before(e *Event) {
-	switch {
-	case e.Kind == WaveTo && e.Step == WaveDone:
-		r.evidence(&r.plan.Waves[e.Wave])
-	case e.Kind == WaveTo && e.Wave > 0 && e.Step == Replicating:
-		if step := r.state.Waves[e.Wave-1].Step; step != WaveDone && step != Skipped {
-			r.breaks("wave %d begins, and the one before is %s", e.Wave, step)
-		}
-	case e.Kind == PhaseTo && e.Phase == Succeeded && r.azure.Image != good && (!r.brief || r.azure.ill()):
-		r.breaks("a bad image succeeded")
-	case e.Kind == PhaseTo && e.Phase == Promoting && r.state.Phase == Rolling:
-		for i, w := range r.state.Waves {
-			if w.Step != WaveDone && w.Step != Skipped {
-				r.breaks("the version is to be promoted, and wave %d is %s", i, w.Step)
-			}
-		}
-	case e.Kind == PhaseTo && e.Phase == Succeeded && !slices.ContainsFunc(r.state.Waves, func(w WaveState) bool { return len(w.Evidence) > 0 }):
-		r.breaks("it succeeded, and no member stood for it")
-	}
-}
-
-// evidence checks that a wave that ends has members that stand for it.
-func (r *rig) evidence(w *Wave) {
-	for _, set := range w.Sets {
-		takeable, well := 0, 0
-		for _, m := range r.azure.Sets[set].Members {
-			if m.Stopped || m.Protected {
-				continue
-			}
-			takeable++
-			if h, _ := r.azure.health(m); m.Version == newVersion && h == fleet.Healthy {
-				well++
-			}
-		}
-		need := min(1, takeable)
-		if w.Instances > 0 {
-			need = min(w.Instances, takeable)
-		}
-		if well < need {
-			r.breaks("wave %s ends with %d of %d members that stand for it in %s", w.Name, well, need, set)
-		}
-	}
-}
-
-// check says which rules are broken as things are.
-func (r *rig) check() []string {
-	r.broken = append(r.broken, r.azure.Harm...)
-	r.azure.Harm = nil
-	r.blast()
-	r.accounting()
-	if r.state.Phase.Over() && r.entries > 0 && r.crashAt == 0 && !r.died {
-		r.ended()
-	}
-	if !r.state.Phase.Over() && len(r.last.Waits) == 0 && len(r.last.Actions) == 0 && len(r.last.Events) == 0 {
-		r.breaks("%s waits for nothing", r.state.Phase)
-	}
-	for _, w := range r.last.Waits {
-		if w.Until.IsZero() || w.For == "" {
-			r.breaks("it waits for %q without a deadline", w.For)
-		}
-	}
-	return r.broken
-}
-
-// blast checks that no member outside the waves begun runs the version, and that no
-// more run it than was predicted.
-func (r *rig) blast() {
-	begun, worst := make(map[string]bool), 0
-	if r.state.Phase != Pending {
-		for i := 0; i <= r.state.Wave; i++ {
-			for _, set := range r.plan.Waves[i].Sets {
-				begun[set] = true
-			}
-			worst = max(worst, r.plan.Exposure[i].Worst)
-		}
-	}
-	runs := 0
-	for name, s := range r.azure.Sets {
-		for _, m := range s.Members {
-			if m.Version != newVersion || m.Stopped {
-				continue
-			}
-			runs++
-			if !begun[name] {
-				r.breaks("%s runs the version, and no wave of %s has begun", m.Name, name)
-			}
-		}
-	}
-	if runs > worst {
-		r.breaks("%d members run the version, and %d were predicted at worst", runs, worst)
-	}
-}
-
-// accounting checks that who ran the version, as the journal tells it, is who did.
-func (r *rig) accounting() {
-	told := make(map[string]bool)
-	for _, l := range Accounting(r.state) {
-		key := memberKey(l.Set, l.Member)
-		told[key] = true
-		if !l.Unseen && !r.azure.Ran[key] {
-			r.breaks("%s is said to have run the version, and did not", key)
-		}
-	}
-	if r.entries == 0 || len(r.unread) > 0 || r.crashAt != 0 || r.died || r.azure.LogLag > 0 {
-		return // it was not read lately
-	}
-	for key := range r.azure.Ran {
-		if !told[key] && r.state.Phase != Pending {
-			r.breaks("%s ran the version, and nobody says so", key)
-		}
-	}
-}
-
-// ended checks what must be so at an end.
-func (r *rig) ended() {
-	listed := func(set, member string) bool {
-		return slices.ContainsFunc(append(slices.Clone(r.state.Left), r.state.Unpaid...), func(l Left) bool { return l.Set == set && l.Member == member })
-	}
-	phase := r.state.Phase
-	for name, s := range r.azure.Sets {
-		if s.Suspended && !listed(name, "") && len(r.last.Actions)+len(r.last.Waits) == 0 {
-			r.breaks("%s: the repairs of %s are still suspended", phase, name)
-		}
-		back := phase == Halted || phase == Aborted || phase == Incomplete
-		if back && s.Model == newVersion && !listed(name, "") && !r.unread[name] {
-			r.breaks("%s: the model of %s points at the version", phase, name)
-		}
-		for _, m := range s.Members {
-			if r.azure.Now.Before(m.Drained) && !listed(name, m.Name) && len(r.last.Actions)+len(r.last.Waits) == 0 {
-				r.breaks("%s: %s is still drained", phase, m.Name)
-			}
-			if back && !r.state.Keep && m.Version == newVersion && !listed(name, m.Name) && !r.unread[name] {
-				r.breaks("%s: %s still runs the version, and is not listed", phase, m.Name)
-			}
-		}
-	}
-	if phase == Halted || phase == Aborted {
-		if !r.azure.Version.Excluded {
-			r.breaks("%s: the version is not excluded", phase)
-		}
-		if phase == Halted && !r.azure.Version.Failed {
-			r.breaks("halted, and the version is not marked")
-		}
-	}
-	if phase == Succeeded && (r.azure.Version.Excluded || r.azure.Version.Failed) {
-		r.breaks("succeeded: the version is not to be had")
-	}
-}
-
 // planned is the plan of a rollout over a model of Azure.
 func planned(a *azure, waves []Wave, change func(*Plan)) Plan {
 	p := Plan{
@@ -369,8 +183,8 @@ func planned(a *azure, waves []Wave, change func(*Plan)) Plan {
 	for name, s := range a.Sets {
 		seen := a.seen(s)
 		set := Set{
-			ID: setID(name), Location: "eastus", Driver: fleet.DriverBatches, Mode: s.Mode, LastGood: oldVersion, Model: s.Model, Profile: Profile(&seen.Model),
-			Members: len(s.Members), Max: s.Max, Batch: 50, MaxUnhealthy: 50, Repairs: true, ByZone: true,
+			ID: setID(name), Location: s.Region, Driver: fleet.DriverBatches, Mode: s.Mode, LastGood: oldVersion, Model: s.Model, Profile: Profile(&seen.Model),
+			Members: len(s.Members), Min: s.Min, Max: s.Max, Batch: 50, MaxUnhealthy: 50, Repairs: true, ByZone: true,
 		}
 		for _, m := range s.Members {
 			if m.Spot {

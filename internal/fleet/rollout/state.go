@@ -93,6 +93,8 @@ type State struct {
 	Block  *Block
 	Paused *Request
 	Taken  map[string]bool // requests, by ID
+	// Freed is when the last block went away.
+	Freed time.Time
 	// Resumed is when an operator last said to go on: what was unknown until then is
 	// accepted.
 	Resumed  time.Time
@@ -110,7 +112,8 @@ type WaveState struct {
 	Since    time.Time // of the step
 	Approved bool
 	Soaked   time.Duration
-	Evidence []string // members verified and present at its end, by memberKey
+	Missed   time.Duration // of the soak that did not count: nobody looked
+	Evidence []string      // members verified and present at its end, by memberKey
 }
 
 // SetState is what we did to a set.
@@ -129,6 +132,7 @@ type SetState struct {
 	Batch     *Batch
 	BatchEnd  time.Time // of the last one
 	Numbers   int       // batches so far
+	Stays     []string  // members that the way back has given up on
 }
 
 // A Suspension is what we know of a set's automatic repairs.

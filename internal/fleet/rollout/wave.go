@@ -1,6 +1,8 @@
 package rollout
 
 import (
+	"slices"
+
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
 
@@ -33,7 +35,9 @@ func (m *machine) roll() {
 }
 
 // blockedNow says whether nothing new may begin.
-func (m *machine) blockedNow() bool { return m.s.Block != nil || m.s.Paused != nil }
+func (m *machine) blockedNow() bool {
+	return m.s.Paused != nil || m.s.Block != nil && m.block.Why != unpromoted
+}
 
 // wave takes the wave under way one step on, and says whether it took one that leads to
 // another at once.
@@ -97,28 +101,37 @@ func (m *machine) nextWave(i int) bool {
 // where waves are replicated one by one.
 func (m *machine) replicated(w *Wave) bool {
 	if m.obs.Version.Unknown != "" {
-		m.wait("to read the version: "+m.obs.Version.Unknown, m.s.Waves[m.s.Wave].Since.Add(m.plan.Limits.Pause))
+		m.wait("to read the version: "+m.obs.Version.Unknown, later(m.s.Waves[m.s.Wave].Since, m.s.Resumed).Add(m.plan.Limits.Pause))
 		return false
 	}
 	all := true
 	for _, name := range w.Sets {
 		region := m.plan.Sets[name].Location
-		r := m.obs.Version.Region(region)
-		if r != nil && r.State == fleet.Replicated && m.obs.Version.Provisioning == fleet.Succeeded {
+		if m.has([]string{name}) {
 			continue
 		}
 		all = false
+		r := m.obs.Version.Region(region)
 		if r == nil && m.plan.ByWave && m.obs.Version.Provisioning != fleet.Updating {
 			m.do(Action{Do: Replicate, Region: region, Why: "wave " + w.Name})
 		}
-		m.wait("the replication to "+region, m.s.Waves[m.s.Wave].Since.Add(m.plan.Limits.Pause))
+		m.wait("the replication to "+region, later(m.s.Waves[m.s.Wave].Since, m.s.Resumed).Add(m.plan.Limits.Pause))
 	}
 	return all
 }
 
+// has says whether the version can be had in the regions of these sets.
+func (m *machine) has(sets []string) bool {
+	v := &m.obs.Version
+	return !slices.ContainsFunc(sets, func(name string) bool {
+		r := v.Region(m.plan.Sets[name].Location)
+		return v.Unknown != "" || r == nil || r.State != fleet.Replicated || v.Provisioning != fleet.Succeeded
+	})
+}
+
 // admitted says whether a wave may begin its batches.
 func (m *machine) admitted(w *Wave, ws *WaveState) bool {
-	until := ws.Since.Add(m.plan.Limits.Approval)
+	until := later(ws.Since, m.s.Resumed).Add(m.plan.Limits.Approval)
 	if w.Approve && !ws.Approved {
 		m.wait("the approval of wave "+w.Name, until)
 		return false
