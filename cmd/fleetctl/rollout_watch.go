@@ -122,17 +122,17 @@ func newRolloutWatchCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "show how the rollout stands, again and again",
-		Long: `Show how the rollout stands until it is over: its waves and batches, each member
-as a character by its health and version, the gates with their evidence, and what
-is due next and when. It writes nothing, and needs no lock.
+		Long: `Show how the rollout stands until it is over: its waves and batches, each
+member as a character by its health and version, the gates with their evidence,
+and what is due next and when. It writes nothing, and needs no lock.
 
 The journal is read every few seconds, and Azure at the interval. Without a
 terminal there is a line for each thing that happens; --output json is one
-document a line for each change. What cannot be read leaves what was shown, with
-its age.
+document a line for each change. What cannot be read leaves what was shown,
+with its age.
 
-Exit codes: 0 it succeeded, 5 it was halted, aborted, or is held, 1 error,
-2 wrong usage, 4 not authorised, 130 interrupted.`,
+Exit codes: 0 it succeeded, 5 it was halted, aborted, or is held, 1 error, 2
+wrong usage, 4 not authorised, 130 interrupted.`,
 		Example: `  fleetctl rollout watch
   fleetctl rollout watch --interval 1m
   fleetctl rollout watch -o json`,
