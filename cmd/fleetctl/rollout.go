@@ -27,20 +27,21 @@ func newRolloutCommand(g *globals) *cobra.Command {
 		Use:   "rollout",
 		Short: "bring an image version to the scale sets, wave by wave",
 		Long: `Bring an image version to the scale sets of the file in waves that stop
-themselves, take back what they did, and keep a bad version from everybody else.
+themselves, take back what they did, and keep a bad version from everybody
+else.
 
-A fleet has one unfinished rollout. All that is known of it is in its journal,
-which the file names: a directory, or a path in a container of Azure Storage. Any
-call goes on where the last one ended, wherever that was, and only one at a time:
-it has the lock, and the others say who does.
+A fleet has one unfinished rollout. All that is known of it is in its journal:
+a directory, or a path in a container of Azure Storage, that the file names.
+Any call goes on where the last one ended, wherever that was, but only one at a
+time has the lock: the others say who does.
 
-run stays with a rollout to its end; or a schedule calls advance, which does what
-is due and exits. What operators ask of it by approve, pause, resume and abort is
-taken up by whoever works on it.
+run stays with a rollout to its end; or a schedule calls advance, which does
+what is due and exits. What operators ask by approve, pause, resume and abort
+is taken up by whoever works on it.
 
-Exit codes: 0 done, or nothing due; 3 refused; 5 a rollout was halted, aborted, or
-is held; 8 with --exit-code while it is unfinished; 1 error, 2 wrong usage, 4 not
-authorised, 130 interrupted.`,
+Exit codes: 0 done, or nothing due; 3 refused; 5 a rollout was halted, aborted,
+or is held; 8 with --exit-code while it is unfinished; 1 error, 2 wrong usage,
+4 not authorised, 130 interrupted.`,
 		Example: `  fleetctl rollout plan 1.8.3
   fleetctl rollout run 1.8.3
   fleetctl rollout status`,

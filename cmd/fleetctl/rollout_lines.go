@@ -66,7 +66,7 @@ var endsForPeople = []rollout.Verb{
 
 // tellEvent is an entry of a journal as one line for people; empty: it is not for them.
 func tellEvent(plan *rollout.Plan, e *rollout.Event) string {
-	passed := false // a step that is passed at once
+	var passed bool // a step that is passed at once
 	switch {
 	case e.Kind == rollout.Ended:
 		passed = e.Result.Outcome == rollout.Done && !slices.Contains(endsForPeople, e.Action.Do)

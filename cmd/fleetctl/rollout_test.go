@@ -173,6 +173,13 @@ func onEveryPlace(t *testing.T, s rollSetup, test func(t *testing.T, w *rolling)
 	}
 }
 
+// stop deallocates a member, as an operator does.
+func (w *rolling) stop(name string) {
+	w.t.Helper()
+	w.serve(http.MethodPost, "/subscriptions/"+arm.DefaultSubscription+"/resourceGroups/rg-pay-prod/providers/Microsoft.Compute/virtualMachines/"+name+"/deallocate?api-version=2024-07-01", http.StatusAccepted)
+	w.server.Advance(time.Minute)
+}
+
 // until moves the rollout on by ticks of a schedule until something is so.
 func (w *rolling) until(there func() bool) {
 	w.t.Helper()
@@ -733,9 +740,9 @@ func TestRolloutShowJSON(t *testing.T) {
 // Who works on a rollout is a person on a machine, or a run of a pipeline by its address.
 func TestRolloutOwner(t *testing.T) {
 	for want, env := range map[string]map[string]string{
-		"ana":  {"USER": "ana"},
-		"ben":  {"LOGNAME": "ben"},
-		"uid ": {},
+		"ana": {"USER": "ana"},
+		"ben": {"LOGNAME": "ben"},
+		"uid": {},
 		"https://github.com/kloudvin/pay/actions/runs/42": {
 			"USER": "runner", "GITHUB_RUN_ID": "42", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "kloudvin/pay",
 		},
@@ -761,7 +768,7 @@ func TestRolloutRefusals(t *testing.T) {
 	allowed := map[rollout.Order][]rollout.Phase{
 		rollout.Pause:   {rollout.Pending, rollout.Rolling, rollout.Promoting},
 		rollout.Resume:  {rollout.Held},
-		rollout.Abort:   {rollout.Pending, rollout.Rolling, rollout.Promoting, rollout.Held, rollout.Incomplete},
+		rollout.Abort:   {rollout.Pending, rollout.Rolling, rollout.Promoting, rollout.Held},
 		rollout.Approve: {},
 	}
 	plan := rollout.Plan{Waves: []rollout.Wave{{Name: "canary"}, {Name: "all", Approve: true}}}
@@ -782,4 +789,27 @@ func TestRolloutRefusals(t *testing.T) {
 	blocked.Block = &rollout.Block{Class: rollout.NoCapacity}
 	no, _ = refusal(&found{"1", roll.Status{Plan: plan, State: blocked}}, &rollout.Request{Do: rollout.Resume})
 	require.Empty(t, no)
+}
+
+// What a halt had to leave refuses another version, until it is superseded.
+func TestRolloutIncomplete(t *testing.T) {
+	w := newRolling(t, rollSetup{})
+	w.begin()
+	w.step(0, rollout.Soaking)
+	w.stop(w.status("--offline").Ran[0].Member)
+	text, code := w.fleetctl("abort")
+	require.Zero(t, code, text)
+	w.phase(rollout.Incomplete)
+	require.Len(t, w.status().Left, 1)
+	text, code = w.fleetctl("advance")
+	require.Equal(t, exitHalted, code, text)
+	text, code = w.fleetctl("abort")
+	require.Equal(t, exitRefused, code, text)
+	text, code = w.fleetctl("run", "1.7.2", "--yes")
+	require.Equal(t, exitRefused, code, text)
+	text, code = w.fleetctl("run", "1.7.2", "--yes", "--supersede", "--no-wait")
+	require.Zero(t, code, text)
+	v := w.status("--offline")
+	require.Equal(t, "2", v.ID)
+	require.Equal(t, rollout.Rolling, v.Phase)
 }
