@@ -66,6 +66,17 @@ func TestActivityLog(t *testing.T) {
 	}
 }
 
+// TestActivityLogNamesPeople: whose token has a name is called by it, programs by their
+// object ids.
+func TestActivityLogNamesPeople(t *testing.T) {
+	w := newWorld(t)
+	const oid = "33333333-3333-4333-a333-333333333333"
+	for upn, want := range map[string]string{"ops@example.com": "ops@example.com", "": oid, "ops@example.com\nMicrosoft.Compute": oid} {
+		w.do("PUT", group, `{"location":"eastus"}`, "Authorization", "Bearer "+jwt(object{"oid": oid, "upn": upn})).want(200)
+		require.Equal(t, want, str(w.events(sinceEpoch)[0], "caller"))
+	}
+}
+
 func TestActivityLogHasPagesAndABound(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.PageSize = 2 })
 	for range 3 {

@@ -65,12 +65,15 @@ func (tx *txn) noRoom(r *resource, upgrade bool) *armError {
 	if met == nil {
 		return nil
 	}
-	return noCapacity(met.Fault.Code, size, region)
+	return noCapacity(met.Fault.Code, size, region, rulesLimit, rulesLimit)
 }
 
+// rulesLimit is the number of cores in the words of rules, whatever there is.
+const rulesLimit = 100
+
 // noCapacity is the error with a code, in Azure's words. OperationNotAllowed and
-// QuotaExceeded are of quotas.
-func noCapacity(code, size, region string) *armError {
+// QuotaExceeded are of quotas, of which so many cores are in use.
+func noCapacity(code, size, region string, used, limit int) *armError {
 	cores := coresOf(size)
 	e := conflict(code, "%s", "")
 	switch code {
@@ -81,14 +84,13 @@ func noCapacity(code, size, region string) *armError {
 		e.Message = "Allocation failed. VM(s) with the following constraints cannot be allocated, because the condition is too restrictive. " +
 			"Please remove some constraints and try again. Constraints applied are:\n  - Availability Zone\n  - VM Size\n"
 	case "OperationNotAllowed":
-		const limit = 100
 		e.Message = fmt.Sprintf("Operation could not be completed as it results in exceeding approved %s Cores quota. "+
 			"Additional details - Deployment Model: Resource Manager, Location: %s, Current Limit: %d, Current Usage: %d, "+
 			"Additional Required: %d, (Minimum) New Limit Required: %d. Setup Alerts when Quota reaches threshold. "+
 			"Learn more at https://aka.ms/quotamonitoringalerting . Submit a request for Quota increase at https://aka.ms/quotaincrease "+
 			"by specifying parameters listed in the 'Details' section for deployment to succeed. "+
 			"Please read more about quota limits at https://docs.microsoft.com/en-us/azure/azure-supportability/per-vm-quota-requests",
-			familyOf(size), region, limit, limit, cores, limit+cores)
+			familyOf(size), region, limit, used, cores, used+cores)
 	case "QuotaExceeded":
 		const limit = 4
 		e.Message = fmt.Sprintf("The operation couldn't be completed as it results in exceeding quota limit of Core. "+
@@ -145,7 +147,9 @@ func (tx *txn) populate(r *resource, b birth, n int) error {
 // populateOne makes a member of a scale set, whose id is "" when there is no quota for it.
 // One that is refused for want of a host is there, and fails.
 func (tx *txn) populateOne(r *resource, b birth) (id string, refused *armError) {
-	refused = tx.refused(r)
+	if refused = tx.refused(r); refused == nil {
+		refused = tx.overQuota(r)
+	}
 	if refused != nil && ofQuota(refused) {
 		return "", refused
 	}

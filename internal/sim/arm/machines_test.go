@@ -390,6 +390,34 @@ capacity:
 	require.Equal(t, map[string]int{"running HealthState/healthy": 2}, states(w.members()))
 }
 
+// TestQuota: all machines count, also those that do not run.
+func TestQuota(t *testing.T) {
+	w := ruled(t, images+"quotas: {East US: 5}\n")
+	cores := func(region string) (used, limit int) {
+		for _, u := range w.all("/subscriptions/" + DefaultSubscription + "/providers/Microsoft.Compute/locations/" + region + "/usages") {
+			if str(u, "name.value") == "cores" {
+				used, _ = integer(u, "currentValue")
+				limit, _ = integer(u, "limit")
+			}
+		}
+		return used, limit
+	}
+	w.put(model(t, 2))
+	w.do("POST", vms+"/"+w.names()[0]+"/deallocate", nil).want(202)
+	patch := w.do("PATCH", aSet, `{"sku":{"capacity":3}}`).want(200)
+	w.clock.Advance(time.Minute)
+	poll := w.get(patch.header.Get("Azure-AsyncOperation")).body
+	require.Equal(t, "OperationNotAllowed", str(poll, "error.code"))
+	require.Contains(t, str(poll, "error.message"), "Current Limit: 5, Current Usage: 4, Additional Required: 2, (Minimum) New Limit Required: 6.")
+	w.finished(w.do("POST", vms+"/"+w.names()[0]+"/start", nil).want(202))
+	used, limit := cores("eastus")
+	require.Equal(t, []int{4, 5}, []int{used, limit})
+	used, limit = cores("westus3")
+	require.Equal(t, []int{0, enoughCores}, []int{used, limit})
+	_, err := ParseScenario("s.yaml", []byte("quotas: {eastus: -1}"))
+	require.ErrorContains(t, err, "it is not negative")
+}
+
 func TestSizes(t *testing.T) {
 	for size, want := range map[string]string{
 		"Standard_D2as_v5": "2 standardDASv5Family", "Standard_F16s": "16 standardFSFamily", "Standard_E4-2ds_v5": "4 standardEDSv5Family", "odd": "1 Total Regional",

@@ -460,7 +460,7 @@ func (tx *txn) authorize(c *call) error {
 	if action == "" || !anyMatches(patterns, action) {
 		return nil
 	}
-	return errorf(http.StatusForbidden, "AuthorizationFailed", "%s", notAuthorized(caller(c.Header), action, strings.TrimSuffix(c.Target.id(), "/")))
+	return errorf(http.StatusForbidden, "AuthorizationFailed", "%s", notAuthorized(principal(c.Header), action, strings.TrimSuffix(c.Target.id(), "/")))
 }
 
 // actionOf is the action that a call needs, or "" for none.
@@ -487,17 +487,37 @@ func actionOf(c *call) string {
 // groupAction begins the actions on resource groups.
 const groupAction = "Microsoft.Resources/subscriptions/resourceGroups"
 
-// caller is the object id of who sent a request: what its token says, or always the
-// same.
-func caller(h http.Header) string {
+// claims are what the token of a request says of who sent it.
+type claims struct {
+	OID string `json:"oid"`
+	UPN string `json:"upn"` // of people
+}
+
+func claimsOf(h http.Header) (c claims) {
 	if parts := strings.Split(h.Get("Authorization"), "."); len(parts) == 3 {
-		var claims struct {
-			OID string `json:"oid"`
-		}
-		data, err := base64.RawURLEncoding.DecodeString(parts[1])
-		if err == nil && json.Unmarshal(data, &claims) == nil && guidName.MatchString(claims.OID) {
-			return claims.OID
+		if data, err := base64.RawURLEncoding.DecodeString(parts[1]); err != nil || json.Unmarshal(data, &c) != nil {
+			return claims{}
 		}
 	}
+	return c
+}
+
+// principal is the object id of who sent a request: what its token says, or always the
+// same.
+func principal(h http.Header) string {
+	if c := claimsOf(h); guidName.MatchString(c.OID) {
+		return c.OID
+	}
 	return guid("principal", "caller")
+}
+
+// userName is a user principal name.
+var userName = regexp.MustCompile(`^[A-Za-z0-9._#+-]{1,100}@[A-Za-z0-9.-]{1,100}$`)
+
+// caller is who sent a request as the activity log has it: people by their name.
+func caller(h http.Header) string {
+	if c := claimsOf(h); userName.MatchString(c.UPN) {
+		return c.UPN
+	}
+	return principal(h)
 }

@@ -185,6 +185,10 @@ func (tx *txn) nextBatch(setID string, args object) {
 		tx.endRolling(setID, "Completed", "", "")
 		return
 	}
+	batches, _ := integer(r.Hidden, "roll.batches")
+	if tx.halted(r, batches) {
+		return
+	}
 	members := tx.members(setID)
 	bad := 0
 	for _, m := range members {
@@ -217,9 +221,33 @@ func (tx *txn) nextBatch(setID string, args object) {
 	tx.editHidden(setID, func(hidden object) {
 		set(hidden, "roll.batch", listOf(batch))
 		set(hidden, "roll.pending", listOf(pending[n:]))
+		set(hidden, "roll.batches", whole(batches+1))
 	})
 	tx.count(setID)
 	tx.schedule(tx.now.Add(takes), setType, setID, "upgraded", args)
+}
+
+// A Halt stops rolling upgrades of a scale set after so many batches, whatever their
+// health is.
+type Halt struct {
+	Set     string // pattern of its name
+	Code    string // RollingUpgradeTimeoutError or InternalExecutionError
+	Batches int
+	Count   int // how many upgrades; 0 means any number
+}
+
+// halted stops a rolling upgrade that has had so many batches, if a scenario says so.
+func (tx *txn) halted(r *resource, batches int) bool {
+	met := tx.server.halts.Take(tx.now, func(h Halt) bool { return matchName(h.Set, r.name()) && h.Batches == batches })
+	if met == nil {
+		return false
+	}
+	message := "An internal execution error occurred. Please retry later."
+	if met.Fault.Code == "RollingUpgradeTimeoutError" {
+		message = "Rolling Upgrade did not complete within the time that it has."
+	}
+	tx.endRolling(r.ID, "Faulted", met.Fault.Code, message)
+	return true
 }
 
 // batchOf is how many of those that are pending the next batch has: at most most, and of

@@ -194,6 +194,34 @@ func TestRollingUpgradeOfWhatIsNotThere(t *testing.T) {
 	require.Equal(t, "GalleryImageNotFound", str(items(e, "details")[0], "code"))
 }
 
+// TestRollingUpgradeIsHalted: for reasons that are not the members'.
+func TestRollingUpgradeIsHalted(t *testing.T) {
+	w := ruled(t, images+`          - {name: 1.6.2, regions: {eastus: {}, westus3: {}}}
+halts:
+  - {scale_set: vmss-*, error: RollingUpgradeTimeoutError, batches: 1, count: 1}
+  - {scale_set: vmss-*, error: InternalExecutionError, count: 1}
+`)
+	w.put(model(t, 3, rollingMode(object{})))
+	w.do("PATCH", aSet, to(older)).want(200)
+	w.wantRolling("Faulted", 0, 0, 0, 3, "InternalExecutionError")
+	w.do("PATCH", aSet, `{"tags":{}}`).want(200)
+	w.clock.Advance(time.Hour)
+	w.wantRolling("Faulted", 1, 0, 0, 2, "RollingUpgradeTimeoutError")
+	w.do("PATCH", aSet, `{"tags":{}}`).want(200)
+	w.clock.Advance(time.Hour)
+	w.wantRolling("Completed", 2, 0, 0, 0, "")
+
+	for text, want := range map[string]string{
+		"halts: [{error: Odd}]":                                     "is not one of RollingUpgradeTimeoutError, InternalExecutionError",
+		"halts: [{error: InternalExecutionError, batches: -1}]":     "batches and count are not negative",
+		"halts: [{error: InternalExecutionError, scale_set: '[x'}]": "is no pattern of names",
+		"platform_upgrades: [{for: 1m, scale_set: '[x'}]":           "is no pattern of names",
+	} {
+		_, err := ParseScenario("s.yaml", []byte(text))
+		require.ErrorContains(t, err, want)
+	}
+}
+
 // hidden changes what only the simulator knows of members.
 func (w *world) hidden(change func(hidden object), names ...string) {
 	w.Helper()

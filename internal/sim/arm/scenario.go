@@ -104,7 +104,7 @@ type versionSpec struct {
 	BlockDelete  bool                  `yaml:"block_delete" doc:"blockDeletionBeforeEndOfLife"`
 	Tags         map[string]string     `yaml:"tags"`
 	Regions      map[string]regionSpec `yaml:"regions" doc:"where it is, or shall be"`
-	Health       string                `yaml:"health" enum:"Healthy,Unhealthy,Unknown" doc:"what becomes of members that boot it; without it, Healthy"`
+	Health       string                `yaml:"health" enum:"Healthy,Unhealthy,Unknown,Initializing,missing" doc:"what becomes of members that boot it; without it, Healthy; missing: their OS hangs, and says nothing"`
 	Body         map[string]any        `yaml:"body" doc:"raw ARM, merged last"`
 }
 

@@ -19,6 +19,7 @@ type machineSections struct {
 	Machines    *machinesSpec    `yaml:"machines" doc:"members that are more than what the scenario says of them"`
 	RunCommands []runCommandSpec `yaml:"run_commands" doc:"what scripts answer that are run by Run Command; the first that fits counts"`
 	Capacity    []capacitySpec   `yaml:"capacity" doc:"members that cannot be born or started, for want of capacity or quota"`
+	Quotas      map[string]int   `yaml:"quotas" doc:"how many cores there may be, by region; without it, more than anybody needs"`
 }
 
 type machinesSpec struct {
@@ -77,6 +78,11 @@ func (m *machineSections) checkMachines(c *strict.Checker) {
 			c.Fail("it is not negative", "run_commands", i, "takes")
 		}
 	}
+	for region, cores := range m.Quotas {
+		if cores < 0 {
+			c.Fail("it is not negative", "quotas", region)
+		}
+	}
 	for i, r := range m.Capacity {
 		pattern(r.Set, "capacity", i, "set")
 		if r.Count < 0 || r.For < 0 || r.After < 0 {
@@ -110,10 +116,17 @@ type MachineRules struct {
 	Real        []string
 	RunCommands []RunCommandRule
 	Capacity    []CapacityRule
+	Quotas      map[string]int // cores, by region
 }
 
 func (m *machineSections) machineRules() MachineRules {
 	var rules MachineRules
+	for region, cores := range m.Quotas {
+		if rules.Quotas == nil {
+			rules.Quotas = map[string]int{}
+		}
+		rules.Quotas[location(region)] = cores
+	}
 	for _, r := range m.RunCommands {
 		rules.RunCommands = append(rules.RunCommands, RunCommandRule{
 			Set: r.Set, Version: r.Version, Contains: r.Contains, Stdout: r.Stdout, Stderr: r.Stderr, Takes: time.Duration(r.Takes), Fails: r.Fails,

@@ -15,6 +15,7 @@ type platformSections struct {
 	AutoOSDelay      age           `yaml:"auto_os_delay" doc:"how long a version is the newest one until automatic OS upgrade begins; 30m when it is not given"`
 	Load             []loadSpec    `yaml:"load" doc:"what the members of scale sets have to do; autoscale acts on sets that have a load"`
 	Reclaims         []reclaimSpec `yaml:"reclaims" doc:"waves in which the platform evicts Spot members"`
+	Halts            []haltSpec    `yaml:"halts" doc:"rolling upgrades that the platform stops for reasons of its own"`
 	PlatformUpgrades []windowSpec  `yaml:"platform_upgrades" doc:"times in which the platform upgrades its own agent on members, and refuses writes to them and to their set"`
 }
 
@@ -36,6 +37,13 @@ type windowSpec struct {
 	For      age    `yaml:"for" required:"true" doc:"how long"`
 }
 
+type haltSpec struct {
+	ScaleSet string `yaml:"scale_set" doc:"name of the scale set, such as vmss-*; without it, any"`
+	Error    string `yaml:"error" required:"true" enum:"RollingUpgradeTimeoutError,InternalExecutionError" doc:"code of the error"`
+	Batches  int    `yaml:"batches" doc:"after how many batches"`
+	Count    int    `yaml:"count" doc:"how many upgrades; without it, all"`
+}
+
 // PlatformRules say what the platform does by itself.
 type PlatformRules struct {
 	// AutoOS says that automatic OS upgrade is there for Flexible scale sets.
@@ -44,12 +52,16 @@ type PlatformRules struct {
 	AutoOSDelay time.Duration
 	// Upgrades are when the platform upgrades its own agent.
 	Upgrades []UpgradeWindow
+	Halts    []Halt
 }
 
 func (p *platformSections) platformRules() PlatformRules {
 	rules := PlatformRules{AutoOS: p.AutoOS, AutoOSDelay: time.Duration(p.AutoOSDelay)}
 	for _, w := range p.PlatformUpgrades {
 		rules.Upgrades = append(rules.Upgrades, UpgradeWindow{Set: w.ScaleSet, After: time.Duration(w.At), For: time.Duration(w.For)})
+	}
+	for _, h := range p.Halts {
+		rules.Halts = append(rules.Halts, Halt{Set: h.ScaleSet, Code: h.Error, Batches: h.Batches, Count: h.Count})
 	}
 	return rules
 }
@@ -79,10 +91,19 @@ func (f *scenarioFile) checkPlatform(c *strict.Checker) {
 			c.Fail("at and count are not negative", "reclaims", i)
 		}
 	}
-	for i, w := range f.PlatformUpgrades {
-		if _, err := path.Match(w.ScaleSet, ""); err != nil {
-			c.Fail(fmt.Sprintf("%q is no pattern of names: write a name, or one with *, such as vmss-*", w.ScaleSet), "platform_upgrades", i, "scale_set")
+	pattern := func(value string, at ...any) {
+		if _, err := path.Match(value, ""); err != nil {
+			c.Fail(fmt.Sprintf("%q is no pattern of names: write a name, or one with *, such as vmss-*", value), at...)
 		}
+	}
+	for i, h := range f.Halts {
+		pattern(h.ScaleSet, "halts", i, "scale_set")
+		if h.Batches < 0 || h.Count < 0 {
+			c.Fail("batches and count are not negative", "halts", i)
+		}
+	}
+	for i, w := range f.PlatformUpgrades {
+		pattern(w.ScaleSet, "platform_upgrades", i, "scale_set")
 		if w.At < 0 || w.For < 0 {
 			c.Fail("at and for are not negative", "platform_upgrades", i)
 		}

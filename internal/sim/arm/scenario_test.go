@@ -70,7 +70,7 @@ func TestLoadScenario(t *testing.T) {
 	require.NotEmpty(t, sc.Description)
 	_, err = Example("artikel")
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	require.Equal(t, []string{"article", "bake", "empty-group", "thousand", "traps"}, Examples())
+	require.Equal(t, []string{"article", "bake", "empty-group", "platform", "thousand", "traps"}, Examples())
 
 	file := filepath.Join(t.TempDir(), "mine.yaml")
 	_, err = LoadScenario(file)

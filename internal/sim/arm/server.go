@@ -62,6 +62,7 @@ type Server struct {
 	restored bool                // the store was taken up from the state directory
 	dirty    bool                // the store has changed since it was saved
 	capacity steer.Book[limited] // which births are refused
+	halts    steer.Book[Halt]    // which rolling upgrades are
 
 	faultMu sync.Mutex // guards what follows
 	faults  steer.Book[fault]
@@ -96,6 +97,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.began = s.clock.Now() // which a state may have set
 	s.limitCapacity()
+	for _, h := range s.rules.Platform.Halts {
+		s.halts.Set(h, h.Count, time.Time{})
+	}
 	return s, nil
 }
 

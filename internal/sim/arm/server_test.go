@@ -78,7 +78,7 @@ func TestWhatIsMissing(t *testing.T) {
 		"two bodies":              {"PUT", thing, `{}{}`, 400, "InvalidRequestContent"},
 		"an action":               {"POST", thing + "/restart", `{}`, 501, "NotSimulated"},
 		"an action of no type":    {"POST", sub + "/providers/Microsoft.Compute/odd", `{}`, 501, "NotSimulated"},
-		"what is computed":        {"GET", sub + "/providers/Microsoft.Compute/locations/eastus/usages", nil, 501, "NotSimulated"},
+		"what is computed":        {"GET", sub + "/providers/Microsoft.Compute/locations/eastus/vmSizes", nil, 501, "NotSimulated"},
 		"a list that is computed": {"GET", sub + "/providers/Microsoft.Compute/skus", nil, 501, "NotSimulated"},
 		"a put of a list":         {"PUT", group + "/providers/A.B/c", `{}`, 501, "NotSimulated"},
 		"management groups":       {"GET", "/providers/Microsoft.Management/managementGroups/x", nil, 501, "NotSimulated"},

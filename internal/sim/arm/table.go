@@ -12,7 +12,7 @@ func kinds() map[string]*kind {
 		templates(), runOutputs(), storageAccounts(), blobServices(), blobContainers(),
 		autoscaleSettings(), identities(), networks(), subnets(), roleDefinitions(), roleAssignments(), permissions(),
 		scaleSetKind(), setExtensionKind(), instanceKind(), machineKind(), machineExtensionKind(),
-		byLocation(setType), byLocation(vmType),
+		byLocation(setType), byLocation(vmType), usages(),
 	} {
 		table[strings.ToLower(k.name)] = &k
 	}

@@ -51,6 +51,7 @@ func agents(t *testing.T, config string) (*world, *testkit.Buffer) {
 	require.NoError(t, err)
 	dir, log := t.TempDir(), &testkit.Buffer{}
 	w := newWorld(t, 10)
+	w.agents = dir
 	factory := Agents{
 		Binary: binary, Configs: &arm.Agents{Config: []byte(config), Versions: map[string][]byte{"1.7.0": []byte("odd: true\n")}},
 		Dir: dir, Logger: slog.New(slog.NewTextHandler(log, nil)),
@@ -116,7 +117,8 @@ func TestRealAgent(t *testing.T) {
 	require.Contains(t, message, `"state": "serving"`)
 	require.Contains(t, message, machines[0].Name, "it knows itself from its metadata service")
 	require.Contains(t, message, "\nfleetctl: exit 0\n", "the script runs as it is")
-	require.Contains(t, message[strings.Index(message, "[stderr]"):], "\nfleetctl: exit 0\n", "it has drained")
+	_, stderr, _ := strings.Cut(message, "[stderr]")
+	require.Contains(t, stderr, "\nfleetctl: exit 0\n", "it has drained")
 
 	w.do("POST", vm+"/simulateEviction", "")
 	w.eventually("deallocated")
@@ -133,6 +135,40 @@ func TestRealAgentIsDeleted(t *testing.T) {
 	w.eventually("")
 	require.Less(t, w.server.Clock().Now().Sub(began), 4*time.Minute)
 	require.Contains(t, log.String(), "event acknowledged")
+}
+
+// TestFleetOfRealAgents: fifteen start at once; each disk's agent has the configuration of
+// its version, and a machine that does not run has none.
+func TestFleetOfRealAgents(t *testing.T) {
+	const most = 15
+	w, log := agents(t, drain)
+	w.server.Clock().SetFactor(40)
+	began := time.Now()
+	w.put(most, "1.7.1", "8080", false)
+	w.eventually(strings.TrimSpace(strings.Repeat("healthy ", most)))
+	t.Logf("%d agents are healthy after %s", most, time.Since(began).Round(time.Millisecond))
+
+	machines, err := w.server.Machines()
+	require.NoError(t, err)
+	one := machines[0]
+	upgrade := func(version string) {
+		w.do("PATCH", aSet, `{"properties":{"virtualMachineProfile":{"storageProfile":{"imageReference":{"id":"`+compute+"galleries/galProd/images/ubuntu-app/versions/"+version+`"}}}}}`)
+		w.do("POST", aSet+"/manualupgrade", `{"instanceIds":["`+one.Name+`"]}`)
+	}
+	others := strings.Repeat(" healthy", most-1)
+	upgrade("1.7.0")
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "agent has ended") }, time.Minute, 50*time.Millisecond)
+	upgrade("1.7.1")
+	w.eventually("healthy" + others)
+	w.do("POST", one.ID+"/deallocate", "")
+	w.eventually("deallocated" + others)
+	require.Eventually(t, func() bool {
+		dirs, err := filepath.Glob(filepath.Join(w.agents, "vm-*"))
+		require.NoError(t, err)
+		return len(dirs) == most-1
+	}, time.Minute, 50*time.Millisecond)
+	w.do("POST", one.ID+"/start", "")
+	w.eventually("healthy" + others)
 }
 
 func TestRealAgentWithoutItsDependency(t *testing.T) {

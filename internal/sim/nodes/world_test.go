@@ -19,6 +19,7 @@ type world struct {
 	*testing.T
 
 	server *arm.Server
+	agents string // directory of the files of real agents
 }
 
 const (
@@ -49,7 +50,7 @@ func newWorld(t *testing.T, factor float64) *world {
 	sc, err := arm.ParseScenario("s.yaml", []byte(images))
 	require.NoError(t, err)
 	require.NoError(t, server.Apply(sc))
-	return &world{t, server}
+	return &world{T: t, server: server}
 }
 
 // do makes a request, and returns the body of what was answered.
