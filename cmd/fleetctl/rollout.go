@@ -27,20 +27,21 @@ func newRolloutCommand(g *globals) *cobra.Command {
 		Use:   "rollout",
 		Short: "bring an image version to the scale sets, wave by wave",
 		Long: `Bring an image version to the scale sets of the file in waves that stop
-themselves, take back what they did, and keep a bad version from everybody else.
+themselves, take back what they did, and keep a bad version from everybody
+else.
 
-One fleet has one unfinished rollout. All that is known of it is in its journal,
-which the file names: a directory, or a path in a container of Azure Storage. Any
-call goes on where the last one ended, wherever that was.
+A fleet has one unfinished rollout. All that is known of it is in its journal:
+a directory, or a path in a container of Azure Storage, that the file names.
+Any call goes on where the last one ended, wherever that was, but only one at a
+time has the lock: the others say who does.
 
-  plan V             what a rollout would do, and what speaks against it
-  run V              begin one, and stay with it to its end
-  advance            do what is due, and exit: for a schedule
-  status, watch      how it stands
-  approve, pause, resume, abort
-                     ask something of whoever is at work on it
-  unlock             take the lock from somebody who is not there any more
-  history, show ID   rollouts of the past, and which member ran what when`,
+run stays with a rollout to its end; or a schedule calls advance, which does
+what is due and exits. What operators ask by approve, pause, resume and abort
+is taken up by whoever works on it.
+
+Exit codes: 0 done, or nothing due; 3 refused; 5 a rollout was halted, aborted,
+or is held; 8 with --exit-code while it is unfinished; 1 error, 2 wrong usage,
+4 not authorised, 130 interrupted.`,
 		Example: `  fleetctl rollout plan 1.8.3
   fleetctl rollout run 1.8.3
   fleetctl rollout status`,
@@ -303,13 +304,16 @@ func (f *found) seen(now time.Time) rollout.View {
 }
 
 // view is a rollout as it is shown. Who has its lock is asked for.
-func (r *rollouts) view(ctx context.Context, f *found) (rollout.View, error) {
+func (r *rollouts) view(ctx context.Context, f *found) rollout.View {
 	v := f.seen(r.now())
 	by, err := r.holder(ctx, f.id)
-	if by != nil {
+	switch {
+	case err != nil:
+		r.g.out.Say("fleetctl: who is at work on it cannot be read: %s", cli.Clean(err.Error()))
+	case by != nil:
 		v.Lock = by.Error()
 	}
-	return v, err
+	return v
 }
 
 // title names a rollout.

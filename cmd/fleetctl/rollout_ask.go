@@ -17,19 +17,20 @@ import (
 // askExits are the exit codes of the commands that ask something of a rollout.
 const askExits = `
 The request lies beside the journal until the next tick takes it up: within
-seconds while a run is at work, else with the next fleetctl rollout advance. The
-output says who that is, and when. No lock is needed.
+seconds while a run is at work, else with the next fleetctl rollout advance.
+The output says who that is, and when. No lock is needed.
 
-Exit codes: 0 asked, or it was asked already; 3 it makes no sense as the rollout
-stands; 1 error, 2 wrong usage, 4 not authorised, 130 interrupted.`
+Exit codes: 0 asked, or it was asked already; 3 it makes no sense as the
+rollout stands; 1 error, 2 wrong usage, 4 not authorised, 130 interrupted.`
 
 func newRolloutApproveCommand(g *globals) *cobra.Command {
 	q := rollout.Request{Do: rollout.Approve}
 	cmd := &cobra.Command{
 		Use:   "approve [WAVE]",
 		Short: "let the wave begin that waits for an approval",
-		Long: `Approve the wave that waits for it, which is one with approve: true. With WAVE, only
-if it is that one which waits. Who approved, when and why is in the journal.
+		Long: `Approve the wave that waits for it, which is one with approve: true. With WAVE,
+only if it is that one which waits. Who approved, when and why is in the
+journal.
 ` + askExits,
 		Example: `  fleetctl rollout approve
   fleetctl rollout approve west --why "CAB-1207"`,
@@ -50,10 +51,10 @@ func newRolloutPauseCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pause",
 		Short: "let the rollout begin nothing new",
-		Long: `Pause the rollout: it watches, judges, and takes failing members back, and begins
-nothing new until fleetctl rollout resume. What is under way comes to its end. A
-pause of a day ends as held: models point at the last good version then, and
-members stay as they are.
+		Long: `Pause the rollout: it watches, judges, and takes failing members back, and
+begins nothing new until fleetctl rollout resume. What is under way comes to
+its end. A pause of a day ends as held: models point at the last good version
+then, and members stay as they are.
 ` + askExits,
 		Example: `  fleetctl rollout pause --why "incident 4711"`,
 		Args:    usage.Arguments(),
@@ -68,10 +69,10 @@ func newRolloutResumeCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resume",
 		Short: "let a rollout go on that is paused or held",
-		Long: `Let a rollout go on that was paused by an operator or by itself, or is held. The
-models of its scale sets are accepted as they are then, also where another tool
-has changed them, and what was refused is tried anew: look at fleetctl rollout
-status first.
+		Long: `Let a rollout go on that was paused by an operator or by itself, or is held.
+The models of its scale sets are accepted as they are then, also where another
+tool has changed them, and what was refused is tried anew: look at fleetctl
+rollout status first.
 ` + askExits,
 		Example: `  fleetctl rollout resume
   fleetctl rollout resume --why "quota was raised"`,
@@ -88,12 +89,14 @@ func newRolloutAbortCommand(g *globals) *cobra.Command {
 		Use:   "abort",
 		Short: "end the rollout, and take its members back",
 		Long: `End the rollout: models point at the last good version first, then every member
-that runs the new one is taken back, in batches. With --keep members stay as they
-are. The version stays excluded from latest, and is not marked as failed: that it
-was aborted says nothing of it.
+that runs the new one is taken back, in batches. With --keep members stay as
+they are. The version stays excluded from latest, and is not marked as failed:
+that it was aborted says nothing of it.
 
-A rollout that is held is ended, too. Of one that is halted-incomplete, what could
-not be taken back is left as it is for good.
+A rollout that is held is ended, too. One that is halted-incomplete goes
+forward no more, and there is nothing to abort: the next fleetctl rollout
+advance takes back what can be reached by then, and fleetctl rollout run of
+another version with --supersede leaves the rest as it is.
 ` + askExits,
 		Example: `  fleetctl rollout abort
   fleetctl rollout abort --keep --why "1.8.4 follows"`,
@@ -153,7 +156,7 @@ func refusal(f *found, q *rollout.Request) (why, hint string) {
 	const look = "fleetctl rollout status shows how it stands"
 	forward := !s.Phase.Over() && !goesBack(s.Phase)
 	switch {
-	case q.Do == rollout.Abort && (forward || s.Phase == rollout.Held || s.Phase == rollout.Incomplete):
+	case q.Do == rollout.Abort && (forward || s.Phase == rollout.Held):
 		return "", ""
 	case goesBack(s.Phase):
 		return stands + ": it goes back already, which nothing stops", look
@@ -162,7 +165,7 @@ func refusal(f *found, q *rollout.Request) (why, hint string) {
 	case s.Phase == rollout.Held:
 		return stands + ": " + s.Why, "fleetctl rollout resume lets it go on, fleetctl rollout abort ends it"
 	case s.Phase == rollout.Incomplete:
-		return stands + ", and does not go forward any more", "fleetctl rollout advance takes back what can be by now, fleetctl rollout abort leaves it as it is"
+		return stands + ", and does not go forward any more", "fleetctl rollout advance takes back what can be by now; fleetctl rollout run of another version with --supersede leaves the rest as it is"
 	case s.Phase.Over():
 		return "is over: " + string(s.Phase), "fleetctl rollout show tells how it went"
 	case q.Do == rollout.Approve:
@@ -262,14 +265,14 @@ func newRolloutUnlockCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "unlock",
 		Short: "take the lock from somebody who is not there any more",
-		Long: `Show who has the lock of the rollout, on which machine and for how long, and take it
-from them. It is rarely needed: in Azure Storage a lock ends within a minute after
-its process, on a disk with its process. Whoever still is at work notices at the
-next entry of the journal, writes nothing more, and ends; what was begun is looked
-for in Azure by the next call.
+		Long: `Show who has the lock of the rollout, on which machine and for how long, and
+take it from them. It is rarely needed: in Azure Storage a lock ends within a
+minute after its process, on a disk with its process. Whoever still is at work
+notices at the next entry of the journal, writes nothing more, and ends; what
+was begun is looked for in Azure by the next call.
 
-Exit codes: 0 unlocked, or nobody had it; 1 error, or not confirmed, 2 wrong usage,
-4 not authorised, 130 interrupted.`,
+Exit codes: 0 unlocked, or nobody had it; 1 error, or not confirmed, 2 wrong
+usage, 4 not authorised, 130 interrupted.`,
 		Example: `  fleetctl rollout unlock
   fleetctl rollout unlock --yes -o json`,
 		Args: usage.Arguments(),

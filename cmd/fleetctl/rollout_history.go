@@ -26,14 +26,15 @@ func newRolloutHistoryCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history",
 		Short: "list the rollouts of the fleet, the newest first",
-		Long: `List the rollouts of the fleet, the newest first: which version, from when to when,
-how each has ended, and how many members ever ran the version. Only journals are
-read. One that cannot be read is listed with the reason.
+		Long: `List the rollouts of the fleet, the newest first: which version, from when to
+when, how each has ended, and how many members ever ran the version. Only
+journals are read. One that cannot be read is listed with the reason.
 
-Exit codes: 0 also where there is none, 1 error, 2 wrong usage, 4 not authorised,
-130 interrupted.`,
+Exit codes: 0 also where there is none, 1 error, 2 wrong usage, 4 not
+authorised, 130 interrupted.`,
 		Example: `  fleetctl rollout history
-  fleetctl rollout history --last 100 -o json | jq '.rollouts[] | {id, phase, ran}'`,
+  fleetctl rollout history --last 100
+  fleetctl rollout history -o json | jq '.rollouts[] | {id, phase, ran}'`,
 		Args: usage.Arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if last < 1 {
@@ -98,24 +99,23 @@ func (g *globals) rolloutHistory(ctx context.Context, most int) error {
 	return g.print(g.historyPage(&view, r.now()))
 }
 
-// old is a rollout of the list. What is wrong with its journal is told in it.
+// old is a rollout of the list. What is wrong with its journal is told in it; the error is
+// that of one that was never begun, or of ctx.
 func (r *rollouts) old(ctx context.Context, l *journal.Listed) (oldView, error) {
 	old := oldView{ID: l.ID, Begun: l.Begun}
 	s, err := r.read(ctx, l.ID)
-	switch {
-	case ctx.Err() != nil:
-		return old, ctx.Err()
-	case errors.Is(err, roll.ErrNone):
-		return old, err
-	case err != nil:
-		old.Error = err.Error()
+	if err == nil {
+		old.ImageVersion, old.Phase, old.Why, old.Begun, old.Ran = s.Plan.Version, s.State.Phase, s.State.Why, s.Events[0].At, len(s.State.Runs)
+		if s.State.Phase.Over() {
+			old.Ended = s.State.Since
+		}
 		return old, nil
 	}
-	old.ImageVersion, old.Phase, old.Why, old.Begun, old.Ran = s.Plan.Version, s.State.Phase, s.State.Why, s.Events[0].At, len(s.State.Runs)
-	if s.State.Phase.Over() {
-		old.Ended = s.State.Since
+	old.Error = err.Error()
+	if errors.Is(err, roll.ErrNone) {
+		return old, err
 	}
-	return old, nil
+	return old, ctx.Err()
 }
 
 func (g *globals) historyPage(v *historyView, now time.Time) *page {
@@ -184,13 +184,13 @@ func newRolloutShowCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show [ID]",
 		Short: "show one rollout whole: what happened, and which member ran what",
-		Long: `Show one rollout whole, as its journal tells it, or the newest one without ID: how
-it ended, each member that ever ran the version, from when to when and why, with
-the node's own words where it was asked (the blast radius), what is left, and what
-happened when. With -o json the plan and every event are there, too.
+		Long: `Show one rollout whole, as its journal tells it, or the newest one without ID:
+how it ended, each member that ever ran the version, from when to when and why,
+with the node's own words where it was asked (the blast radius), what is left,
+and what happened when. With -o json the plan and every event are there, too.
 
-Exit codes: 0 however it has ended, 1 error, 2 wrong usage, 4 not authorised, 130
-interrupted.`,
+Exit codes: 0 however it has ended, 1 error, 2 wrong usage, 4 not authorised,
+130 interrupted.`,
 		Example: `  fleetctl rollout show
   fleetctl rollout show 12
   fleetctl rollout show 12 --report rollout-12.html
@@ -231,17 +231,13 @@ func (g *globals) showRollout(ctx context.Context, id, report string) error {
 	if f == nil {
 		return g.noRollouts()
 	}
-	view, err := r.view(ctx, f)
-	if err != nil {
-		return err
-	}
-	if err := g.writeReport(report, &view, f.Events); err != nil {
-		return err
-	}
+	view := r.view(ctx, f)
 	if g.json() {
-		return g.out.JSON(showView{view, &f.Plan, f.Events})
+		err = g.out.JSON(showView{view, &f.Plan, f.Events})
+	} else {
+		err = g.print(g.showPage(&view, f))
 	}
-	return g.print(g.showPage(&view, f))
+	return errors.Join(err, g.writeReport(report, &view, f.Events))
 }
 
 // showPage is one rollout whole.

@@ -18,6 +18,9 @@ type rolloutLines struct {
 	said map[string]bool // since the rollout last got on
 }
 
+// maxSaid bounds the texts that are remembered.
+const maxSaid = 1000
+
 func (r *rollouts) newRolloutLines(plan *rollout.Plan) *rolloutLines {
 	return &rolloutLines{r: r, plan: plan, said: make(map[string]bool)}
 }
@@ -38,6 +41,9 @@ func (d *rolloutLines) text(e *roll.Event) string {
 	}
 	if d.said[text] {
 		return ""
+	}
+	if len(d.said) >= maxSaid {
+		clear(d.said)
 	}
 	d.said[text] = true
 	return text
@@ -60,7 +66,7 @@ var endsForPeople = []rollout.Verb{
 
 // tellEvent is an entry of a journal as one line for people; empty: it is not for them.
 func tellEvent(plan *rollout.Plan, e *rollout.Event) string {
-	passed := false // a step that is passed at once
+	var passed bool // a step that is passed at once
 	switch {
 	case e.Kind == rollout.Ended:
 		passed = e.Result.Outcome == rollout.Done && !slices.Contains(endsForPeople, e.Action.Do)

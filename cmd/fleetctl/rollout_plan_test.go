@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -159,4 +160,57 @@ func TestQuota(t *testing.T) {
 	require.ErrorContains(t, err, "have no cores")
 	_, _, err = r.quota(t.Context(), "westus3")
 	require.Error(t, err)
+}
+
+// TestRolloutPlanCommand plans against a simulated Azure, and writes nothing.
+func TestRolloutPlanCommand(t *testing.T) {
+	w := newRolling(t, rollSetup{})
+	text, code := w.fleetctl("plan", "1.7.1")
+	require.Zero(t, code, text)
+	require.Contains(t, text, "ubuntu-app 1.7.1 to pay can begin")
+	require.Contains(t, text, "vmss-authz · 1 member in 1 batch")
+	require.Contains(t, text, "not known: ", "the simulator has no usages")
+	require.NoDirExists(t, filepath.Join(filepath.Dir(w.file), "rollouts"))
+
+	text, code = w.fleetctl("plan", "9.9.9")
+	require.Equal(t, exitRefused, code, text)
+	require.Contains(t, text, "there is no version 9.9.9 of ubuntu-app")
+	_, code = w.fleetctl("plan", "new")
+	require.Equal(t, exitUsage, code)
+
+	w.begin()
+	text, code = w.fleetctl("plan", "1.7.2")
+	require.Equal(t, exitRefused, code, text)
+	require.Contains(t, text, "rollout 1 of 1.7.1 is rolling, and a fleet has one unfinished rollout")
+
+	g, stdout, stderr := w.globals()
+	code = g.run([]string{"rollout", "plan", "1.7.1", "-o", "json", "--file", w.file})
+	require.Zero(t, code, stderr.String())
+	var v rolloutPlanView
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &v))
+	require.Equal(t, 1, v.Version)
+	require.Len(t, v.Notes, 1)
+	require.Contains(t, v.Notes[0], "goes on with it")
+}
+
+// TestRolloutWatchCommand: a rollout that is over is shown from its journal and Azure,
+// with its exit code.
+func TestRolloutWatchCommand(t *testing.T) {
+	w := newRolling(t, rollSetup{health: "Unhealthy"})
+	text, code := w.fleetctl("watch")
+	require.Zero(t, code, text)
+	require.Contains(t, text, "there is no rollout")
+	_, code = w.fleetctl("watch", "--interval", "1s")
+	require.Equal(t, exitUsage, code)
+
+	text, code = w.fleetctl("run", "1.7.1", "--yes")
+	require.Equal(t, exitHalted, code, text)
+	text, code = w.fleetctl("watch")
+	require.Equal(t, exitHalted, code, text)
+	require.Contains(t, text, "✗ rollout 1 of ubuntu-app 1.7.1 · halted")
+	require.Contains(t, text, "hsm: connection refused")
+	require.Contains(t, text, "    oro\n")
+	text, code = w.fleetctl("watch", "-o", "json")
+	require.Equal(t, exitHalted, code, text)
+	require.Contains(t, text, `"phase":"halted"`)
 }

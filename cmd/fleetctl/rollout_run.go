@@ -29,29 +29,30 @@ func newRolloutRunCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run VERSION",
 		Short: "begin a rollout, and stay with it to its end",
-		Long: `Bring an image version to the scale sets of the file, wave by wave, and stay with
-it until it has succeeded, or has gone back by itself. The plan is shown, and
-asked about, before anything is written; fleetctl rollout plan shows all of it.
+		Long: `Bring an image version to the scale sets of the file, wave by wave, and stay
+with it until it has succeeded, or has gone back by itself. The plan is shown,
+and asked about, before anything is written; fleetctl rollout plan shows all of
+it.
 
-A rollout of the same version that is unfinished is gone on with, wherever it was
-left. One of another version refuses the call: --supersede aborts that one, takes
-its members back, and begins the new one then. When it was halted-incomplete, what
-could not be taken back stays as it is.
+A rollout of the same version that is unfinished is gone on with, wherever it
+was left. One of another version refuses the call: --supersede aborts that one,
+takes its members back, and begins the new one then. When it was
+halted-incomplete, what could not be taken back stays as it is.
 
-An interrupt ends in order: what was begun gets a moment to end, the lock is given
-back, and the rollout stands as it is until the next fleetctl rollout advance, or
-the same run again. A second interrupt ends the command at once, which is safe,
-too. Nobody watches the members meanwhile: go on soon. With --no-wait the command
-begins the rollout, does what is due, and leaves the rest to fleetctl rollout
-advance.
+An interrupt ends in order: what was begun gets a moment to end, the lock is
+given back, and the rollout stands as it is until the next fleetctl rollout
+advance, or the same run again. A second interrupt ends the command at once,
+which is safe, too. Nobody watches the members meanwhile: go on soon. With
+--no-wait the command begins the rollout, does what is due, and leaves the rest
+to fleetctl rollout advance.
 
 What an operator asks by fleetctl rollout pause, approve or abort is taken up
 within seconds.
 
 Exit codes: 0 succeeded, or begun with --no-wait; 3 refused: by the plan, by a
 rollout that is unfinished, or by who is at work on it; 5 it did not get to its
-goal: halted, halted-incomplete, held, or aborted; 1 error, 2 wrong usage, 4 not
-authorised, 130 interrupted.`,
+goal: halted, halted-incomplete, held, or aborted; 1 error, 2 wrong usage, 4
+not authorised, 130 interrupted.`,
 		Example: `  fleetctl rollout run 1.8.3
   fleetctl rollout run 1.8.3 --yes --report rollout.html
   fleetctl rollout run 1.8.4 --supersede
@@ -120,7 +121,7 @@ func (r *rollouts) inTheWay(ctx context.Context, last *found, version string) er
 	return &cli.Error{
 		Code: exitRefused,
 		Err:  fmt.Errorf("%s is %s, begun %s, and a fleet has one unfinished rollout; %s", last.title(), last.State.Phase, cli.Relative(last.Plan.Made, r.now()), who),
-		Hint: "fleetctl rollout advance goes on with it, fleetctl rollout abort ends it; fleetctl rollout run " + version + " --supersede does that first",
+		Hint: "fleetctl rollout advance goes on with it; fleetctl rollout run " + version + " --supersede aborts it first",
 	}
 }
 
@@ -138,7 +139,9 @@ func (r *rollouts) begin(ctx context.Context, cmd *cobra.Command, f *running, id
 		return nil, refused(f.version, refusals)
 	}
 	if !r.g.json() {
-		if err := r.g.print(r.g.rolloutPlanPage(&plan, nil)); err != nil {
+		p := r.g.rolloutPlanPage(&plan, nil)
+		p.Blank()
+		if err := r.g.print(p); err != nil {
 			return nil, err
 		}
 	}
@@ -245,27 +248,26 @@ func (r *rollouts) left(title, again string, err error) error {
 	return err
 }
 
-// ended prints how a rollout stands, and returns the code that it comes to.
+// ended prints how a rollout stands, and returns the code that it comes to, whether it
+// could be printed or not.
 func (r *rollouts) ended(ctx context.Context, f *found, report string, exitCode bool) error {
+	code := endCode(f.State.Phase, exitCode)
 	if err := r.show(ctx, f, report); err != nil {
-		return err
+		return &cli.Error{Code: code, Err: err}
 	}
-	return cli.Exit(endCode(f.State.Phase, exitCode))
+	return cli.Exit(code)
 }
 
 // show prints how a rollout stands, and writes its report.
 func (r *rollouts) show(ctx context.Context, f *found, report string) error {
-	view, err := r.view(ctx, f)
-	if err != nil {
-		return err
-	}
-	if err := r.g.writeReport(report, &view, f.Events); err != nil {
-		return err
-	}
+	view := r.view(ctx, f)
+	var err error
 	if r.g.json() {
-		return r.g.out.JSON(view)
+		err = r.g.out.JSON(view)
+	} else {
+		err = r.g.print(r.g.rolloutPage(&view))
 	}
-	return r.g.print(r.g.rolloutPage(&view))
+	return errors.Join(err, r.g.writeReport(report, &view, f.Events))
 }
 
 // endCode is what a command exits with that has taken a rollout to a phase.
@@ -287,19 +289,20 @@ func newRolloutAdvanceCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "advance",
 		Short: "do what is due in the rollout, and exit: for a schedule",
-		Long: `Do all that is due in the unfinished rollout, and exit: look at the fleet, judge,
-begin the next batch or the way back, end what has ended. A schedule that calls it
-every few minutes is all that a rollout of days needs. It asks nothing, and takes
-the lock for as long as it works.
+		Long: `Do all that is due in the unfinished rollout, and exit: look at the fleet,
+judge, begin the next batch or the way back, end what has ended. A schedule
+that calls it every few minutes is all that a rollout of days needs. It asks
+nothing, and takes the lock for as long as it works.
 
-Time counts for a soak only between looks that are at most observe_every apart: a
-schedule that is slower makes each look the first one. A rollout that nobody has
-looked at for three times observe_every is OVERDUE in fleetctl rollout status.
+Time counts for a soak only between looks that are at most observe_every apart:
+a schedule that is slower makes each look the first one. A rollout that nobody
+has looked at for three times observe_every is OVERDUE in fleetctl rollout
+status.
 
 Where there is no rollout, or it is over, there is nothing to do. When somebody
-else is at work on it, as when one call of the schedule takes longer than the time
-between two, the call says who, leaves it to them, and exits as it would otherwise;
-with -o json they are in lock.
+else is at work on it, as when one call of the schedule takes longer than the
+time between two, the call says who, leaves it to them, and exits as it would
+otherwise; with -o json they are in lock.
 
 Exit codes: 0 done, nothing due, or left to who is at work on it; 5 the rollout
 came to its end in this call without having succeeded, or it is held or

@@ -14,20 +14,22 @@ func newRolloutStatusCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "say how the rollout stands, and what it waits for",
-		Long: `Say how the newest rollout stands: its waves and batches, each scale set's members
-by version and health, what each gate says, what it waits for and until when, what
-operators asked and nobody took up yet, and who is at work on it just now.
+		Long: `Say how the newest rollout stands: its waves and batches, each scale set's
+members by version and health, what each gate says, what it waits for and until
+when, what operators asked and nobody took up yet, and who is at work on it
+just now.
 
-The journal and the fleet are both looked at; with --offline only the journal is.
-What cannot be read is shown as not known. Nothing is written, and no lock is
-needed.
+The journal and the fleet are both looked at; with --offline only the journal
+is. What cannot be read is shown as not known. Nothing is written, and no lock
+is needed.
 
 OVERDUE is a rollout that nobody has looked at for three times observe_every: a
-schedule does not run, or a run was left. fleetctl rollout advance goes on with it.
+schedule does not run, or a run was left. fleetctl rollout advance goes on with
+it.
 
-Exit codes: 0 however it stands; with --exit-code, 8 while it is unfinished, and 5
-when it has not succeeded: halted, halted-incomplete, held or aborted; 1 error, 2
-wrong usage, 4 not authorised, 130 interrupted.`,
+Exit codes: 0 however it stands; with --exit-code, 8 while it is unfinished,
+and 5 when it has not succeeded: halted, halted-incomplete, held or aborted; 1
+error, 2 wrong usage, 4 not authorised, 130 interrupted.`,
 		Example: `  fleetctl rollout status
   fleetctl rollout status --offline
   fleetctl rollout status --exit-code

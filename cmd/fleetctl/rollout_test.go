@@ -173,6 +173,12 @@ func onEveryPlace(t *testing.T, s rollSetup, test func(t *testing.T, w *rolling)
 	}
 }
 
+// stop deallocates a member, as an operator does.
+func (w *rolling) stop(name string) {
+	w.t.Helper()
+	w.serve(http.MethodPost, "/subscriptions/"+arm.DefaultSubscription+"/resourceGroups/rg-pay-prod/providers/Microsoft.Compute/virtualMachines/"+name+"/deallocate?api-version=2024-07-01", http.StatusAccepted)
+	w.server.Advance(time.Minute)
+}
 
 // until moves the rollout on by ticks of a schedule until something is so.
 func (w *rolling) until(there func() bool) {
@@ -226,21 +232,20 @@ func TestRolloutRun(t *testing.T) {
 
 // A bad version ends with 5, and says why.
 func TestRolloutHalts(t *testing.T) {
-	onEveryPlace(t, rollSetup{health: "Unhealthy"}, func(t *testing.T, w *rolling) {
-		text, code := w.fleetctl("run", "1.7.1", "--yes")
-		require.Equal(t, exitHalted, code, text)
-		goldenRoll(t, "halted", text)
-		text, code = w.fleetctl("status", "--exit-code")
-		require.Equal(t, exitHalted, code, text)
-		text, code = w.fleetctl("status")
-		require.Zero(t, code, text)
-		text, code = w.fleetctl("advance")
-		require.Zero(t, code, text)
+	w := newRolling(t, rollSetup{health: "Unhealthy"})
+	text, code := w.fleetctl("run", "1.7.1", "--yes")
+	require.Equal(t, exitHalted, code, text)
+	goldenRoll(t, "halted", text)
+	text, code = w.fleetctl("status", "--exit-code")
+	require.Equal(t, exitHalted, code, text)
+	text, code = w.fleetctl("status")
+	require.Zero(t, code, text)
+	text, code = w.fleetctl("advance")
+	require.Zero(t, code, text)
 
-		text, code = w.fleetctl("show")
-		require.Zero(t, code, text)
-		goldenRoll(t, "show-halted", text)
-	})
+	text, code = w.fleetctl("show")
+	require.Zero(t, code, text)
+	goldenRoll(t, "show-halted", text)
 }
 
 // As JSON, a run is one document, and nothing is asked.
@@ -282,21 +287,20 @@ func TestRolloutConfirm(t *testing.T) {
 
 // Ticks of a schedule come to the same end, and say how it stands by their exit code.
 func TestRolloutAdvance(t *testing.T) {
-	onEveryPlace(t, rollSetup{}, func(t *testing.T, w *rolling) {
-		text, code := w.fleetctl("advance", "--exit-code")
-		require.Zero(t, code, text)
-		require.Contains(t, text, "there is no rollout")
-		w.begin()
-		ticks := 0
-		for code = exitChanges; code == exitChanges && ticks < 100; ticks++ {
-			w.server.Advance(4 * time.Minute)
-			text, code = w.fleetctl("advance", "--exit-code")
-		}
-		require.Zero(t, code, text)
-		require.Greater(t, ticks, 5)
-		require.Equal(t, rollout.Succeeded, w.status().Phase)
-		require.Equal(t, 3, w.on("vmss-authz-west", "1.7.1"))
-	})
+	w := newRolling(t, rollSetup{journal: blobJournal})
+	text, code := w.fleetctl("advance", "--exit-code")
+	require.Zero(t, code, text)
+	require.Contains(t, text, "there is no rollout")
+	w.begin()
+	ticks := 0
+	for code = exitChanges; code == exitChanges && ticks < 100; ticks++ {
+		w.server.Advance(4 * time.Minute)
+		text, code = w.fleetctl("advance", "--exit-code")
+	}
+	require.Zero(t, code, text)
+	require.Greater(t, ticks, 5)
+	require.Equal(t, rollout.Succeeded, w.status().Phase)
+	require.Equal(t, 3, w.on("vmss-authz-west", "1.7.1"))
 }
 
 // A tick that ends a rollout badly exits with 5; one after it has nothing to do.
@@ -387,8 +391,6 @@ func TestRolloutAsksWhileItRuns(t *testing.T) {
 		w.once(stderr, "paused by ana", func() {
 			require.LessOrEqual(t, w.clock.Now().Sub(paused), 20*time.Second)
 			w.server.Advance(time.Hour)
-		})
-		w.once(stderr, "paused, operator", func() {
 			text, code := w.fleetctl("abort")
 			aborted = w.clock.Now()
 			require.Zero(t, code, text)
@@ -405,32 +407,31 @@ func TestRolloutAsksWhileItRuns(t *testing.T) {
 
 // A pause, a resume and an approval by a schedule's side.
 func TestRolloutAsks(t *testing.T) {
-	onEveryPlace(t, rollSetup{approve: true}, func(t *testing.T, w *rolling) {
-		var all strings.Builder
-		say := func(want int, args ...string) {
-			t.Helper()
-			text, code := w.fleetctl(args...)
-			all.WriteString(text + "\n")
-			require.Equal(t, want, code, text)
-		}
-		say(exitRefused, "pause")
-		w.begin()
-		say(exitRefused, "approve")
-		say(exitRefused, "resume")
-		say(0, "pause", "--why", "incident 4711")
-		say(0, "resume") // before anybody took the pause up
-		w.server.Advance(time.Minute)
-		say(0, "advance")
-		w.step(1, rollout.Asking)
-		say(exitRefused, "approve", "canary")
-		w.server.Advance(time.Hour)
-		say(0, "approve", "all", "--why", "CAB-1207")
-		say(0, "approve")
-		w.phase(rollout.Succeeded)
-		say(exitRefused, "abort")
-		say(exitRefused, "approve")
-		goldenRoll(t, "asks", all.String())
-	})
+	w := newRolling(t, rollSetup{approve: true})
+	var all strings.Builder
+	say := func(want int, args ...string) {
+		t.Helper()
+		text, code := w.fleetctl(args...)
+		all.WriteString(text + "\n")
+		require.Equal(t, want, code, text)
+	}
+	say(exitRefused, "pause")
+	w.begin()
+	say(exitRefused, "approve")
+	say(exitRefused, "resume")
+	say(0, "pause", "--why", "incident 4711")
+	say(0, "resume") // before anybody took the pause up
+	w.server.Advance(time.Minute)
+	say(0, "advance")
+	w.step(1, rollout.Asking)
+	say(exitRefused, "approve", "canary")
+	w.server.Advance(time.Hour)
+	say(0, "approve", "all", "--why", "CAB-1207")
+	say(0, "approve")
+	w.phase(rollout.Succeeded)
+	say(exitRefused, "abort")
+	say(exitRefused, "approve")
+	goldenRoll(t, "asks", all.String())
 }
 
 // A pause that nobody ends is held: it can be resumed, and aborted.
@@ -739,9 +740,9 @@ func TestRolloutShowJSON(t *testing.T) {
 // Who works on a rollout is a person on a machine, or a run of a pipeline by its address.
 func TestRolloutOwner(t *testing.T) {
 	for want, env := range map[string]map[string]string{
-		"ana":  {"USER": "ana"},
-		"ben":  {"LOGNAME": "ben"},
-		"uid ": {},
+		"ana": {"USER": "ana"},
+		"ben": {"LOGNAME": "ben"},
+		"uid": {},
 		"https://github.com/kloudvin/pay/actions/runs/42": {
 			"USER": "runner", "GITHUB_RUN_ID": "42", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "kloudvin/pay",
 		},
@@ -767,7 +768,7 @@ func TestRolloutRefusals(t *testing.T) {
 	allowed := map[rollout.Order][]rollout.Phase{
 		rollout.Pause:   {rollout.Pending, rollout.Rolling, rollout.Promoting},
 		rollout.Resume:  {rollout.Held},
-		rollout.Abort:   {rollout.Pending, rollout.Rolling, rollout.Promoting, rollout.Held, rollout.Incomplete},
+		rollout.Abort:   {rollout.Pending, rollout.Rolling, rollout.Promoting, rollout.Held},
 		rollout.Approve: {},
 	}
 	plan := rollout.Plan{Waves: []rollout.Wave{{Name: "canary"}, {Name: "all", Approve: true}}}
@@ -788,4 +789,27 @@ func TestRolloutRefusals(t *testing.T) {
 	blocked.Block = &rollout.Block{Class: rollout.NoCapacity}
 	no, _ = refusal(&found{"1", roll.Status{Plan: plan, State: blocked}}, &rollout.Request{Do: rollout.Resume})
 	require.Empty(t, no)
+}
+
+// What a halt had to leave refuses another version, until it is superseded.
+func TestRolloutIncomplete(t *testing.T) {
+	w := newRolling(t, rollSetup{})
+	w.begin()
+	w.step(0, rollout.Soaking)
+	w.stop(w.status("--offline").Ran[0].Member)
+	text, code := w.fleetctl("abort")
+	require.Zero(t, code, text)
+	w.phase(rollout.Incomplete)
+	require.Len(t, w.status().Left, 1)
+	text, code = w.fleetctl("advance")
+	require.Equal(t, exitHalted, code, text)
+	text, code = w.fleetctl("abort")
+	require.Equal(t, exitRefused, code, text)
+	text, code = w.fleetctl("run", "1.7.2", "--yes")
+	require.Equal(t, exitRefused, code, text)
+	text, code = w.fleetctl("run", "1.7.2", "--yes", "--supersede", "--no-wait")
+	require.Zero(t, code, text)
+	v := w.status("--offline")
+	require.Equal(t, "2", v.ID)
+	require.Equal(t, rollout.Rolling, v.Phase)
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -136,7 +137,7 @@ func (p *page) rolloutHeadline(v *rollout.View) {
 		observed = "read " + cli.Relative(v.Observed, p.now)
 	}
 	next := ""
-	if !v.Next.IsZero() && !v.Overdue {
+	if v.Next.After(p.now) && !v.Overdue {
 		next = "next look " + cli.Relative(v.Next, p.now)
 	}
 	p.Flow(cli.Cell{Text: "  "}, 2, dim("begun "+cli.Clock(v.Begun, p.now)), dim(fmt.Sprintf("%s ran it, %d now", cli.Plural(ranMembers(v.Ran), "member"), running)), dim(observed), dim(next), dim(v.Lock))
@@ -180,24 +181,23 @@ func viewMark(v *rollout.View) (cli.Mark, cli.Color) {
 func (p *page) waves(v *rollout.View) {
 	p.Blank()
 	table := &cli.Table{Wrap: 3}
-	table.Add(append([]cli.Cell{{Text: " "}}, headings("WAVE", "STEP", "BATCHES", "SOAKED", "VERIFIED", "AT WORST", "")...)...)
+	table.Add(append([]cli.Cell{{Text: " "}}, headings("WAVE", "STEP", "BATCHES", "SOAKED", "VERIFIED", "WORST", "SCALE SETS")...)...)
 	for i := range v.Waves {
 		w := &v.Waves[i]
-		mark, color := markRunning, cli.Bold
-		switch {
-		case w.Step == rollout.WaveDone:
+		mark, color := viewMark(v)
+		switch w.Step {
+		case rollout.WaveDone:
 			mark, color = markGood, cli.Plain
-		case w.Step == rollout.Skipped, w.Step == "":
+		case rollout.Skipped, "":
 			mark, color = markNote, cli.Dim
 		default:
-			mark, _ = viewMark(v)
 		}
 		verified := "-"
 		if w.Step != "" {
-			verified = fmt.Sprint(w.Evidence)
+			verified = strconv.Itoa(w.Evidence)
 		}
 		table.Add(mark.Cell(p.Style), painted(color, p.cut(w.Name, 16)), painted(color, stepText(w.Step)), plain(batchesText(w)),
-			plain(soakText(w)), plain(verified), dim(fmt.Sprint(w.Worst)), dim(approvalText(w)))
+			plain(soakText(w)), plain(verified), dim(strconv.Itoa(w.Worst)), dim(waveText(w)))
 	}
 	p.Table(table)
 }
@@ -223,14 +223,25 @@ func soakText(w *rollout.WaveView) string {
 	return fmt.Sprintf("%s of %s", cli.Countdown(w.Soaked), cli.Duration(w.Soak))
 }
 
-func approvalText(w *rollout.WaveView) string {
+// waveText says what a wave takes, and whether it may.
+func waveText(w *rollout.WaveView) string {
+	text := cli.Plural(len(w.Sets), "scale set")
+	if len(w.Sets) == 1 {
+		text = w.Sets[0]
+	}
+	if w.Instances > 0 {
+		text = strconv.Itoa(w.Instances) + " of " + text
+		if len(w.Sets) > 1 {
+			text = strconv.Itoa(w.Instances) + " of each of " + cli.Plural(len(w.Sets), "scale set")
+		}
+	}
 	switch {
 	case w.Approved != "":
-		return "approved by " + w.Approved
+		return text + ", approved by " + w.Approved
 	case w.Approve:
-		return "needs an approval"
+		return text + ", needs an approval"
 	}
-	return ""
+	return text
 }
 
 // rolloutSets adds every scale set with its members as cells, and what the cells mean.

@@ -31,13 +31,17 @@ func rollingView() rollout.View {
 		Begun: ago(96 * time.Minute), At: shown, Observed: ago(20 * time.Second), Next: shown.Add(40 * time.Second),
 		Lock: "ops on runner-7 (process 4711) has worked on it since 02:10",
 		Waves: []rollout.WaveView{
-			{Name: "canary", Step: rollout.WaveDone, Since: ago(50 * time.Minute), Sets: []string{"vmss-authz"}, Instances: 1, Soak: 30 * time.Minute, Soaked: 30 * time.Minute, Evidence: 1, Foreseen: 1, Worst: 4,
-				Batches: []rollout.BatchView{{Set: "vmss-authz", Number: 1, Step: rollout.BatchDone, Members: []string{"vmss-authz_0"}}}},
-			{Name: "east", Step: rollout.Batches, Since: ago(45 * time.Minute), Sets: []string{"vmss-authz"}, Soak: time.Hour, Approve: true, Approved: "ops", Evidence: 4, Foreseen: 4, Worst: 12,
+			{
+				Name: "canary", Step: rollout.WaveDone, Since: ago(50 * time.Minute), Sets: []string{"vmss-authz"}, Instances: 1, Soak: 30 * time.Minute, Soaked: 30 * time.Minute, Evidence: 1, Foreseen: 1, Worst: 4,
+				Batches: []rollout.BatchView{{Set: "vmss-authz", Number: 1, Step: rollout.BatchDone, Members: []string{"vmss-authz_0"}}},
+			},
+			{
+				Name: "east", Step: rollout.Batches, Since: ago(45 * time.Minute), Sets: []string{"vmss-authz"}, Soak: time.Hour, Approve: true, Approved: "ops", Evidence: 4, Foreseen: 4, Worst: 12,
 				Batches: []rollout.BatchView{
 					{Set: "vmss-authz", Number: 2, Step: rollout.BatchDone, Members: []string{"vmss-authz_1", "vmss-authz_2", "vmss-authz_3"}},
 					{Set: "vmss-authz", Number: 3, Step: rollout.Verifying, Members: []string{"vmss-authz_4", "vmss-authz_5"}},
-				}},
+				},
+			},
 			{Name: "west", Sets: []string{"vmss-authz-west"}, Soak: 24 * time.Hour, Approve: true, Foreseen: 5, Worst: 26},
 		},
 		Sets: []rollout.SetView{
@@ -147,8 +151,10 @@ func rolloutViews() map[string]rollout.View {
 	v.Sets = nil
 	for i := range 3 {
 		name := fmt.Sprintf("vmss-%d", i)
-		v.Sets = append(v.Sets, rollout.SetView{Name: name, Location: "eastus", Driver: "batches", Model: "1.8.3", LastGood: "1.8.2",
-			Members: members(name, strings.Repeat("V", 120*i)+strings.Repeat("U", 20)+strings.Repeat("o", 1000-480*i)+"xXG")})
+		v.Sets = append(v.Sets, rollout.SetView{
+			Name: name, Location: "eastus", Driver: "batches", Model: "1.8.3", LastGood: "1.8.2",
+			Members: members(name, strings.Repeat("V", 120*i)+strings.Repeat("U", 20)+strings.Repeat("o", 1000-480*i)+"xXG"),
+		})
 		for j := range v.Sets[i].Members {
 			if m := &v.Sets[i].Members[j]; m.Cell == rollout.CellFailed {
 				m.Why = "it reports no health 10m0s after its upgrade"

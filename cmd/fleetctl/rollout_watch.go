@@ -22,7 +22,7 @@ const (
 	// liveRows are the rows of cells of a scale set on a live screen.
 	liveRows = 2
 	// drawEvery bounds how often a live screen is drawn: a rollout of a thousand members
-	// has thousands of entries.
+	// has thousands of entries, and the seconds of a simulator may be short.
 	drawEvery = 200 * time.Millisecond
 )
 
@@ -67,9 +67,7 @@ func (d *rolloutScreen) take(e roll.Event) {
 		d.notes = append(d.notes, e.At.In(d.r.g.zone).Format(time.TimeOnly)+" "+note)
 	}
 	d.notes = d.notes[max(len(d.notes)-shownNotes, 0):]
-	if time.Since(d.drawn) >= drawEvery {
-		d.draw()
-	}
+	d.refresh()
 }
 
 // wait sleeps. The times on the screen move meanwhile.
@@ -80,9 +78,16 @@ func (d *rolloutScreen) wait(ctx context.Context, span time.Duration) error {
 			return err
 		}
 		span -= redrawEvery
-		d.draw()
+		d.refresh()
 	}
 	return d.r.sleep(ctx, span)
+}
+
+// refresh draws unless that was done just now.
+func (d *rolloutScreen) refresh() {
+	if time.Since(d.drawn) >= drawEvery {
+		d.draw()
+	}
 }
 
 func (d *rolloutScreen) end() { d.draw() }
@@ -117,17 +122,17 @@ func newRolloutWatchCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "show how the rollout stands, again and again",
-		Long: `Show how the rollout stands until it is over: its waves and batches, each member
-as a character by its health and version, the gates with their evidence, and what
-is due next and when. It writes nothing, and needs no lock.
+		Long: `Show how the rollout stands until it is over: its waves and batches, each
+member as a character by its health and version, the gates with their evidence,
+and what is due next and when. It writes nothing, and needs no lock.
 
 The journal is read every few seconds, and Azure at the interval. Without a
 terminal there is a line for each thing that happens; --output json is one
-document a line for each change. What cannot be read leaves what was shown, with
-its age.
+document a line for each change. What cannot be read leaves what was shown,
+with its age.
 
-Exit codes: 0 it succeeded, 5 it was halted, aborted, or is held, 1 error,
-2 wrong usage, 4 not authorised, 130 interrupted.`,
+Exit codes: 0 it succeeded, 5 it was halted, aborted, or is held, 1 error, 2
+wrong usage, 4 not authorised, 130 interrupted.`,
 		Example: `  fleetctl rollout watch
   fleetctl rollout watch --interval 1m
   fleetctl rollout watch -o json`,
@@ -378,9 +383,9 @@ func (w *rolloutWatch) tell() error {
 	if err := errors.Join(w.failures[:]...); err != nil {
 		failing = err.Error()
 	}
-	switch {
-	case failing == w.failing:
-	case failing == "":
+	switch failing {
+	case w.failing:
+	case "":
 		p.Raw(p.now.Format(time.TimeOnly) + " it can be read again")
 	default:
 		p.Raw(p.now.Format(time.TimeOnly) + " it cannot be read: " + cli.Clean(failing))

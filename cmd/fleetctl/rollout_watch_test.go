@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -85,7 +86,7 @@ func (w *watching) happens(e rollout.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e.Format, e.At = rollout.Format, w.g.now()
-	w.events = append(w.events[:len(w.events):len(w.events)], e)
+	w.events = append(slices.Clip(w.events), e)
 }
 
 // changes changes how the sources answer, after a time.

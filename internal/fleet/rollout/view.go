@@ -79,8 +79,7 @@ type looker struct {
 	s       *State
 	m       *machine // only asked, never told
 	now     time.Time
-	read    bool // there is an observation
-	at      time.Time
+	read    bool                // there is an observation
 	batches map[int][]BatchView // by wave
 	by      map[string]string   // who approved, by wave
 	back    map[string]string   // the version that a member came back to, by memberKey
@@ -139,10 +138,7 @@ func (l *looker) history(events []Event) {
 
 // observed is when Azure was last read.
 func (l *looker) observed() time.Time {
-	if l.read {
-		return l.m.obs.At
-	}
-	var last time.Time
+	last := l.m.obs.At
 	for _, at := range l.s.Read {
 		last = later(last, at)
 	}
@@ -232,11 +228,12 @@ func (l *looker) owed() []Left {
 		list = append(list, Left{Set: set, Member: name, Why: "drained by this rollout, at most until " + l.s.Drains[key].Until.UTC().Format("15:04") + " UTC"})
 	}
 	for _, set := range sorted(l.s.Sets) {
-		switch s := l.s.Sets[set]; {
-		case s.Suspended == IsSuspended:
+		switch l.s.Sets[set].Suspended {
+		case IsSuspended:
 			list = append(list, Left{Set: set, Why: "its automatic repairs are suspended by this rollout"})
-		case s.Suspended == MaybeSuspended:
+		case MaybeSuspended:
 			list = append(list, Left{Set: set, Why: "its automatic repairs may be suspended by this rollout"})
+		case NotSuspended:
 		}
 		if l.s.Sets[set].Policy {
 			list = append(list, Left{Set: set, Why: "its upgrade policy is not what it was"})

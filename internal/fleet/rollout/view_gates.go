@@ -43,7 +43,7 @@ func (l *looker) healthy() GateView {
 		on++
 	}
 	limits := &l.plan.Limits
-	v.Why = fmt.Sprintf("nobody runs %s", l.plan.Version)
+	v.Why = "nobody runs " + l.plan.Version
 	if on > 0 {
 		v.Why = fmt.Sprintf("%d of %d verified", verified, on)
 	}

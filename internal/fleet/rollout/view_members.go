@@ -35,6 +35,11 @@ func (l *looker) sets() []SetView {
 func (l *looker) present(set string, member *fleet.Member) MemberView {
 	key := memberKey(set, member.Name)
 	r, ran := l.s.Runs[key]
+	if ran && l.s.Read[set].After(l.m.obs.At) { // the journal knows better
+		v := l.journaled(key, &r)
+		v.Zone = member.Zone
+		return v
+	}
 	v := MemberView{
 		Name: member.Name, Zone: member.Zone, Version: member.Image.ExactVersion, Health: string(member.Health),
 		Why: r.Failed, Node: l.node(key),
@@ -106,14 +111,9 @@ func (l *looker) absent(set string) []MemberView {
 		if r.Set != set {
 			continue
 		}
-		run := &r.Runs[len(r.Runs)-1]
-		v := MemberView{Name: r.Name, Why: cmp.Or(r.Failed, run.Ended), Node: l.node(key), Cell: CellGone}
-		switch back := l.back[key]; {
-		case read:
-		case run.To.IsZero():
-			v.Version, v.Cell = l.plan.Version, l.forward(&r, true)
-		case back != "" && !r.Down && run.Ended == ranBack+back:
-			v.Version, v.Cell = back, CellReturned
+		v := l.journaled(key, &r)
+		if read && v.Cell != CellGone {
+			v.Version, v.Cell = "", CellGone
 		}
 		add(v)
 	}
@@ -131,6 +131,19 @@ func (l *looker) absent(set string) []MemberView {
 		}
 	}
 	return list
+}
+
+// journaled shows a member that ran the version as the journal tells it.
+func (l *looker) journaled(key string, r *MemberState) MemberView {
+	run := &r.Runs[len(r.Runs)-1]
+	v := MemberView{Name: r.Name, Why: cmp.Or(r.Failed, run.Ended), Node: l.node(key), Cell: CellGone}
+	switch back := l.back[key]; {
+	case run.To.IsZero():
+		v.Version, v.Cell = l.plan.Version, l.forward(r, true)
+	case back != "" && !r.Down && run.Ended == ranBack+back:
+		v.Version, v.Cell, v.Why = back, CellReturned, r.Failed
+	}
+	return v
 }
 
 // node is what the agent of a member said of it: why it fails, or that it does not

@@ -151,6 +151,36 @@ func verdicts(gates []GateView) map[string]Verdict {
 	return by
 }
 
+// TestLookAtOldReading: where the journal is newer than what was read, it knows better.
+func TestLookAtOldReading(t *testing.T) {
+	a := newAzure(map[string]int{"a": 3, "b": 2})
+	a.Image = neverWell
+	r := newRig(planned(a, twoWaves(), nil), a)
+	r.tick()
+	old := a.observe(r.state.Epoch, nil)
+	cell := func() Cell {
+		v := Look(r.plan, r.state, r.journal, &old, a.Now)
+		require.Equal(t, later(old.At, r.state.Read["a"]), v.Observed)
+		for _, m := range v.Sets[0].Members {
+			if len(v.Ran) > 0 && m.Name == v.Ran[0].Member {
+				return m.Cell
+			}
+		}
+		return ""
+	}
+	seen := make(map[Cell]bool)
+	for r.state.Phase != Halted {
+		a.advance(time.Minute)
+		r.tick()
+		seen[cell()] = true
+		if r.state.Phase == Rolling && len(r.state.Runs) == 1 {
+			require.Contains(t, []Cell{CellVerifying, CellVerified, CellFailed}, cell())
+		}
+	}
+	require.Equal(t, CellReturned, cell())
+	require.True(t, seen[CellFailed])
+}
+
 // TestLookWithoutReading shows what the journal alone tells of members.
 func TestLookWithoutReading(t *testing.T) {
 	a := newAzure(map[string]int{"a": 3, "b": 2})
