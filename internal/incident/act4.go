@@ -15,7 +15,7 @@ const (
 	// firstEntry and lastEntry are between which fleetctl is killed: the rollout has some
 	// more than these, of which the number depends on how long things take.
 	firstEntry = 2
-	lastEntry  = 45
+	lastEntry  = 40
 )
 
 // killed is the rollout of act 2 once more, with a journal in Azure Storage, and its runner
