@@ -32,19 +32,21 @@ func newRolloutPlanCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan VERSION",
 		Short: "show what a rollout would do, and what speaks against it",
-		Long: `Show what the rollout of a version would do: its waves, and the members of the
-first batches by name, how many members may run the version at worst and why, how
-long it takes at least, how soon a failing member stops it, the quota of the
-regions, what each gate would ask, and to which version each scale set goes back.
+		Long: `Show what the rollout of a version would do: its waves, and the members of
+the first batches by name, how many members may run the version at worst and
+why, how long it takes at least, how soon a failing member stops it, the quota
+of the regions, what each gate would ask, and to which version each scale set
+goes back.
 
-What speaks against the rollout is told all at once, each with what to do about it.
-Nothing is written.
+What speaks against the rollout is told all at once, each with what to do about
+it. Nothing is written.
 
-At worst counts the members that a wave takes, births by autoscale while the model
-points at the version, and others that may be made anew meanwhile: repairs, Spot.
+At worst counts the members that a wave takes, births by autoscale while the
+model points at the version, and others that may be made anew meanwhile:
+repairs, Spot.
 
-Exit codes: 0 it can begin, 3 something speaks against it, 1 error, 2 wrong usage,
-4 not authorised, 130 interrupted.`,
+Exit codes: 0 it can begin, 3 something speaks against it, 1 error, 2 wrong
+usage, 4 not authorised, 130 interrupted.`,
 		Example: `  fleetctl rollout plan 1.8.3
   fleetctl rollout plan 1.8.3 --no-return
   fleetctl rollout plan 1.8.3 -o json | jq '.waves[] | {name, worst}'`,
