@@ -123,8 +123,8 @@ func newRolloutWatchCommand(g *globals) *cobra.Command {
 		Use:   "watch",
 		Short: "show how the rollout stands, again and again",
 		Long: `Show how the rollout stands until it is over: its waves and batches, each member
-as a character by its health and version, the gates with their evidence, and what
-is due next and when. It writes nothing, and needs no lock.
+as a character by its health and version, the gates with their evidence, and
+what is due next and when. It writes nothing, and needs no lock.
 
 The journal is read every few seconds, and Azure at the interval. Without a
 terminal there is a line for each thing that happens; --output json is one
