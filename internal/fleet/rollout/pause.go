@@ -54,6 +54,9 @@ func (m *machine) idle() {
 		}
 	}
 	closed := m.plan.Window && !m.obs.WindowOpen
+	if !closed {
+		since = later(since, m.obs.Opens) // no batch could begin before
+	}
 	switch {
 	case closed && m.now.Sub(since) >= max(atMost, l.Approval):
 		m.blocked(ByOperator, "the window did not open")
