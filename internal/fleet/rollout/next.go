@@ -225,12 +225,20 @@ func (m *machine) resolve() {
 			m.end(&op, r)
 			continue
 		}
-		until := op.Began.Add(m.plan.Limits.Settle)
-		if op.Result != nil && op.Result.Outcome == Underway {
-			until = op.Began.Add(m.plan.Limits.Stuck)
+		until := m.shows(&op)
+		if !m.now.Before(until) { // it was not looked at in time, or Azure is still at work: the next look may say
+			until = m.now.Add(m.plan.Limits.ObserveEvery)
 		}
 		m.wait("the end of "+string(op.Action.Do)+" "+op.Action.Set, until)
 	}
+}
+
+// shows is when the effect of an action under way shows in what is read, if it has any.
+func (m *machine) shows(op *Op) time.Time {
+	if op.Result != nil && op.Result.Outcome == Underway {
+		return op.Began.Add(m.plan.Limits.Stuck)
+	}
+	return op.Began.Add(m.plan.Limits.Settle)
 }
 
 // end notes what the observation says that an action came to: it shows that, too.
@@ -246,11 +254,7 @@ func (m *machine) end(op *Op, r Result) {
 // read: its effect is there, or it is not and had the time to show.
 func (m *machine) comes(op *Op) (Result, bool) {
 	a := &op.Action
-	after := op.Began.Add(m.plan.Limits.Settle)
-	if op.Result != nil && op.Result.Outcome == Underway {
-		after = op.Began.Add(m.plan.Limits.Stuck)
-	}
-	late := !m.obs.At.Before(after) && m.epoch == m.s.Epoch
+	late := !m.obs.At.Before(m.shows(op)) && m.epoch == m.s.Epoch
 	seen := m.seen(a.Set)
 	if a.Set != "" && seen == nil {
 		return Result{}, false
