@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -110,13 +111,14 @@ func (m *machine) owesRepairs(set string) bool {
 
 func (m *machine) resumeRepairs(set string) {
 	m.do(Action{Do: ResumeRepairs, Set: set})
-	since := m.s.Last[repairsTarget(set)].Since
-	if m.s.Last[repairsTarget(set)].Verb != ResumeRepairs || since.IsZero() {
+	last := m.s.Last[repairsTarget(set)]
+	since := last.Since
+	if last.Verb != ResumeRepairs || since.IsZero() {
 		since = m.now
 	}
 	until := since.Add(m.plan.Limits.Stuck)
 	if !m.now.Before(until) {
-		m.note(Event{Kind: Given, Set: set, Name: string(ResumeRepairs), Why: "automatic repairs are still suspended: " + m.s.Last[repairsTarget(set)].Text})
+		m.note(Event{Kind: Given, Set: set, Name: string(ResumeRepairs), Why: "automatic repairs are still suspended: " + last.Text})
 		return
 	}
 	m.wait("the automatic repairs of "+set, until)
@@ -135,13 +137,10 @@ func (m *machine) paid() bool {
 	return true
 }
 
+// splitKey takes a memberKey apart: no name of a member has a slash.
 func splitKey(key string) (set, member string) {
-	for i := len(key) - 1; i >= 0; i-- {
-		if key[i] == '/' {
-			return key[:i], key[i+1:]
-		}
-	}
-	return "", key
+	i := strings.LastIndexByte(key, '/')
+	return key[:i], key[i+1:]
 }
 
 // hold keeps a rollout still that stood still for too long: models back to last good,

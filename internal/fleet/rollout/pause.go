@@ -184,15 +184,14 @@ func (m *machine) refusals() {
 		if strings.HasPrefix(t, string(QueryGate)) || strings.HasPrefix(t, string(AskAgent)) || strings.HasPrefix(t, string(Notify)) || last.Verb == Undrain || last.Verb == ResumeRepairs {
 			continue
 		}
-		since, why := m.refused(t)
-		if since.IsZero() {
+		if last.Outcome == Done || last.Since.IsZero() {
 			continue
 		}
-		if until := since.Add(m.plan.Limits.Stuck); m.now.Before(until) {
+		if until := last.Since.Add(m.plan.Limits.Stuck); m.now.Before(until) {
 			m.wait(t+": "+string(last.Outcome), until)
 			continue
 		}
-		m.blocked(classes[last.Outcome], fmt.Sprintf("%s is refused: %s", t, limit(why)))
+		m.blocked(classes[last.Outcome], fmt.Sprintf("%s is refused: %s", t, limit(last.Text)))
 	}
 }
 
