@@ -11,10 +11,10 @@ import (
 )
 
 // document reads what Azure would answer.
-func document(t *testing.T, text string) fleet.Document {
-	t.Helper()
+func document(tb testing.TB, text string) fleet.Document {
+	tb.Helper()
 	var d fleet.Document
-	require.NoError(t, json.Unmarshal([]byte(text), &d))
+	require.NoError(tb, json.Unmarshal([]byte(text), &d))
 	return d
 }
 

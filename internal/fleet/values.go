@@ -155,12 +155,12 @@ func spanAt(v any, keys ...string) time.Duration {
 // tagsAt returns the tags of a resource, or nil.
 func tagsAt(d Document) map[string]string {
 	object, _ := dig(d, "tags").(Document)
-	if len(object) == 0 {
-		return nil
-	}
-	tags := make(map[string]string, len(object))
+	var tags map[string]string
 	for name, v := range object {
 		if text, ok := v.(string); ok || v == nil {
+			if tags == nil {
+				tags = make(map[string]string, len(object))
+			}
 			tags[name] = text
 		}
 	}
