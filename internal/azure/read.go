@@ -107,11 +107,10 @@ func list[T any](ctx context.Context, c *Client, op string, collection fleet.Res
 		if page.NextLink == "" {
 			return all, nil
 		}
-		next, err2 := runtime.EncodeQueryParams(page.NextLink)
-		if err2 != nil {
-			return nil, explain(op, err2)
+		next := ""
+		if next, err = runtime.EncodeQueryParams(page.NextLink); err == nil {
+			req, err = runtime.NewRequestForNextLink(ctx, http.MethodGet, c.endpoint, next)
 		}
-		req, err = runtime.NewRequestForNextLink(ctx, http.MethodGet, c.endpoint, next)
 	}
 	return nil, &Error{Kind: Garbled, Op: op, Text: fmt.Sprintf("the list has no end: %d pages were read", maxPages)}
 }

@@ -28,13 +28,14 @@ func lookUp(object map[string]any, key string) any {
 	if v, ok := object[key]; ok {
 		return v
 	}
-	found := "" // of several that differ in their letters always the same one
-	for name := range object {
+	var found string
+	var value any
+	for name, v := range object { // of several that differ in their letters always the same one
 		if strings.EqualFold(name, key) && (found == "" || name < found) {
-			found = name
+			found, value = name, v
 		}
 	}
-	return object[found]
+	return value
 }
 
 // TextAt is the text that stands in a document below the keys, or "".
