@@ -91,7 +91,7 @@ func (r *Runner) tellWriters(ctx context.Context, l *ledger, events []rollout.Ev
 	for _, name := range slices.Sorted(maps.Keys(l.plan.Sets)) {
 		id := l.plan.Sets[name].ID
 		var last azure.Activity
-		for _, a := range r.activities(ctx, l, id, r.Now()) {
+		for _, a := range r.activities(ctx, l, id, r.now()) {
 			if a.Resource.Same(id) && strings.EqualFold(a.Operation, "Microsoft.Compute/virtualMachineScaleSets/write") && a.At.After(last.At) {
 				last = a
 			}
