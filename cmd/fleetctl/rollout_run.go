@@ -139,7 +139,7 @@ func (r *rollouts) begin(ctx context.Context, cmd *cobra.Command, f *running, id
 		return nil, refused(f.version, refusals)
 	}
 	if !r.g.json() {
-		p := r.g.rolloutPlanPage(&plan, nil)
+		p := r.planPage(&plan)
 		p.Blank()
 		if err := r.g.print(p); err != nil {
 			return nil, err
@@ -334,7 +334,7 @@ func (g *globals) advanceRollout(ctx context.Context, report string, exitCode bo
 	case err != nil:
 		return err
 	case last == nil:
-		return g.noRollouts()
+		return r.noRollouts()
 	case last.Idle(r.now()):
 		g.out.Say("fleetctl: %s is over: there is nothing to do", last.title())
 		return r.show(ctx, last, report)

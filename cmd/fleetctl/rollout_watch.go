@@ -161,7 +161,7 @@ func (g *globals) watchRollout(ctx context.Context, interval time.Duration) erro
 		return explained(err)
 	}
 	if last == nil {
-		return g.noRollouts()
+		return r.noRollouts()
 	}
 	w := &rolloutWatch{
 		g: g, now: r.now, interval: interval, found: *last, screen: &cli.Screen{Output: g.out}, lines: r.newRolloutLines(&last.Plan),
