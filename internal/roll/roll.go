@@ -63,7 +63,7 @@ type Runner struct {
 	Spec    *fleet.Spec
 	Journal Journal
 	Now     func() time.Time
-	// Wait sleeps; the error is that of the context.
+	// Wait sleeps; the error is that of the context. Several may wait at once.
 	Wait func(ctx context.Context, d time.Duration) error
 	Tell func(Event) // of progress, one call at a time; nil: nobody listens
 	// HTTP asks Prometheus and the webhook; nil: a client of its own.
