@@ -404,6 +404,26 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "an abort that takes members back counts more than one that keeps", phase: Aborted, runs: 1,
+			when: step(0, Soaking), then: func(r *rig) {
+				r.requests = append(r.requests, Request{ID: "1", Do: Abort, Keep: true}, Request{ID: "2", Do: Abort})
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Empty(t, onVersion(r, "a"))
+			},
+		},
+		{
+			name: "a gap takes from nobody the time to be verified afresh", phase: Succeeded, runs: 5,
+			when: step(1, Soaking), then: func(r *rig) { r.azure.advance(3 * time.Hour) },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				for _, e := range r.journal {
+					require.False(t, e.Kind == Blocked && e.Class != "", e.Why)
+				}
+			},
+		},
+		{
 			name: "a pause is held at its deadline", phase: Held, runs: 1, when: step(0, Soaking), then: ask(Pause, false),
 		},
 		{

@@ -175,7 +175,7 @@ func (m *machine) requests() {
 				m.note(Event{Kind: PhaseTo, Phase: Rolling, Why: "resumed by " + who(&r)})
 				m.note(Event{Kind: WaveTo, Wave: 0, Step: Replicating, Why: "nobody stood for the version: the waves begin again"})
 			}
-		case r.Do == Abort && (m.s.Phase.forward() || m.s.Phase == Held):
+		case r.Do == Abort && (m.s.Phase.forward() || m.s.Phase == Held || m.s.Phase == Halting && m.s.Keep && !r.Keep):
 			m.note(Event{Kind: PhaseTo, Phase: Halting, Class: ByOperator, Request: &r, Why: "aborted by " + who(&r)})
 		}
 	}
