@@ -39,6 +39,11 @@ fleet-demo: ## See what fleetctl tells of a fleet: one that is well, and one wit
 	@for c in fleetctl fleetsim; do echo "build $$c"; $(BUILD) -o $(BIN)/$$c ./cmd/$$c || exit 1; done
 	@go run ./internal/fleetdemo -bin $(BIN)
 
+incident: ## Replay the incident: a bad image meets real agents, is stopped, taken back, and kept from everybody else
+	@mkdir -p $(BIN)
+	@for c in $(COMMANDS); do echo "build $$c"; $(BUILD) -o $(BIN)/$$c ./cmd/$$c || exit 1; done
+	@go run ./internal/incident -bin $(BIN) $(if $(INCIDENT_SEED),-seed $(INCIDENT_SEED))
+
 test: ## Run the tests
 	go test -vet=off -p $$((2 * $$(nproc))) $(GOFLAGS) ./... # many wait more than they work; make lint vets
 
@@ -96,6 +101,7 @@ clients: ## Hold fleetsim arm to Microsoft's own clients (Node 20 or later and n
 azurite: ## Hold the rollouts' journal and fleetsim's blobs to Azurite, Microsoft's emulator (Node 20 or later and npm)
 	cd e2e/azurite && npm ci --loglevel=error
 	FLEETCTL_AZURITE=$(abspath e2e/azurite/node_modules) go test -count 1 -timeout 10m -v -run '/azurite|^TestAnswers$$' ./internal/journal
+	FLEETCTL_AZURITE=$(abspath e2e/azurite/node_modules) go test -count 1 -timeout 10m -v -run '^(TestRealJournal|TestTwoRunners|TestAskedOfAHolder)$$/azurite' ./internal/roll
 
 SEED      ?= 1
 HISTORIES ?= 10000
@@ -105,7 +111,7 @@ histories: ## Let the agent live through HISTORIES (10000) random lives of a nod
 ROLLOUTS ?= 1000
 rollouts: ## Let ROLLOUTS (1000) random rollouts meet a model of Azure, see every state of a small world, and kill one everywhere
 	go test ./internal/fleet/rollout -run '^(TestHistories|TestEveryState)$$' -count 1 -timeout 30m -histories $(ROLLOUTS) -disturbances 2
-	go test ./internal/roll -run '^TestKilledAnywhere$$' -count 1 -timeout 30m -kill-step 1 -every-read
+	go test ./internal/roll -run '^(TestKilledAnywhere|TestStalledHolder)$$' -count 1 -timeout 60m -kill-step 1 -every-read -stall-step 1
 
 ONLY ?=
 mutants: ## Break each promise in a copy of the tree and see that a test notices (ONLY=regexp)
@@ -129,4 +135,4 @@ fuzz: ## Fuzz every parser for FUZZTIME each (20s)
 docs: ## Write the generated documentation again
 	go run ./internal/docs
 
-.PHONY: help build build-all demo fleet-demo test race histories rollouts judges mutants soak coverage lint deb deb-check e2e e2e-vm clients azurite bench fuzz docs
+.PHONY: help build build-all demo fleet-demo incident test race histories rollouts judges mutants soak coverage lint deb deb-check e2e e2e-vm clients azurite bench fuzz docs

@@ -42,7 +42,7 @@ func (h *Hold) String() string {
 // hint is what to do about a rollout that is in the way.
 func (h *Hold) hint() string {
 	if h.Left {
-		return "fleetctl rollout status lists what is left; fleetctl rollout advance takes it up when it can be reached, fleetctl rollout abort leaves it as it is"
+		return "fleetctl rollout status lists what is left; fleetctl rollout advance takes it up when it can be reached"
 	}
 	return "fleetctl rollout status shows it; fleetctl rollout abort ends it and takes its version back"
 }

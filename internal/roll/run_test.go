@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -515,6 +516,46 @@ func TestAutoOSBad(t *testing.T) {
 	failed, _ := image.Failed()
 	require.True(t, failed)
 	require.True(t, image.Excluded || image.Region("eastus").Excluded && image.Region("westus3").Excluded)
+}
+
+// What an operator asks while a tick reads Azure is no less urgent than what is asked
+// while the runner waits.
+func TestAskedWhileItLooks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	c := w.start()
+	var asked time.Time
+	w.after = func(r *http.Request) bool {
+		if asked.IsZero() && r.Method == http.MethodGet && w.journal.mentions(`"step":"soaking"`) {
+			asked = w.clock.Now()
+			w.journal.ask("a", `{"do":"abort"}`)
+		}
+		return false
+	}
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.Equal(t, rollout.Aborted, s.State.Phase, c.log())
+	i := slices.IndexFunc(s.Events, func(e rollout.Event) bool { return e.Kind == rollout.Requested })
+	require.GreaterOrEqual(t, i, 0)
+	require.LessOrEqual(t, s.Events[i].At.Sub(asked), 15*time.Second, c.log())
+}
+
+// Times are those of the wall: a machine that slept between two looks has not looked for
+// as long as it slept, which the clock of its process does not count.
+func TestTimesOfTheWall(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	c := w.runner()
+	c.Now = time.Now
+	_, refusals, err := c.Start(t.Context(), version, rollout.Options{})
+	require.NoError(t, err)
+	require.Empty(t, refusals)
+	s, err := c.Advance(t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, s.Events)
+	for _, at := range []time.Time{s.Events[0].At, s.Events[len(s.Events)-1].At, s.Observation.At, s.Again} {
+		require.NotContains(t, at.String(), " m=", "it has a reading of the process's clock")
+	}
 }
 
 // With by-wave, a region gets the version when its wave comes, and not before.
