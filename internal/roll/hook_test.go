@@ -33,6 +33,13 @@ func (h *webhook) start(t *testing.T) string {
 	return server.URL
 }
 
+// mends lets it answer from here on.
+func (h *webhook) mends() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fails = 0
+}
+
 func (h *webhook) told() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
