@@ -193,10 +193,10 @@ func TestCommandsAreLean(t *testing.T) {
 			"github.com/stretchr/testify": "a test dependency",
 			"google.golang.org/grpc":      "a test dependency; see docs/adr",
 			"testing":                     "a test dependency",
-			module + "/internal/sim/imds":  "the simulator is never in the image",
+			module + "/internal/sim/imds": "the simulator is never in the image",
 		},
 		"fleetctl": {
-			sdk + "/sdk/resourcemanager":   "resources are read as JSON; see docs/adr",
+			sdk + "/sdk/resourcemanager":  "resources are read as JSON; see docs/adr",
 			"github.com/stretchr/testify": "a test dependency",
 			"testing":                     "a test dependency",
 		},

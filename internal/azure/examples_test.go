@@ -2,7 +2,6 @@ package azure
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"reflect"
 	"regexp"
@@ -274,7 +273,7 @@ func spoilAt(t *testing.T, r reader, d fleet.Document, path string, counts map[s
 func same(t *testing.T, want, got any, format string, args ...any) {
 	t.Helper()
 	if !reflect.DeepEqual(want, got) {
-		require.Equal(t, want, got, fmt.Sprintf(format, args...))
+		require.Equalf(t, want, got, format, args...)
 	}
 }
 

@@ -107,7 +107,7 @@ func list[T any](ctx context.Context, c *Client, op string, collection fleet.Res
 		if page.NextLink == "" {
 			return all, nil
 		}
-		next := ""
+		var next string
 		if next, err = runtime.EncodeQueryParams(page.NextLink); err == nil {
 			req, err = runtime.NewRequestForNextLink(ctx, http.MethodGet, c.endpoint, next)
 		}
