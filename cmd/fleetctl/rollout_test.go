@@ -730,7 +730,7 @@ func TestRolloutOverdue(t *testing.T) {
 	require.True(t, w.status().Overdue)
 	text, code := w.fleetctl("status", "--exit-code")
 	require.Equal(t, exitChanges, code, text)
-	require.Contains(t, text, "OVERDUE")
+	require.Contains(t, text, "OVERDUE: nobody has worked on it for 16m")
 	text, code = w.fleetctl("pause")
 	require.Zero(t, code, text)
 	require.Contains(t, strings.Join(strings.Fields(text), " "), "run fleetctl rollout advance")
