@@ -397,6 +397,7 @@ func TestRolloutAsksWhileItRuns(t *testing.T) {
 		})
 		text, code := w.call(g, stdout, stderr, "run", "1.7.1", "--yes")
 		require.Equal(t, exitHalted, code, text)
+		require.False(t, aborted.IsZero(), "nobody was told of the pause: "+text)
 		v := w.status()
 		require.Equal(t, rollout.Aborted, v.Phase, text)
 		require.Len(t, v.Ran, 1, "nothing was begun after the pause")
