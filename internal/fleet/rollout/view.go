@@ -22,7 +22,8 @@ type View struct {
 	Begun        time.Time `json:"begun"`
 	Ended        time.Time `json:"ended,omitzero"`
 	At           time.Time `json:"at"`                // what is shown
-	Observed     time.Time `json:"observed,omitzero"` // when Azure was last read
+	Observed     time.Time `json:"observed,omitzero"` // when Azure was last read, to work on it or to show this
+	Worked       time.Time `json:"worked,omitzero"`   // when somebody last worked on it
 	Overdue      bool      `json:"overdue,omitempty"`
 	Paused       string    `json:"paused,omitempty"` // why it stands still; empty: it does not
 	PausedSince  time.Time `json:"paused_since,omitzero"`
@@ -61,7 +62,7 @@ func Look(p Plan, s State, events []Event, o *Observation, now time.Time) View {
 		v.Ended = s.Since
 	}
 	if len(events) > 0 {
-		v.Begun = events[0].At
+		v.Begun, v.Worked = events[0].At, events[len(events)-1].At
 	}
 	switch {
 	case s.Phase.Over() && s.Phase != Held:
