@@ -394,6 +394,28 @@ func TestRolloutAsksWhileItRuns(t *testing.T) {
 	})
 }
 
+// Of two aborts the one that takes members back counts, whichever was asked first. What is
+// no request is said once a call.
+func TestRolloutAbortsThatDiffer(t *testing.T) {
+	w := newRolling(t, rollSetup{})
+	w.begin()
+	w.step(0, rollout.Soaking)
+	text, code := w.fleetctl("abort", "--keep")
+	require.Zero(t, code, text)
+	text, code = w.fleetctl("abort")
+	require.Zero(t, code, text)
+	text, code = w.fleetctl("abort", "--keep")
+	require.Equal(t, exitRefused, code, text)
+	bad := filepath.Join(filepath.Dir(w.file), "rollouts", "1", "requests", "20260101T000000.000000000Z-00000000")
+	require.NoError(t, os.WriteFile(bad, []byte("no JSON"), 0o600))
+	text, code = w.fleetctl("status")
+	require.Zero(t, code, text)
+	require.Contains(t, text, "abort, members stay as they are, by ana")
+	require.Equal(t, 1, strings.Count(text, "is left out: it is no JSON"), text)
+	w.phase(rollout.Aborted)
+	require.Equal(t, 3, w.on("vmss-authz", "1.7.0"))
+}
+
 // A pause, a resume and an approval by a schedule's side.
 func TestRolloutAsks(t *testing.T) {
 	w := newRolling(t, rollSetup{approve: true})
@@ -717,6 +739,7 @@ func TestRolloutOverdue(t *testing.T) {
 	require.False(t, w.status().Overdue)
 	w.server.Advance(16 * time.Minute)
 	require.True(t, w.status().Overdue)
+	require.Equal(t, 16*time.Minute, w.status().At.Sub(w.status().Worked).Round(time.Minute))
 	text, code := w.fleetctl("status", "--exit-code")
 	require.Equal(t, exitChanges, code, text)
 	require.Contains(t, text, "OVERDUE: nobody has worked on it for 16m")

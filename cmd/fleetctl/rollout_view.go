@@ -492,6 +492,9 @@ func (p *page) asked(list []rollout.Request) {
 	for i := range list[:min(len(list), shownLeft)] {
 		r := &list[i]
 		what := strings.TrimSpace(string(r.Do) + " " + r.Wave)
+		if r.Keep {
+			what += ", members stay as they are"
+		}
 		p.Flow(p.leading(4, markNote), 6, plain(what+", by "+cmp.Or(r.By, "an operator")), plain(r.Why), dim(cli.Relative(r.At, p.now)))
 	}
 }

@@ -120,9 +120,8 @@ func rolloutViews() map[string]rollout.View {
 	views["paused"] = v
 
 	v = rollingView()
-	v.Overdue, v.Worked, v.Lock = true, ago(time.Hour), ""
+	v.Overdue, v.Worked, v.Lock = true, ago(3*time.Hour), "" // status itself has read Azure just now
 	v.Gates = v.Gates[:2]
-	v.Gates[0].Asked, v.Gates[1].Asked = v.Observed, v.Observed
 	views["overdue"] = v
 
 	v = haltedView()
