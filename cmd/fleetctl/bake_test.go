@@ -74,10 +74,13 @@ func (b *baking) globals() (g *globals, stdout, stderr *bytes.Buffer) {
 	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
 	env := map[string]string{azure.EndpointVariable: b.endpoint.URL, "COLUMNS": "80", "LANG": "C.UTF-8", subscriptionVariable: arm.DefaultSubscription}
 	g = newGlobals(stdout, stderr, func(name string) string { return env[name] })
-	g.now, g.zone, g.virtual = b.clock.Now, time.UTC, true
+	g.now, g.zone = b.clock.Now, time.UTC
 	g.sleep = func(ctx context.Context, d time.Duration) error {
 		b.server.Advance(d)
 		return ctx.Err()
+	}
+	g.times = func(*azure.Client) (func() time.Time, func(context.Context, time.Duration) error) {
+		return g.now, g.sleep
 	}
 	return g, stdout, stderr
 }

@@ -110,10 +110,8 @@ func (g *globals) rolloutsOf(spec *fleet.Spec) (*rollouts, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rollouts{g: g, spec: spec, azure: client, place: place, now: g.now, sleep: g.sleep}
-	if !g.virtual {
-		r.now, r.sleep = client.Now, client.Wait // a simulator's time may pass faster
-	}
+	r := &rollouts{g: g, spec: spec, azure: client, place: place}
+	r.now, r.sleep = g.times(client)
 	return r, nil
 }
 
@@ -326,12 +324,12 @@ func (r *rollouts) view(ctx context.Context, f *found) rollout.View {
 func (f *found) title() string { return "rollout " + f.id + " of " + f.Plan.Version }
 
 // noRollouts tells that there is no rollout. As JSON, it is one without an id.
-func (g *globals) noRollouts() error {
-	if g.json() {
-		return g.out.JSON(rollout.View{
-			Version: rollout.ViewVersion, At: g.now(), Waves: []rollout.WaveView{}, Sets: []rollout.SetView{}, Gates: []rollout.GateView{}, Ran: []rollout.Ran{},
+func (r *rollouts) noRollouts() error {
+	if r.g.json() {
+		return r.g.out.JSON(rollout.View{
+			Version: rollout.ViewVersion, At: r.now(), Waves: []rollout.WaveView{}, Sets: []rollout.SetView{}, Gates: []rollout.GateView{}, Ran: []rollout.Ran{},
 		})
 	}
-	g.out.Say("fleetctl: there is no rollout; fleetctl rollout run VERSION begins one")
+	r.g.out.Say("fleetctl: there is no rollout; fleetctl rollout run VERSION begins one")
 	return nil
 }

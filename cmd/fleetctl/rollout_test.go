@@ -544,6 +544,38 @@ func TestRolloutSupersede(t *testing.T) {
 	})
 }
 
+// Between a look at a rollout and its lock, another call may have superseded it: nothing is
+// done for the old one then.
+func TestRolloutSupersededMeanwhile(t *testing.T) {
+	for name, args := range map[string][]string{
+		"go on":     {"run", "1.7.1", "--yes"},
+		"supersede": {"run", "1.7.0", "--yes", "--supersede"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newRolling(t, rollSetup{})
+			w.begin()
+			g, stdout, stderr := w.globals()
+			env, done := g.getenv, false
+			g.getenv = func(name string) string {
+				if name == "USER" && !done { // it is about to take the lock
+					done = true
+					text, code := w.fleetctl("run", "1.7.2", "--yes", "--supersede", "--no-wait")
+					require.Zero(t, code, text)
+				}
+				return env(name)
+			}
+			text, code := w.call(g, stdout, stderr, args...)
+			require.True(t, done)
+			require.Equal(t, exitRefused, code, text)
+			require.Contains(t, text, "rollout 2 of 1.7.2 was begun by somebody else just now")
+			v := w.status()
+			require.Equal(t, "2", v.ID)
+			require.Equal(t, rollout.Rolling, v.Phase)
+			require.Empty(t, v.Asked)
+		})
+	}
+}
+
 // A process that is killed leaves a rollout that the next call goes on with: at once where
 // the lock is a file, within a minute where it is a lease.
 func TestRolloutKilled(t *testing.T) {

@@ -710,6 +710,47 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "a window that opens after a night is enough for the next batch", phase: Succeeded, runs: 5,
+			plan: func(p *Plan) { p.Window, p.Limits.Pause = true, 3*time.Hour },
+			when: func(r *rig) bool { return r.state.Wave == 1 && batchIs("a", Verifying)(r) },
+			then: func(r *rig) { r.azure.Opens = (r.azure.Now.Hour() + 12) % 24 },
+		},
+		{
+			name: "the webhook hears of a halt when it begins, and once", image: neverWell, phase: Halted, runs: 1,
+			plan: func(p *Plan) { p.Notify = true },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				var told []string
+				for _, a := range r.done(Notify) {
+					told = append(told, a.Name)
+				}
+				require.Equal(t, []string{"halting", "halted"}, told)
+				halting := slices.IndexFunc(r.journal, func(e Event) bool { return e.Phase == Halting })
+				first := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Began && e.Action.Do == Notify })
+				require.Equal(t, r.journal[halting].At, r.journal[first].At)
+			},
+		},
+		{
+			name: "10: a drain that ended while nobody looked is not said to be unanswered", phase: Held, runs: 0, every: 9 * time.Hour,
+			plan: func(p *Plan) { p.Notify = true },
+			when: func(r *rig) bool { return r.state.Phase == Pending }, then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do != Drain {
+						return fine
+					}
+					ask(Pause, false)(r)
+					return crashAfter
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Len(t, r.state.Unpaid, 1)
+				require.Equal(t, ranOut, r.state.Unpaid[0].Why)
+				require.Empty(t, r.done(Undrain))
+				require.False(t, slices.ContainsFunc(r.done(Notify), func(a Action) bool { return strings.Contains(a.Why, "drain") }))
+			},
+		},
+		{
 			name: "a zone is finished before the next begins", phase: Succeeded, runs: 6, sizes: map[string]int{"a": 6},
 			waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Minute}},
 			require: func(t *testing.T, r *rig) {

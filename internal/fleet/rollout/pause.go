@@ -54,6 +54,9 @@ func (m *machine) idle() {
 		}
 	}
 	closed := m.plan.Window && !m.obs.WindowOpen
+	if !closed {
+		since = later(since, m.obs.Opens) // no batch could begin before
+	}
 	switch {
 	case closed && m.now.Sub(since) >= max(atMost, l.Approval):
 		m.blocked(ByOperator, "the window did not open")
@@ -181,15 +184,14 @@ func (m *machine) refusals() {
 		if strings.HasPrefix(t, string(QueryGate)) || strings.HasPrefix(t, string(AskAgent)) || strings.HasPrefix(t, string(Notify)) || last.Verb == Undrain || last.Verb == ResumeRepairs {
 			continue
 		}
-		since, why := m.refused(t)
-		if since.IsZero() {
+		if last.Outcome == Done || last.Since.IsZero() {
 			continue
 		}
-		if until := since.Add(m.plan.Limits.Stuck); m.now.Before(until) {
-			m.wait(t+" not to be refused: "+limit(why), until)
+		if until := last.Since.Add(m.plan.Limits.Stuck); m.now.Before(until) {
+			m.wait(t+" not to be refused: "+limit(last.Text), until)
 			continue
 		}
-		m.blocked(classes[last.Outcome], fmt.Sprintf("%s is refused: %s", t, limit(why)))
+		m.blocked(classes[last.Outcome], fmt.Sprintf("%s is refused: %s", t, limit(last.Text)))
 	}
 }
 
