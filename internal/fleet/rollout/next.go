@@ -17,6 +17,9 @@ type Move struct {
 	Actions []Action
 	// Waits say what the rollout waits for when there is nothing to do.
 	Waits []Wait
+	// Block is why it stands still, as it was seen now: the journal has the first cause of
+	// a class, which may be gone by now. A Class of "": it does not.
+	Block Block
 }
 
 // A Wait is something that the rollout waits for, and until when at most.
