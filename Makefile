@@ -108,8 +108,8 @@ HISTORIES ?= 10000
 histories: ## Let the agent live through HISTORIES (10000) random lives of a node, from SEED (1) on
 	go test ./internal/agent -run '^TestHistories$$' -count 1 -timeout 30m -seed $(SEED) -histories $(HISTORIES)
 
-ROLLOUTS ?= 1000
-rollouts: ## Let ROLLOUTS (1000) random rollouts meet a model of Azure, see every state of a small world, and kill one everywhere
+ROLLOUTS ?= 10000
+rollouts: ## Let ROLLOUTS (10000) random rollouts meet a model of Azure, see every state of a small world, and kill one everywhere
 	go test ./internal/fleet/rollout -run '^(TestHistories|TestEveryState)$$' -count 1 -timeout 30m -histories $(ROLLOUTS) -disturbances 2
 	go test ./internal/roll -run '^(TestKilledAnywhere|TestStalledHolder)$$' -count 1 -timeout 60m -kill-step 1 -every-read -stall-step 1
 
