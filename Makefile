@@ -49,7 +49,7 @@ test: ## Run the tests
 
 race: ## Run the tests under the race detector, and count what they cover
 	@mkdir -p bin/coverage
-	go test -race -covermode=atomic -coverpkg=./... -coverprofile=bin/coverage/tests.out $(GOFLAGS) ./...
+	go test -race -timeout 20m -covermode=atomic -coverpkg=./... -coverprofile=bin/coverage/tests.out $(GOFLAGS) ./...
 
 coverage: ## Print what the last make race and make e2e have covered together
 	@e2e/covered.sh bin/coverage $(COMMANDS:%=./cmd/%)
