@@ -2,10 +2,9 @@ package fleet
 
 import (
 	"fmt"
-	"maps"
-	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // An OwnedSet is what was read of a scale set of a file, and of what belongs to it.
@@ -43,13 +42,15 @@ type SetPlan struct {
 	Steps []SetStep
 	// Drifted says that the set was as the file says, and somebody else changed it.
 	Drifted bool
-	Notes   []string
+	// Told are differences that no step writes.
+	Told  []PropertyChange
+	Notes []string
 }
 
 // A StepKind is what a step does.
 type StepKind string
 
-// The steps, in their order.
+// The steps. StepModel and StepExtension come in either order.
 const (
 	StepCreate    StepKind = "create"
 	StepExtension StepKind = "extension" // the health extension of the model
@@ -66,16 +67,31 @@ type StepState string
 const (
 	StepDue     StepState = "due"
 	StepLater   StepState = "later"   // after those before it
-	StepWaits   StepState = "waits"   // for what Why says, which ends by itself
+	StepWaits   StepState = "waits"   // for what Why says, which may end by itself
 	StepBlocked StepState = "blocked" // by what Why says, until somebody does something
 	StepRefused StepState = "refused" // the file asks for what cannot be
+)
+
+// A StopCause is what a step waits for, or is blocked by.
+type StopCause string
+
+// The causes.
+const (
+	StopFile     StopCause = "file"     // it does not say enough
+	StopImage    StopCause = "image"    // there is none that a new set could begin with
+	StopPlatform StopCause = "platform" // Azure is at work, or has stopped
+	StopAlong    StopCause = "along"    // an image would come along with the model
+	StopEvidence StopCause = "evidence" // the gate
+	StopRollout  StopCause = "rollout"  // one holds the set
 )
 
 // A SetStep is one step of a plan.
 type SetStep struct {
 	Kind  StepKind
 	State StepState
-	Why   string // it is not due
+	Cause StopCause     // of what waits or is blocked
+	Why   string        // it is not due
+	Wait  time.Duration // how long what waits is worth waiting for
 	// Change is what the step writes; of StepMembers, nothing.
 	Change Change
 	// Members are those that StepMembers brings to the model.
@@ -84,27 +100,46 @@ type SetStep struct {
 	Override string
 }
 
-// Next returns the step that is to be made now, or nil when there is none.
+// Next returns the step that is to be made now, or else the one that is waited for; nil:
+// there is none, because all is done or the rest is blocked.
 func (p *SetPlan) Next() *SetStep {
-	for i := range p.Steps {
-		if p.Steps[i].State == StepDue {
-			return &p.Steps[i]
+	for _, state := range []StepState{StepDue, StepWaits} {
+		for i := range p.Steps {
+			if p.Steps[i].State == state {
+				return &p.Steps[i]
+			}
 		}
 	}
 	return nil
 }
 
+// Stopped returns the steps that nobody can make as things are.
+func (p *SetPlan) Stopped() []SetStep {
+	var all []SetStep
+	for _, step := range p.Steps {
+		if step.State == StepBlocked || step.State == StepRefused {
+			all = append(all, step)
+		}
+	}
+	return all
+}
+
 // PlanSet says what brings a scale set to what the file says. Of a set that is not
 // managed in full, nothing is written.
 func PlanSet(s *Spec, name string, seen *OwnedSet, o *OwnOptions) SetPlan {
-	set := s.ScaleSets[name]
-	p := setPlanner{spec: s, name: name, file: &set, seen: seen, options: o, plan: SetPlan{Name: name, ID: s.SetID(name)}}
+	file := s.ScaleSets[name]
+	p := setPlanner{
+		spec: s, name: name, file: &file, seen: seen, options: o, model: declaredModel(s, name, &file),
+		set: seen.Set, plan: SetPlan{Name: name, ID: s.SetID(name)},
+	}
+	if p.set == nil {
+		p.set = &Set{}
+	}
 	switch {
-	case set.Manage != ManageFull:
+	case file.Manage != ManageFull:
 		p.others()
 	case seen.Seen.Body == nil:
 		p.create()
-		p.after(StepMembers, StepPolicy, StepAutoscale)
 	default:
 		p.bring()
 	}
@@ -117,16 +152,33 @@ type setPlanner struct {
 	spec    *Spec
 	name    string
 	file    *SetSpec
+	model   ScaleSet // that the file declares
 	seen    *OwnedSet
+	set     *Set // of seen
 	options *OwnOptions
 	plan    SetPlan
 }
 
-func (p *setPlanner) add(step SetStep) { p.plan.Steps = append(p.plan.Steps, step) }
+func (p *setPlanner) add(step SetStep) {
+	if step.Change.Kind == "" {
+		step.Change = p.change()
+	}
+	p.plan.Steps = append(p.plan.Steps, step)
+}
+
+// change is one of the set that writes nothing.
+func (p *setPlanner) change() Change {
+	return Change{Action: ActionNone, Kind: kindSet, Name: p.name, ID: p.plan.ID}
+}
 
 func (p *setPlanner) note(format string, args ...any) {
 	p.plan.Notes = append(p.plan.Notes, fmt.Sprintf(format, args...))
 }
+
+func (p *setPlanner) tell(c PropertyChange) { p.plan.Told = append(p.plan.Told, c) }
+
+// live is what stands in the set as it was read.
+func (p *setPlanner) live(keys ...string) any { return dig(p.seen.Seen.Body, keys...) }
 
 // others notes what is left to the owner of a set that is not ours.
 func (p *setPlanner) others() {
@@ -140,200 +192,103 @@ func (p *setPlanner) others() {
 	}
 }
 
-// create is the PUT of a set that is not there. It begins in Manual mode, without repairs:
-// both need evidence, which there is none of yet.
-func (p *setPlanner) create() {
-	step := SetStep{Kind: StepCreate, State: StepDue, Change: Change{Action: ActionCreate, Kind: kindSet, Name: p.name, ID: p.plan.ID, Absent: true}}
-	if p.file.Create == nil {
-		step.State, step.Why = StepBlocked, "it is not there, and the file has no create for it"
-		p.add(step)
-		return
-	}
-	image, why := p.image()
-	if why != "" {
-		step.State, step.Why = StepBlocked, why
-		p.add(step)
-		return
-	}
-	body := SetBody(p.spec, p.name, image, p.options.SSHKeys[p.name])
-	properties, _ := body["properties"].(Document)
-	delete(properties, "automaticRepairsPolicy")
-	properties["upgradePolicy"] = Document{"mode": string(Manual)}
-	step.Change.Write = &Write{Method: http.MethodPut, ID: p.plan.ID, Body: body, IfNew: true}
-	step.Change.Note = "on " + beginsOn(image)
-	p.add(step)
-}
-
-// beginsOn names what the members of a new set begin with.
-func beginsOn(image ResourceID) string {
-	if version := image.Part("versions"); version != "" {
-		return imageName(ImageReference{ID: string(image)}) + " " + version
-	}
-	return "the latest " + image.Name()
-}
-
-// image chooses what the members of a new set begin with, or says why nothing can be
-// chosen.
-func (p *setPlanner) image() (id ResourceID, why string) {
-	definition, d := p.spec.DefinitionID(), p.options.Definition
-	if definition == "" {
-		return "", "the file has no gallery whose image it could begin with"
-	}
-	version := p.options.Image
-	if version == "" {
-		latest, known := d.latestIn(p.file.Location)
-		switch {
-		case !known:
-			return "", "which version is the latest in " + p.file.Location + " is not known: Azure does not say how far they are replicated"
-		case latest == nil:
-			return "", "no version of " + definition.Name() + " is promoted in " + p.file.Location + " yet: fleetctl bake makes one; the very first set begins on it with fleetctl apply --image VERSION"
-		}
-		version = latest.Name
-	}
-	if why := d.unusable(version, p.file.Location); why != "" {
-		return "", why
-	}
-	if p.file.Tracks == TracksLatest {
-		return definition, ""
-	}
-	return definition + ResourceID("/versions/"+version), ""
-}
-
-// latestIn is Latest of a definition that may be missing.
-func (d *Definition) latestIn(region string) (*Version, bool) {
-	if d == nil {
-		return nil, true
-	}
-	return d.Latest(region)
-}
-
-// unusable says why no member can begin on a version in a region; empty: one can.
-func (d *Definition) unusable(version, region string) string {
-	v := d.Version(version)
-	if v == nil {
-		return "there is no version " + version + " of the image"
-	}
-	r := v.Region(region)
-	switch failed, reason := v.Failed(); {
-	case failed:
-		return "version " + version + " is marked failed: " + reason
-	case v.Provisioning != Succeeded && v.Provisioning != Updating:
-		return "version " + version + " is " + v.Provisioning
-	case r == nil:
-		return "version " + version + " is not replicated to " + region
-	case r.State != "" && r.State != Replicated:
-		return fmt.Sprintf("version %s is not in %s yet: replication is %s, %d%%", version, region, r.State, r.Progress)
-	}
-	return ""
-}
-
-// after names what follows once what is before it has ended.
-func (p *setPlanner) after(kinds ...StepKind) {
-	for _, kind := range kinds {
-		step := SetStep{Kind: kind, State: StepLater, Change: Change{Kind: kindSet, Name: p.name, ID: p.plan.ID}}
-		switch {
-		case kind == StepMembers:
-			step.Why = "its members have to boot, and to report Healthy"
-		case kind == StepPolicy && !p.needsPolicy(), kind == StepAutoscale && p.file.Autoscale == nil:
-			continue
-		}
-		p.add(step)
-	}
-}
-
-// needsPolicy says whether the file asks for anything that stands behind the gate.
-func (p *setPlanner) needsPolicy() bool {
-	return p.file.Repairs != nil || p.file.Upgrade.Driver.Platform()
-}
-
 // bring is the plan of a set that is there.
 func (p *setPlanner) bring() {
-	if state, busy := p.seen.Seen.Busy(); busy {
-		p.add(SetStep{Kind: StepModel, State: StepWaits, Why: "it is " + strings.ToLower(state) + " now", Change: Change{Kind: kindSet, Name: p.name, ID: p.plan.ID}})
+	if what := p.busy(); what != "" {
+		p.add(SetStep{Kind: StepModel, State: StepWaits, Cause: StopPlatform, Why: what, Wait: p.spec.limits().Stuck})
 		return
 	}
-	declared := declaredModel(p.spec, p.name, p.file)
-	model, policy := p.modelChange(&declared), p.policyChange(&declared)
-	extension, autoscale := p.extensionChange(&declared), p.autoscaleChange()
-	p.plan.Drifted = p.drifted(model, policy, extension)
-
-	if model.Action == ActionRefused {
-		p.add(SetStep{Kind: StepModel, State: StepRefused, Change: model})
+	if shape := p.diff(p.shapeBody()); shape.Action == ActionRefused {
+		p.categorize(&shape, false)
+		p.add(SetStep{Kind: StepModel, State: StepRefused, Cause: StopFile, Why: "what the file says needs " + anotherSet, Change: shape})
 		return
+	}
+	extension := p.extensionChange()
+	if extension.Action == ActionRefused {
+		p.add(SetStep{Kind: StepExtension, State: StepRefused, Cause: StopFile, Why: extension.Note, Change: extension})
+		return
+	}
+	p.tellCreateOnly()
+	w := p.writes(&extension)
+	gate := p.gate(w.pending(&extension))
+	w.join(gate.open())
+	p.stamp(&w)
+
+	model := SetStep{Kind: StepModel, State: StepDue, Change: w.free}
+	first := w.free.changes("properties.upgradePolicy.mode") // before anything else makes members stale
+	if w.free.Action == ActionUpdate && first {
+		p.add(model)
 	}
 	if extension.Action != ActionNone {
 		p.add(SetStep{Kind: StepExtension, State: StepDue, Change: extension})
 	}
-	shut := p.gate(&model, &extension)
-	open := len(shut) == 0
-	if open && changesModel(&model) == "" && policy.Action == ActionUpdate && model.Action == ActionUpdate {
-		policy = p.merged(&model, &policy) // one write in the place of two
-		model.Action = ActionNone
+	if w.free.Action == ActionUpdate && !first {
+		p.add(model)
 	}
-	if model.Action == ActionUpdate {
-		p.add(SetStep{Kind: StepModel, State: StepDue, Change: model})
+	p.members(w.pending(&extension) != "", w.mode(p.set))
+	if w.gated.Action == ActionUpdate {
+		p.add(gate.step(w.gated, p.options.WithoutEvidence, p.spec.limits().HealthyWithin))
 	}
-	p.members(&model, &extension)
-	if policy.Action == ActionUpdate {
-		step := SetStep{Kind: StepPolicy, State: StepDue, Change: policy}
-		switch {
-		case open || !p.gated(&declared):
-		case p.options.WithoutEvidence:
-			step.Override = strings.Join(shut, "; ")
-		default:
-			step.State, step.Why = StepBlocked, strings.Join(shut, "; ")
-		}
-		p.add(step)
+	if w.again.Action == ActionUpdate {
+		p.add(SetStep{Kind: StepPolicy, State: StepLater, Change: w.again})
 	}
-	if autoscale.Action == ActionCreate || autoscale.Action == ActionUpdate {
+	if autoscale := p.autoscaleChange(); autoscale.Action != ActionNone {
 		p.add(SetStep{Kind: StepAutoscale, State: StepDue, Change: autoscale})
 	}
+	p.restrain(w.mode(p.set))
 }
 
-// order makes the first step due, and lets the others follow it. A rollout's hold, and
-// what waits or is refused, stop what comes after.
+// busy says what Azure does with the set just now, in which nothing is written; empty:
+// nothing.
+func (p *setPlanner) busy() string {
+	if state, busy := p.seen.Seen.Busy(); busy {
+		return "it is " + strings.ToLower(state) + " now"
+	}
+	if u := p.set.Rolling; u.Active() {
+		return fmt.Sprintf("a rolling upgrade of the platform is under way: %d of %d members are done", u.Successful, u.Successful+u.Failed+u.InProgress+u.Pending)
+	}
+	return ""
+}
+
+// restrain keeps writes from a set in mode Rolling whose members are on another image
+// than the model asks for: any write lets the platform bring it to them.
+func (p *setPlanner) restrain(mode UpgradeMode) {
+	if mode != Rolling || p.options.WithImage {
+		return
+	}
+	along, version := p.along(p.running())
+	if len(along) == 0 {
+		return
+	}
+	for i := range p.plan.Steps {
+		if step := &p.plan.Steps[i]; step.State == StepDue && step.Kind != StepAutoscale {
+			step.State, step.Cause = StepBlocked, StopAlong
+			step.Why = "in mode Rolling any write brings " + version + " along to " + names(along) + ": that is for a rollout to do, or for --with-image"
+		}
+	}
+}
+
+// order lets one step follow the other. A rollout's hold, and what is done, waited for or
+// refused, stop what comes after; autoscale does not wait for what is blocked.
 func (p *setPlanner) order() {
-	before := false
+	stopped := false
 	for i := range p.plan.Steps {
 		step := &p.plan.Steps[i]
-		if p.seen.Held != "" && step.State == StepDue {
-			step.State, step.Why = StepBlocked, p.seen.Held
+		if p.seen.Held != "" && (step.State == StepDue || step.State == StepWaits) {
+			step.State, step.Cause, step.Why, step.Wait = StepBlocked, StopRollout, p.seen.Held, 0
 		}
-		if before && step.State == StepDue {
+		if stopped && (step.State == StepDue || step.State == StepWaits) {
 			step.State = StepLater
 		}
-		before = before || step.State != StepBlocked || step.Kind == StepCreate || step.Kind == StepMembers
+		stopped = stopped || step.State != StepBlocked || !slices.Contains([]StepKind{StepMembers, StepPolicy}, step.Kind)
 	}
 }
 
-// merged is one PATCH of two changes.
-func (p *setPlanner) merged(a, b *Change) Change {
-	c := *b
-	c.Properties = slices.Concat(a.Properties, b.Properties)
-	c.Note = strings.Trim(a.Note+"; "+b.Note, "; ")
-	w := *b.Write
-	w.Body = overlaid(a.Write.Body, b.Write.Body)
-	c.Write = &w
-	return c
-}
-
-// drifted says whether the set was brought to what the file says, and is not any more.
-func (p *setPlanner) drifted(changes ...Change) bool {
-	if textAt(p.seen.Seen.Body, "tags", TagApplied) != p.spec.SetHash(p.name) {
-		return false
+// limits are the gates of rollouts, which hold for members that apply brings, too.
+func (s *Spec) limits() GatesSpec {
+	g := GatesSpec{HealthyWithin: 10 * time.Minute, HealthyFor: time.Minute, Stuck: 30 * time.Minute}
+	if s.Rollout != nil && s.Rollout.Gates.HealthyWithin > 0 {
+		g = s.Rollout.Gates
 	}
-	return slices.ContainsFunc(changes, func(c Change) bool { return c.Action != ActionNone })
-}
-
-// stamped adds to a PATCH that the set is then as this file says.
-func (p *setPlanner) stamped(body Document) {
-	tags := Document{}
-	if there, ok := dig(p.seen.Seen.Body, "tags").(Document); ok {
-		maps.Copy(tags, there)
-	}
-	if changed, ok := body["tags"].(Document); ok {
-		tags = changed
-	}
-	tags[TagApplied] = p.spec.SetHash(p.name)
-	body["tags"] = tags
+	return g
 }
