@@ -256,14 +256,14 @@ func (p *setPlanner) restrain(mode UpgradeMode) {
 	if mode != Rolling || p.options.WithImage {
 		return
 	}
-	along, version := p.along(p.running())
+	along, target := p.along(p.running())
 	if len(along) == 0 {
 		return
 	}
 	for i := range p.plan.Steps {
 		if step := &p.plan.Steps[i]; step.State == StepDue && step.Kind != StepAutoscale {
 			step.State, step.Cause = StepBlocked, StopAlong
-			step.Why = "in mode Rolling any write brings " + version + " along to " + names(along) + ": that is for a rollout to do, or for --with-image"
+			step.Why = "in mode Rolling any write brings " + target.text() + " along to " + names(along) + ": that is for a rollout to do, or for --with-image"
 		}
 	}
 }

@@ -30,7 +30,7 @@ func (p *setPlanner) gate(pending string) gate {
 		return g
 	}
 	var stale, other, shielded, silent, ill []string
-	along, version := p.along(running)
+	along, target := p.along(running)
 	for _, m := range running {
 		switch {
 		case !isTrue(m.LatestModel) && m.ProtectSetActions:
@@ -52,7 +52,7 @@ func (p *setPlanner) gate(pending string) gate {
 	}{
 		{stale, "are not on the latest model", false},
 		{shielded, "are not on the latest model, and protected from it", false},
-		{other, "are not on image version " + version, false},
+		{other, "are not on " + target.text(), false},
 		{silent, "are without the health extension", false},
 		{ill, "are not Healthy", true},
 	} {

@@ -20,27 +20,31 @@ func (s *Set) running() []*Member {
 }
 
 // along names those whose disk is of another version than the model asks for, or of one
-// that is not known, and says which version the model asks for.
-func (p *setPlanner) along(members []*Member) (others []string, version string) {
+// that is not known, and says what the model asks for.
+func (p *setPlanner) along(members []*Member) ([]string, Target) {
 	return p.set.along(members, p.options.Definition)
 }
 
-func (s *Set) along(members []*Member, d *Definition) (others []string, version string) {
+func (s *Set) along(members []*Member, d *Definition) (others []string, t Target) {
 	known := catalog{}
 	if d != nil {
 		known[Key(d.ID)] = d
 	}
-	t := known.target(&s.Model)
+	t = known.target(&s.Model)
 	for _, m := range members {
 		if t.Version == "" || t.runs(m) != t.Version {
 			others = append(others, m.Name)
 		}
 	}
-	version = t.Version
-	if version == "" {
-		version = "an image that is not known (" + t.Unknown + ")"
+	return others, t
+}
+
+// text names what a model asks for.
+func (t *Target) text() string {
+	if t.Version == "" {
+		return "an unknown image (" + t.Unknown + ")"
 	}
-	return others, version
+	return "image version " + t.Version
 }
 
 // members is the step that brings members to the model, in the mode that the set is then
@@ -71,14 +75,14 @@ func (p *setPlanner) members(pending bool, mode UpgradeMode) {
 	if len(brought) == 0 {
 		return
 	}
-	switch along, version := p.along(brought); {
+	switch along, target := p.along(brought); {
 	case mode != Manual && pending:
 		step.State, step.Why = StepLater, "in mode "+string(mode)+" the platform brings them"
 	case mode != Manual:
 		step.State, step.Cause, step.Why = StepBlocked, StopPlatform, p.idle(mode)
 	case len(along) > 0 && !p.options.WithImage:
 		step.State, step.Cause = StepBlocked, StopAlong
-		step.Why = "it brings " + version + " along to " + names(along) + ": that is for a rollout to do, or for --with-image"
+		step.Why = "it brings " + target.text() + " along to " + names(along) + ": that is for a rollout to do, or for --with-image"
 	}
 	p.add(step)
 }
