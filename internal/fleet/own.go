@@ -277,8 +277,8 @@ func (p *setPlanner) order() {
 		if p.seen.Held != "" && (step.State == StepDue || step.State == StepWaits) {
 			step.State, step.Cause, step.Why, step.Wait = StepBlocked, StopRollout, p.seen.Held, 0
 		}
-		if stopped && (step.State == StepDue || step.State == StepWaits) {
-			step.State = StepLater
+		if stopped && (step.State == StepDue || step.State == StepWaits || step.Cause == StopEvidence) {
+			step.State = StepLater // what is missing of the evidence may come with what is before it
 		}
 		stopped = stopped || step.State != StepBlocked || !slices.Contains([]StepKind{StepMembers, StepPolicy}, step.Kind)
 	}

@@ -25,6 +25,7 @@ type Bringing struct {
 	stopped string                // why; empty: it goes on
 	next    time.Time             // when the pause between batches ends
 	stuck   time.Time             // since when nobody can be picked
+	leaves  int                   // how often a batch was left before its upgrade
 }
 
 // BringRules are how members are brought.
@@ -170,6 +171,12 @@ func (b *Bringing) advance(set *Set, now time.Time) BringMove {
 		case len(toDrain) > 0:
 			return BringMove{Do: BringDrain, Members: toDrain}
 		}
+		if why := b.crowded(set, there); why != "" {
+			if b.batch, b.leaves = nil, b.leaves+1; b.leaves == maxLeaves {
+				b.stop("%s", why)
+			}
+			return BringMove{}
+		}
 		return BringMove{Do: BringUpgrade, Members: there}
 	case batch.from.IsZero():
 		if move := b.undrain(set, now); move.Do != "" { // a node that drains holds its health
@@ -182,6 +189,9 @@ func (b *Bringing) advance(set *Set, now time.Time) BringMove {
 	}
 	return b.verify(set, now)
 }
+
+// maxLeaves is how often a batch may be left before its upgrade.
+const maxLeaves = 3
 
 // verify says whether the members of a batch are as they must be.
 func (b *Bringing) verify(set *Set, now time.Time) BringMove {

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 )
@@ -51,28 +52,37 @@ func (p *setPlanner) extensionChange() Change {
 		for _, name := range []string{"publisher", "type", "autoUpgradeMinorVersion", "enableAutomaticUpgrade"} {
 			delete(properties, name) // the same, or not for the file to say
 		}
-		for _, name := range healthSettings {
-			if _, said := settings[name]; !said {
-				settings[name] = nil
-			}
-		}
 	}
 	id := p.plan.ID + ResourceID("/extensions/"+declared.Name)
 	c := Diff(&Desired{Kind: kindExtension, Name: p.name + "/" + declared.Name, ID: id, Body: body}, seen)
+	if seen.Body != nil {
+		c.settle(seen.Body, settings)
+	}
 	p.categorize(&c, false)
-	if c.Action != ActionUpdate {
-		return c
-	}
-	if written, ok := dig(c.Write.Body, "properties", "settings").(Document); ok { // they are given whole
-		all := overlaid(dig(seen.Body, "properties", "settings"), written)
-		for _, name := range healthSettings {
-			if value, said := all[name]; said && value == nil && dig(seen.Body, "properties", "settings", name) == nil {
-				delete(all, name)
-			}
-		}
-		putAt(c.Write.Body, all, "properties", "settings")
-	}
 	return c
+}
+
+// settle makes the settings of a health extension whole, as Azure takes them: what others
+// have set in them stays, and what the file leaves out of its own goes.
+func (c *Change) settle(seen Document, settings Document) {
+	const path = "properties.settings"
+	there := dig(seen, strings.Split(path, ".")...)
+	gone := Document{}
+	for _, name := range healthSettings {
+		if is := dig(there, name); is != nil && settings[name] == nil {
+			gone[name] = nil
+			c.Properties = append(c.Properties, PropertyChange{Path: path + "." + name, Is: is})
+		}
+	}
+	if len(gone) > 0 && c.Action == ActionNone {
+		c.Action, c.Write = ActionUpdate, &Write{Method: http.MethodPatch, ID: c.ID, Body: Document{}}
+	}
+	if !c.changes(path) {
+		return
+	}
+	properties, _ := c.Write.Body["properties"].(Document)
+	properties = overlaid(properties, Document{"settings": overlaid(overlaid(there, settings), gone)})
+	c.Write.Body["properties"] = properties
 }
 
 // tellExtensions tells of the extensions of a set that are not ours.

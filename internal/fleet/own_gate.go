@@ -52,7 +52,7 @@ func (p *setPlanner) gate(pending string) gate {
 	}{
 		{stale, "are not on the latest model", false},
 		{shielded, "are not on the latest model, and protected from it", false},
-		{other, "are not on " + target.text(), false},
+		{other, "are on another image than " + target.text(), false},
 		{silent, "are without the health extension", false},
 		{ill, "are not Healthy", true},
 	} {

@@ -8,6 +8,9 @@ import (
 // pick chooses the next batch. Its move is empty when there is one, or when all has
 // stopped.
 func (b *Bringing) pick(set *Set, now time.Time) BringMove {
+	if move := b.undrain(set, now); move.Do != "" { // of a batch that was left
+		return move
+	}
 	var stale []*Member
 	works := false
 	for _, m := range set.running() {
@@ -74,6 +77,21 @@ func (b *Bringing) room(set *Set) (size, room int, why string) {
 	}
 	return b.rules.Batch.Of(len(running)), b.rules.MaxUnhealthy.Of(len(running)) - len(ill),
 		fmt.Sprintf("%s are not Healthy, and %d%% may be: %s", of(len(ill), len(running)), b.rules.MaxUnhealthy, names(ill))
+}
+
+// crowded says why a batch that was picked can be upgraded no more: others have become
+// unhealthy since. Empty: it can.
+func (b *Bringing) crowded(set *Set, names []string) string {
+	well := 0
+	for _, name := range names {
+		if !set.member(name).ill() {
+			well++
+		}
+	}
+	if _, room, why := b.room(set); well > max(room, 0) {
+		return why
+	}
+	return ""
 }
 
 // wait waits for a member that can be picked, for some time.
