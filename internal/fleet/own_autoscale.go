@@ -39,10 +39,11 @@ func (p *setPlanner) autoscaleChange() Change {
 	c := Diff(&d, there)
 	drifted := textAt(there.Body, "tags", TagApplied) == hash
 	p.categorize(&c, drifted)
-	switch c.Action {
-	case ActionCreate:
+	if c.Action == ActionCreate {
 		c.Write.Body["tags"] = Document{TagApplied: hash}
-	case ActionUpdate:
+		return c
+	}
+	if c.Action == ActionUpdate {
 		p.plan.Drifted = p.plan.Drifted || drifted
 		whole := overlaid(there.Body, c.Write.Body)
 		for _, readOnly := range []string{"id", "name", "type", "systemData", "etag"} {

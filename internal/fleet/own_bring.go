@@ -128,6 +128,7 @@ func (b *Bringing) Did(move BringMove, at time.Time, failed map[string]error, er
 				b.drains[name] = d
 			}
 		}
+	case BringWait, BringDone, BringStopped: // nothing was done
 	}
 }
 

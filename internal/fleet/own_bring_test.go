@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -34,7 +35,7 @@ func newBringWorld(t *testing.T, n int) *bringWorld {
 	w.set.Model = ScaleSet{Image: ImageReference{ID: bringImage}, Upgrade: UpgradePolicy{Mode: Manual}}
 	for i := range n {
 		w.set.Members = append(w.set.Members, Member{
-			Name: fmt.Sprintf("vm_%02d", i), Zone: fmt.Sprint(i%3 + 1), Provisioning: Succeeded, Power: Running, LatestModel: new(false),
+			Name: fmt.Sprintf("vm_%02d", i), Zone: strconv.Itoa(i%3 + 1), Provisioning: Succeeded, Power: Running, LatestModel: new(false),
 			Health: Healthy, HealthAt: w.now, Image: ImageReference{ID: bringImage, ExactVersion: "1.0.0"},
 		})
 	}

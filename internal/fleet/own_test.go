@@ -56,20 +56,18 @@ func (c *ownCase) rolling() {
 func shown(plan *fleet.SetPlan) []string {
 	lines := []string{}
 	for _, s := range plan.Steps {
-		line := fmt.Sprintf("%s %s", s.Kind, s.State)
+		line := []string{fmt.Sprintf("%s %s", s.Kind, s.State)}
 		if s.Cause != "" {
-			line += " " + string(s.Cause) + ": " + s.Why
+			line = append(line, string(s.Cause)+": "+s.Why)
 		}
-		for _, m := range s.Members {
-			line += " " + m
-		}
+		line = append(line, s.Members...)
 		if s.Override != "" {
-			line += " OVERRIDDEN " + s.Override
+			line = append(line, "OVERRIDDEN "+s.Override)
 		}
 		for _, p := range s.Change.Properties {
-			line += fmt.Sprintf(" | %s %s %v>%v", p.Category, strings.TrimPrefix(p.Path, "properties."), p.Is, p.Want)
+			line = append(line, fmt.Sprintf("| %s %s %v>%v", p.Category, strings.TrimPrefix(p.Path, "properties."), p.Is, p.Want))
 		}
-		lines = append(lines, line)
+		lines = append(lines, strings.Join(line, " "))
 	}
 	for _, p := range plan.Told {
 		lines = append(lines, fmt.Sprintf("%s %s %v>%v", p.Category, strings.TrimPrefix(p.Path, "properties."), p.Is, p.Want))
@@ -274,8 +272,13 @@ func TestPlanSet(t *testing.T) {
 				tt.change(c)
 			}
 			c.spec.ScaleSets[tt.set] = c.set
+			before, err := json.Marshal(c.seen)
+			require.NoError(t, err)
 			plan := fleet.PlanSet(c.spec, tt.set, c.seen, c.options)
 			require.Equal(t, tt.want, shown(&plan))
+			after, err := json.Marshal(c.seen)
+			require.NoError(t, err)
+			require.Equal(t, string(before), string(after), "what was read stays as it is")
 			text, err := json.Marshal(plan)
 			require.NoError(t, err)
 			require.NotContains(t, string(text), "hush")

@@ -44,9 +44,9 @@ func (p *setPlanner) tellCreateOnly() {
 
 // tellExtra tells where raw properties differ.
 func (p *setPlanner) tellExtra(extra map[string]any) {
-	comparable, _ := p.withoutSecrets("", extra).(Document)
+	shown, _ := p.withoutSecrets("", extra).(Document)
 	found := comparison{desired: &Desired{Usual: usualOfSet}}
-	found.object("", p.seen.Seen.Body, comparable)
+	found.object("", p.seen.Seen.Body, shown)
 	for _, c := range found.changes {
 		if fixedBy(fixedOfSet, c.Path) == "" {
 			c.Category = DiffCreateOnly

@@ -32,7 +32,7 @@ const (
 	TagFailed = "fleetctl-failed"
 	TagGood   = "fleetctl-good"
 
-	TagApplied = "fleetctl-applied" // Spec.SetHash of a scale set that apply has brought to its file
+	TagApplied = "fleetctl-applied" // the hash of what apply has brought a scale set, or an autoscale setting, to
 
 	TagExpires = "fleetctl-expires" // from when on the set may be swept
 
