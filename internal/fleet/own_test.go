@@ -428,3 +428,19 @@ func TestIgnoreChanges(t *testing.T) {
 	require.Empty(t, fleet.IgnoreChanges(fleet.ManageObserve))
 	require.Empty(t, fleet.IgnoreChanges(fleet.ManageFull))
 }
+
+// A policy whose parts Azure checks against each other is given whole, and nothing beside it.
+func TestPlanSetWholePolicies(t *testing.T) {
+	c := settled(t, "vmss-authz")
+	c.set.Repairs, c.set.TerminateNotice = &fleet.RepairsSpec{After: time.Hour, Action: "replace"}, 6*time.Minute
+	c.spec.ScaleSets["vmss-authz"] = c.set
+	plan := fleet.PlanSet(c.spec, "vmss-authz", c.seen, c.options)
+	write := plan.Next().Change.Write
+	require.Equal(t, fleet.Document{
+		"automaticRepairsPolicy": fleet.Document{"enabled": true, "gracePeriod": "PT1H", "repairAction": "Replace"},
+		"virtualMachineProfile": fleet.Document{"scheduledEventsProfile": fleet.Document{
+			"terminateNotificationProfile": fleet.Document{"enable": true, "notBeforeTimeout": "PT6M"},
+		}},
+	}, write.Body["properties"])
+	require.Equal(t, `"1"`, write.IfMatch)
+}
