@@ -101,13 +101,7 @@ func (b *baking) shown(text string) string {
 // goldenBake compares a text with a file of testdata.
 func goldenBake(t *testing.T, name, text string) {
 	t.Helper()
-	path := filepath.Join("testdata", "bake", name+".txt")
-	if *update {
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), text)
+	golden(t, "bake/"+name, text)
 	for line := range strings.Lines(text) {
 		if !strings.Contains(text, "json") && !strings.Contains(line, "https://") && !strings.Contains(line, "/subscriptions/") && !strings.HasPrefix(line, "1") && !strings.HasPrefix(line, "fleetctl: ") {
 			require.LessOrEqual(t, len([]rune(strings.TrimRight(line, "\n"))), 80, line)

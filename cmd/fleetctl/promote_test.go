@@ -8,8 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -126,21 +124,15 @@ func (w *releaseWorld) flags(t *testing.T, version string) string {
 	return strings.Join(list, ", ")
 }
 
-// golden compares a text with the one that is kept.
-func golden(t *testing.T, name, text string) {
+// goldenRelease compares a text with the one that is kept.
+func goldenRelease(t *testing.T, name, text string) {
 	t.Helper()
 	for line := range strings.Lines(text) {
 		if !strings.HasSuffix(name, ".json") && !strings.HasPrefix(line, "fleetctl: ") && !strings.HasPrefix(line, "$ ") && !strings.HasPrefix(line, "delete ") {
 			require.LessOrEqual(t, len([]rune(strings.TrimSuffix(line, "\n"))), 80, line)
 		}
 	}
-	path := filepath.Join("testdata", "release", name+".txt")
-	if *update {
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), text)
+	golden(t, "release/"+name, text)
 }
 
 // TestRelease runs promote and demote one after the other and keeps what they say.
@@ -176,7 +168,7 @@ func TestRelease(t *testing.T) {
 					version = v
 				}
 			}
-			golden(t, tt.name, text.String())
+			goldenRelease(t, tt.name, text.String())
 			if tt.name != "promote-refused" {
 				require.Equal(t, tt.flags, w.flags(t, version))
 			}
@@ -194,14 +186,14 @@ func TestDemoteTheLast(t *testing.T) {
 		text.Reset()
 		text.WriteString(stdout)
 	}
-	golden(t, "demote-last", text.String())
+	goldenRelease(t, "demote-last", text.String())
 }
 
 func TestReleaseJSON(t *testing.T) {
 	w := newReleaseWorld(t)
 	stdout, stderr, code := w.run(t, "promote", "1.8.2", "-o", "json")
 	require.Zero(t, code, stderr)
-	golden(t, "promote.json", regexp.MustCompile(`"at": "[^"]+"`).ReplaceAllString(stdout, `"at": "NOW"`))
+	goldenRelease(t, "promote.json", regexp.MustCompile(`"at": "[^"]+"`).ReplaceAllString(stdout, `"at": "NOW"`))
 	stdout, stderr, code = w.run(t, "promote", "1.7.0", "-o", "json")
 	require.Equal(t, exitRefused, code)
 	require.Empty(t, stdout)

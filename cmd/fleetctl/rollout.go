@@ -100,7 +100,13 @@ func (g *globals) rolloutsOf(spec *fleet.Spec) (*rollouts, error) {
 	if err != nil {
 		return nil, err
 	}
-	place, err := journal.At(spec.Rollout.Journal, client, func(text string) { g.out.Say("fleetctl: %s", cli.Clean(text)) })
+	said := ""
+	place, err := journal.At(spec.Rollout.Journal, client, func(text string) {
+		if text != said { // a run reads the same again and again
+			g.out.Say("fleetctl: %s", cli.Clean(text))
+		}
+		said = text
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +136,7 @@ func journalError(e *azure.Error) error {
 	hint := e.Hint
 	switch e.Kind {
 	case azure.NotFound:
-		hint = "make the container of rollout.journal first: az storage container create --auth-mode login"
+		hint = "make the container of rollout.journal first: az storage container create --auth-mode login; if it was deleted, restore it: a rollout may be under way"
 	case azure.Denied:
 		hint = "the identity needs the role Storage Blob Data Contributor on the container of rollout.journal; a role takes some minutes"
 	default:

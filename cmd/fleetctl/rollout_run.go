@@ -244,8 +244,7 @@ func (r *rollouts) replace(ctx context.Context, cmd *cobra.Command, f *running, 
 	return begun, err
 }
 
-// stay is with a rollout to its end, or for one tick, and shows what
-// happens.
+// stay is with a rollout to its end, or for one tick, and shows what happens.
 func (r *rollouts) stay(ctx context.Context, f *running, of *found, lock *journal.Lock) error {
 	display := r.newRolloutDisplay(of.id, &of.Plan)
 	runner := r.runner(lock)

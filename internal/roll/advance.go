@@ -95,7 +95,11 @@ func idle(p *rollout.Plan, s *rollout.State, now time.Time) bool {
 func told(p *rollout.Plan, s *rollout.State, now time.Time) bool {
 	last := s.Last[string(rollout.Notify)+" "+string(s.Phase)]
 	tried := !last.At.IsZero() && !last.At.Before(s.Since)
-	return !p.Notify || tried && (last.Outcome == rollout.Done || now.Sub(s.Since) >= p.Limits.Stuck)
+	since := s.Since
+	if last.Since.After(since) { // of its first try
+		since = last.Since
+	}
+	return !p.Notify || tried && (last.Outcome == rollout.Done || now.Sub(since) >= p.Limits.Stuck)
 }
 
 // settled says whether nothing is under way, drained or suspended by a rollout.

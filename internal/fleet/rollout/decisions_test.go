@@ -751,6 +751,26 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "an answer that was lost is not waited for as long as another tool is at work", image: neverWell, phase: Incomplete, runs: 1,
+			when: step(0, Batches), then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do != ManualUpgrade || a.Version != oldVersion {
+						return fine
+					}
+					s := r.azure.Sets["a"]
+					s.BusyUntil, s.BusyWhy = r.azure.Now.Add(1000*time.Hour), "another tool writes"
+					return lostBefore
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.NotEmpty(t, r.state.Ops)
+				r.azure.advance(r.plan.Limits.Pause)
+				r.tick()
+				require.Empty(t, r.state.Ops)
+			},
+		},
+		{
 			name: "a zone is finished before the next begins", phase: Succeeded, runs: 6, sizes: map[string]int{"a": 6},
 			waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Minute}},
 			require: func(t *testing.T, r *rig) {

@@ -17,6 +17,9 @@ type Move struct {
 	Actions []Action
 	// Waits say what the rollout waits for when there is nothing to do.
 	Waits []Wait
+	// Block is why it stands still, as it was seen now: the journal has the first cause of
+	// a class, which may be gone by now. A Class of "": it does not.
+	Block Block
 }
 
 // A Wait is something that the rollout waits for, and until when at most.
@@ -248,12 +251,14 @@ func (m *machine) comes(op *Op) (Result, bool) {
 	switch {
 	case m.obs.At.Before(m.shows(op)) || m.epoch != m.s.Epoch:
 		return Result{}, false // it may still show
-	case a.Set != "" && (seen == nil || a.target() == setTarget(a.Set) && moves(seen)):
-		return Result{}, false // whoever moves it: wait
+	case a.Set != "" && seen == nil:
+		return Result{}, false
+	case a.target() == setTarget(a.Set) && moves(seen) && m.now.Before(op.Began.Add(m.plan.Limits.Pause)):
+		return Result{}, false // whoever moves it: wait, but not for ever
 	case a.Do == PatchModel && m.modelIs(seen, a):
 		return Result{Outcome: Done, Text: "seen in the model"}, true
 	case a.Do == ManualUpgrade:
-		return Result{Outcome: Done, Text: "seen to have ended"}, true // what it did, its members say
+		return Result{Outcome: Done, Text: "its members say what it did"}, true
 	}
 	return Result{Outcome: Errored, Text: "no answer, and no effect was seen"}, true
 }

@@ -188,7 +188,7 @@ func (m *machine) refusals() {
 			continue
 		}
 		if until := last.Since.Add(m.plan.Limits.Stuck); m.now.Before(until) {
-			m.wait(t+": "+string(last.Outcome), until)
+			m.wait(t+" not to be refused: "+limit(last.Text), until)
 			continue
 		}
 		m.blocked(classes[last.Outcome], fmt.Sprintf("%s is refused: %s", t, limit(last.Text)))
@@ -209,10 +209,11 @@ func (m *machine) pause() {
 	if b = m.s.Block; b == nil {
 		return
 	}
+	m.move.Block = Block{Class: b.Class, Why: m.block.Why, Since: b.Since}
 	until := b.Since.Add(m.plan.Limits.Pause)
 	if m.now.Before(until) && !m.unproven() {
-		m.wait("paused ("+string(b.Class)+"): "+b.Why, until)
+		m.wait("paused ("+string(b.Class)+"): "+m.block.Why, until)
 		return
 	}
-	m.note(Event{Kind: PhaseTo, Phase: Held, Class: b.Class, Why: b.Why})
+	m.note(Event{Kind: PhaseTo, Phase: Held, Class: b.Class, Why: m.block.Why})
 }

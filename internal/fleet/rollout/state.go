@@ -166,8 +166,8 @@ type MemberState struct {
 	Ill       time.Time // since when a settled member is not Healthy
 	Verified  bool
 	Anew      time.Time // when nobody had looked for too long to say that it still is verified
-	Failed    string // why; empty: it has not
-	Down      bool   // it does not run, and the version is still on its disk
+	Failed    string    // why; empty: it has not
+	Down      bool      // it does not run, and the version is still on its disk
 }
 
 // on says whether the version is on the member's disk.
