@@ -120,6 +120,7 @@ mutants: ## Break each promise in a copy of the tree and see that a test notices
 bench: build ## Measure probe cost, size, start, memory, idle CPU, scale and looks at fleets, and hold them to their bounds
 	@echo "build fleetctl"; $(BUILD) $(SMALL) -o $(BIN)/fleetctl ./cmd/fleetctl
 	go test -run '^$$' -bench . -benchtime 8s ./internal/health
+	go test -run '^$$' -bench . -benchtime 1s ./internal/fleet/rollout
 	go run ./internal/bench -bin $(BIN)
 
 SOAK ?= 15m
