@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,9 +34,10 @@ type releaseWorld struct {
 	server  *arm.Server
 	url     string
 	file    string
-	answers io.Reader             // of somebody at a terminal; nil: nobody is there
-	before  func(r *http.Request) // each request; one call at a time
-	cancel  func()                // interrupts the command that runs
+	answers io.Reader                                  // of somebody at a terminal; nil: nobody is there
+	before  func(r *http.Request)                      // each request; one call at a time
+	cancel  func()                                     // interrupts the command that runs
+	sleep   func(context.Context, time.Duration) error // of a world whose time is the simulation's alone; nil: it passes
 }
 
 // loadTypes loads the types that Azure publishes once.
@@ -51,13 +53,19 @@ var loadTypes = func() func(dir string) (*armtypes.Types, error) {
 
 func newReleaseWorld(t *testing.T) *releaseWorld {
 	t.Helper()
-	scenario, err := arm.LoadScenario("testdata/release/scenario.yaml")
+	return newWorldOf(t, "testdata/release/")
+}
+
+// newWorldOf is the world of a directory with a scenario.yaml and a fleet.yaml.
+func newWorldOf(t *testing.T, dir string) *releaseWorld {
+	t.Helper()
+	scenario, err := arm.LoadScenario(dir + "scenario.yaml")
 	require.NoError(t, err)
 	types, err := loadTypes(testkit.Published(t, "types"))
 	require.NoError(t, err)
-	w := &releaseWorld{file: "testdata/release/fleet.yaml"}
+	w := &releaseWorld{file: dir + "fleet.yaml"}
 	clock := arm.NewClock(simStart(), 0)
-	w.server, err = arm.New(arm.Config{Clock: clock, Unthrottled: true})
+	w.server, err = arm.New(arm.Config{Clock: clock, Unthrottled: true, Rules: scenario.Rules()})
 	require.NoError(t, err)
 	require.NoError(t, w.server.Apply(scenario)) // all its ages count from the start
 	clock.SetFactor(1000)
@@ -90,8 +98,14 @@ func (w *releaseWorld) run(t *testing.T, args ...string) (stdout, stderr string,
 	if w.answers != nil {
 		g.answers = answersFrom(w.answers)
 	}
+	if w.sleep != nil {
+		g.now, g.sleep, g.virtual = w.server.Clock().Now, w.sleep, true
+	}
 	root := newRootCommand(g)
-	root.SetArgs(append(args, "-f", w.file))
+	if !slices.Contains(args, "-g") {
+		args = append(args, "-f", w.file)
+	}
+	root.SetArgs(args)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	w.cancel = cancel
@@ -129,12 +143,17 @@ func (w *releaseWorld) flags(t *testing.T, version string) string {
 // golden compares a text with the one that is kept.
 func golden(t *testing.T, name, text string) {
 	t.Helper()
+	goldenIn(t, "release", name, text)
+}
+
+func goldenIn(t *testing.T, dir, name, text string) {
+	t.Helper()
 	for line := range strings.Lines(text) {
 		if !strings.HasSuffix(name, ".json") && !strings.HasPrefix(line, "fleetctl: ") && !strings.HasPrefix(line, "$ ") && !strings.HasPrefix(line, "delete ") {
 			require.LessOrEqual(t, len([]rune(strings.TrimSuffix(line, "\n"))), 80, line)
 		}
 	}
-	path := filepath.Join("testdata", "release", name+".txt")
+	path := filepath.Join("testdata", dir, name+".txt")
 	if *update {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
 	}
