@@ -86,7 +86,7 @@ func TestProtect(t *testing.T) {
 		"unprotect vmss-authz/vmss-authz_3 vmss-authz/vmss-authz_2",
 		"unprotect vmss-authz/vmss-authz_2",
 		"protect vmss-batch/vmss-batch_2 --no-wait",
-		"protect -g rg-pay-prod --subscription "+arm.DefaultSubscription+" vmss-report/vmss-report_1",
+		"protect -g rg-pay-prod --subscription "+arm.DefaultSubscription+" vmss-auto/vmss-auto_1",
 	))
 	require.Equal(t, fleet.Protection{ScaleIn: true, SetActions: true}, w.instance(t, "vmss-authz_1").Protection)
 	require.Equal(t, fleet.Protection{}, w.instance(t, "vmss-authz_2").Protection)
@@ -161,7 +161,7 @@ func TestProtectBetween(t *testing.T) {
 // TestProtectPart: one of several fails, and the others are told.
 func TestProtectPart(t *testing.T) {
 	w := newMemberWorld(t)
-	require.NoError(t, w.server.SetFault(arm.Fault{Kind: arm.FaultError, Method: http.MethodPut, Path: "*/vmss-authz_2", Status: 403, Code: "AuthorizationFailed", Message: "not that one"}))
+	require.NoError(t, w.server.SetFault(arm.Fault{Kind: arm.FaultError, Method: http.MethodPut, Path: "/vmss-authz_2", Status: 403, Code: "AuthorizationFailed", Message: "not that one"}))
 	stdout, stderr, code := w.run(t, "protect", "vmss-authz/vmss-authz_1", "vmss-authz/vmss-authz_2")
 	require.Equal(t, exitUnauthorised, code, stderr)
 	require.Contains(t, stdout, "vmss-authz/vmss-authz_1")
@@ -223,9 +223,9 @@ func TestEvict(t *testing.T) {
 	text += w.told(t,
 		"evict vmss-batch/vmss-batch_2 -y",
 		"evict vmss-batch/vmss-batch_2 -y",
-		"evict vmss-report/vmss-report_1 -y --no-wait",
-		"evict vmss-report/vmss-report_1 -y",
-		"evict vmss-report/vmss-report_1 -y",
+		"evict vmss-auto/vmss-auto_1 -y --no-wait",
+		"evict vmss-auto/vmss-auto_1 -y",
+		"evict vmss-auto/vmss-auto_1 -y",
 	)
 	goldenIn(t, "member", "evict", text)
 }
@@ -279,7 +279,7 @@ const runTakes = 21 * time.Second
 func TestEvictUnheard(t *testing.T) {
 	w := newMemberWorld(t)
 	w.frozen()
-	require.NoError(t, w.server.SetFault(arm.Fault{Kind: arm.FaultError, Method: http.MethodPost, Path: "*/runCommand", Status: 403, Code: "AuthorizationFailed", Message: "not that"}))
+	require.NoError(t, w.server.SetFault(arm.Fault{Kind: arm.FaultError, Method: http.MethodPost, Path: "/runCommand", Status: 403, Code: "AuthorizationFailed", Message: "not that"}))
 	stdout, stderr, code := w.run(t, "evict", "vmss-batch/vmss-batch_2", "-y", "--run-command")
 	require.Zero(t, code, stderr)
 	require.Contains(t, stdout, "evicted and deallocated")
@@ -309,9 +309,10 @@ func TestEvictAsked(t *testing.T) {
 	require.Zero(t, w.writes())
 
 	w.held(t, rollout.Rolling)
-	text, err := os.ReadFile(w.file)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(w.file, []byte(strings.ReplaceAll(string(text), "  vmss-report: {id: ", "  vmss-report: {id: ")), 0o600))
+	_, stderr, code = w.run(t, "evict", "vmss-auto/vmss-auto_1", "-y")
+	require.Equal(t, exitRefused, code, stderr)
+	require.Contains(t, stderr, "it holds scale set vmss-auto")
+	require.Zero(t, w.writes())
 	_, stderr, code = w.run(t, "evict", "vmss-batch/vmss-batch_2", "-y")
 	require.Zero(t, code, stderr, "the rollout does not have this one")
 }

@@ -77,6 +77,9 @@ func newWorldOf(t *testing.T, dir string) *releaseWorld {
 			w.before(r)
 			one.Unlock()
 		}
+		if w.sleep != nil {
+			rw = hurried{rw}
+		}
 		judge.ServeHTTP(rw, r)
 	}))
 	w.url = web.URL
@@ -86,6 +89,17 @@ func newWorldOf(t *testing.T, dir string) *releaseWorld {
 		t.Log(judge.Report())
 	})
 	return w
+}
+
+// hurried has clients poll at once, where the time of a simulation does not pass by
+// itself.
+type hurried struct{ http.ResponseWriter }
+
+func (h hurried) WriteHeader(status int) {
+	if h.Header().Get("Retry-After") != "" {
+		h.Header().Set("Retry-After-Ms", "1")
+	}
+	h.ResponseWriter.WriteHeader(status)
 }
 
 // run runs a command line at the time of the simulation.
