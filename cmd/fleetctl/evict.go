@@ -152,6 +152,9 @@ func (e *evicting) allowed(ctx context.Context, cmd *cobra.Command, spec *fleet.
 	if err := e.unheld(ctx, spec); err != nil {
 		return err
 	}
+	if e.g.yes {
+		return nil
+	}
 	if err := e.g.mayAsk(cmd, "an eviction cannot be taken back: say --yes"); err != nil {
 		return err
 	}
@@ -160,7 +163,7 @@ func (e *evicting) allowed(ctx context.Context, cmd *cobra.Command, spec *fleet.
 		end = "deleted, with what is on it"
 	}
 	e.g.out.Say("fleetctl: %s is %s, health %s; once Azure has told it, it is %s", e.member.vm, spot.Power, spot.Health, end)
-	if err := e.g.confirm(ctx, "Evict "+e.member.set.Name()+"/"+e.member.vm+"?"); err != nil || e.g.yes {
+	if err := e.g.confirm(ctx, "Evict "+e.member.set.Name()+"/"+e.member.vm+"?"); err != nil {
 		return err
 	}
 	return e.unheld(ctx, spec) // the answer may have taken long
@@ -317,7 +320,7 @@ func (g *globals) evictPage(v *fleet.EvictView) *page {
 		fleet.EvictionDeallocated: "evicted and deallocated" + took,
 		fleet.EvictionDeleted:     "evicted and deleted" + took,
 	}[v.Outcome]
-	p.Flow(p.leading(0, markGood), 2, painted(cli.Bold, p.cut(v.ScaleSet+"/"+v.Name, p.Width-2)), plain(text))
+	p.Flow(p.leading(0, markGood), 2, painted(cli.Bold, p.cut(v.ScaleSet+"/"+v.Name, max(p.Width-2, minName))), plain(text))
 	for _, line := range v.Agent {
 		p.Text(2, cli.Dim, cli.Clean(line), 2)
 	}

@@ -291,7 +291,7 @@ func (g *globals) showProtect(view *fleet.ProtectView) error {
 
 // protected tells how a member is protected now.
 func (p *page) protected(m *fleet.ProtectedMember) {
-	mark, facts := markGood, []cli.Cell{painted(cli.Bold, p.cut(m.ScaleSet+"/"+m.Name, p.Width-2))}
+	mark, facts := markGood, []cli.Cell{painted(cli.Bold, p.cut(m.ScaleSet+"/"+m.Name, max(p.Width-2, minName)))}
 	is := "protected from " + strings.Join(m.Protected, " and ")
 	if len(m.Protected) == 0 {
 		is = "not protected"
