@@ -61,17 +61,18 @@ func (w *releaseWorld) told(t *testing.T, commands ...string) string {
 
 func newMemberWorld(t *testing.T) *releaseWorld {
 	t.Helper()
-	return newWorldOf(t, "testdata/member/")
+	return newWorldOf(t, "testdata/member/", 1000)
 }
 
-// frozen makes the time of a world the simulation's, which passes only where a command
-// waits.
-func (w *releaseWorld) frozen() {
-	w.server.Clock().SetFactor(0)
+// newFrozenWorld is one whose time passes only where a command waits.
+func newFrozenWorld(t *testing.T) *releaseWorld {
+	t.Helper()
+	w := newWorldOf(t, "testdata/member/", 0)
 	w.sleep = func(ctx context.Context, d time.Duration) error {
 		w.server.Advance(d)
 		return ctx.Err()
 	}
+	return w
 }
 
 func TestProtect(t *testing.T) {
@@ -212,8 +213,7 @@ func TestProtectHeld(t *testing.T) {
 
 // TestEvict: what is refused, what is left alone, and how each policy ends.
 func TestEvict(t *testing.T) {
-	w := newMemberWorld(t)
-	w.frozen()
+	w := newFrozenWorld(t)
 	text := w.told(t,
 		"evict vmss-batch/vmss-batch_1 -y",
 		"evict vmss-batch/vmss-batch_3",
@@ -233,9 +233,8 @@ func TestEvict(t *testing.T) {
 // TestEvictHeard: the agent's words while it drains.
 func TestEvictHeard(t *testing.T) {
 	for _, format := range []string{"text", "json"} {
-		w := newMemberWorld(t)
+		w := newFrozenWorld(t)
 		w.held(t, "") // its file allows Run Command
-		w.frozen()
 		began, heard := make(chan struct{}), make(chan struct{})
 		var once sync.Once
 		w.before = func(r *http.Request) {
@@ -277,16 +276,14 @@ const runTakes = 21 * time.Second
 // TestEvictUnheard: who may not run commands still sees the end, and a member that stays
 // is said.
 func TestEvictUnheard(t *testing.T) {
-	w := newMemberWorld(t)
-	w.frozen()
+	w := newFrozenWorld(t)
 	require.NoError(t, w.server.SetFault(arm.Fault{Kind: arm.FaultError, Method: http.MethodPost, Path: "/runCommand", Status: 403, Code: "AuthorizationFailed", Message: "not that"}))
 	stdout, stderr, code := w.run(t, "evict", "vmss-batch/vmss-batch_2", "-y", "--run-command")
 	require.Zero(t, code, stderr)
 	require.Contains(t, stdout, "evicted and deallocated")
 	require.Contains(t, stdout, "could not be asked")
 
-	w = newMemberWorld(t)
-	w.server.Clock().SetFactor(0)
+	w = newFrozenWorld(t)
 	w.sleep = func(ctx context.Context, _ time.Duration) error { // Azure never does it
 		w.ask(t, http.MethodPost, theBatch+"/start", "", http.StatusAccepted)
 		w.cancel()

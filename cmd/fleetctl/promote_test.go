@@ -53,11 +53,12 @@ var loadTypes = func() func(dir string) (*armtypes.Types, error) {
 
 func newReleaseWorld(t *testing.T) *releaseWorld {
 	t.Helper()
-	return newWorldOf(t, "testdata/release/")
+	return newWorldOf(t, "testdata/release/", 1000)
 }
 
-// newWorldOf is the world of a directory with a scenario.yaml and a fleet.yaml.
-func newWorldOf(t *testing.T, dir string) *releaseWorld {
+// newWorldOf is the world of a directory with a scenario.yaml and a fleet.yaml, in which
+// time passes so many times as fast.
+func newWorldOf(t *testing.T, dir string, speed float64) *releaseWorld {
 	t.Helper()
 	scenario, err := arm.LoadScenario(dir + "scenario.yaml")
 	require.NoError(t, err)
@@ -68,7 +69,7 @@ func newWorldOf(t *testing.T, dir string) *releaseWorld {
 	w.server, err = arm.New(arm.Config{Clock: clock, Unthrottled: true, Rules: scenario.Rules()})
 	require.NoError(t, err)
 	require.NoError(t, w.server.Apply(scenario)) // all its ages count from the start
-	clock.SetFactor(1000)
+	clock.SetFactor(speed)
 	judge := judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types})
 	var one sync.Mutex
 	web := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
