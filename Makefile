@@ -49,7 +49,7 @@ test: ## Run the tests
 
 race: ## Run the tests under the race detector, and count what they cover
 	@mkdir -p bin/coverage
-	go test -race -covermode=atomic -coverpkg=./... -coverprofile=bin/coverage/tests.out $(GOFLAGS) ./...
+	go test -race -timeout 20m -covermode=atomic -coverpkg=./... -coverprofile=bin/coverage/tests.out $(GOFLAGS) ./...
 
 coverage: ## Print what the last make race and make e2e have covered together
 	@e2e/covered.sh bin/coverage $(COMMANDS:%=./cmd/%)
@@ -108,8 +108,8 @@ HISTORIES ?= 10000
 histories: ## Let the agent live through HISTORIES (10000) random lives of a node, from SEED (1) on
 	go test ./internal/agent -run '^TestHistories$$' -count 1 -timeout 30m -seed $(SEED) -histories $(HISTORIES)
 
-ROLLOUTS ?= 1000
-rollouts: ## Let ROLLOUTS (1000) random rollouts meet a model of Azure, see every state of a small world, and kill one everywhere
+ROLLOUTS ?= 10000
+rollouts: ## Let ROLLOUTS (10000) random rollouts meet a model of Azure, see every state of a small world, and kill one everywhere
 	go test ./internal/fleet/rollout -run '^(TestHistories|TestEveryState)$$' -count 1 -timeout 30m -histories $(ROLLOUTS) -disturbances 2
 	go test ./internal/roll -run '^(TestKilledAnywhere|TestStalledHolder)$$' -count 1 -timeout 60m -kill-step 1 -every-read -stall-step 1
 

@@ -183,20 +183,30 @@ func TestOneCommandForTheSocket(t *testing.T) {
 	require.GreaterOrEqual(t, found, 4)
 }
 
-// TestAgentIsLean: the daemon holds no Azure credentials and carries no test tool.
-func TestAgentIsLean(t *testing.T) {
-	unwanted := map[string]string{
-		"github.com/Azure/azure-sdk-for-go": "the agent holds no Azure credentials",
-		"github.com/stretchr/testify":       "a test dependency",
-		"google.golang.org/grpc":            "a test dependency; see docs/adr",
-		"testing":                           "a test dependency",
-		module + "/internal/sim/imds":       "the simulator is never in the image",
-	}
-	for _, p := range packages(t, "./cmd/fleet-agent") {
-		for _, dep := range p.Deps {
-			for bad, why := range unwanted {
-				if dep == bad || strings.HasPrefix(dep, bad+"/") {
-					t.Errorf("fleet-agent links %s: %s", dep, why)
+// TestCommandsAreLean: the daemon holds no Azure credentials and carries no test tool,
+// and fleetctl carries none of the SDK's types of resources, which are large.
+func TestCommandsAreLean(t *testing.T) {
+	const sdk = "github.com/Azure/azure-sdk-for-go"
+	for command, unwanted := range map[string]map[string]string{
+		"fleet-agent": {
+			sdk:                           "the agent holds no Azure credentials",
+			"github.com/stretchr/testify": "a test dependency",
+			"google.golang.org/grpc":      "a test dependency; see docs/adr",
+			"testing":                     "a test dependency",
+			module + "/internal/sim/imds": "the simulator is never in the image",
+		},
+		"fleetctl": {
+			sdk + "/sdk/resourcemanager":  "resources are read as JSON; see docs/adr",
+			"github.com/stretchr/testify": "a test dependency",
+			"testing":                     "a test dependency",
+		},
+	} {
+		for _, p := range packages(t, "./cmd/"+command) {
+			for _, dep := range p.Deps {
+				for bad, why := range unwanted {
+					if dep == bad || strings.HasPrefix(dep, bad+"/") {
+						t.Errorf("%s links %s: %s", command, dep, why)
+					}
 				}
 			}
 		}

@@ -74,10 +74,13 @@ func (b *baking) globals() (g *globals, stdout, stderr *bytes.Buffer) {
 	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
 	env := map[string]string{azure.EndpointVariable: b.endpoint.URL, "COLUMNS": "80", "LANG": "C.UTF-8", subscriptionVariable: arm.DefaultSubscription}
 	g = newGlobals(stdout, stderr, func(name string) string { return env[name] })
-	g.now, g.zone, g.virtual = b.clock.Now, time.UTC, true
+	g.now, g.zone = b.clock.Now, time.UTC
 	g.sleep = func(ctx context.Context, d time.Duration) error {
 		b.server.Advance(d)
 		return ctx.Err()
+	}
+	g.times = func(*azure.Client) (func() time.Time, func(context.Context, time.Duration) error) {
+		return g.now, g.sleep
 	}
 	return g, stdout, stderr
 }
@@ -98,13 +101,7 @@ func (b *baking) shown(text string) string {
 // goldenBake compares a text with a file of testdata.
 func goldenBake(t *testing.T, name, text string) {
 	t.Helper()
-	path := filepath.Join("testdata", "bake", name+".txt")
-	if *update {
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), text)
+	golden(t, "bake/"+name, text)
 	for line := range strings.Lines(text) {
 		if !strings.Contains(text, "json") && !strings.Contains(line, "https://") && !strings.Contains(line, "/subscriptions/") && !strings.HasPrefix(line, "1") && !strings.HasPrefix(line, "fleetctl: ") {
 			require.LessOrEqual(t, len([]rune(strings.TrimRight(line, "\n"))), 80, line)

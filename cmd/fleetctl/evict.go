@@ -92,10 +92,8 @@ func (g *globals) evict(ctx context.Context, cmd *cobra.Command, args []string, 
 	if err != nil {
 		return err
 	}
-	e := &evicting{g: g, client: client, member: names[0], now: g.now, wait: g.sleep}
-	if !g.virtual {
-		e.now, e.wait = client.Now, client.Wait // a simulator's time may pass faster
-	}
+	e := &evicting{g: g, client: client, member: names[0]}
+	e.now, e.wait = g.times(client)
 	spot, err := e.begin(ctx)
 	if err != nil {
 		return err

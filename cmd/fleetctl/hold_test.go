@@ -89,7 +89,7 @@ func TestHeld(t *testing.T) {
 		stdout, stderr, code := w.run(t, strings.Fields(command)...)
 		fmt.Fprintf(&text, "$ fleetctl %s\n%s%s(exit %d)\n\n", command, stdout, stderr, code)
 	}
-	golden(t, "held", regexp.MustCompile(`(ops-1, since|read) .*UTC.*`).ReplaceAllString(text.String(), "$1 NOW"))
+	goldenRelease(t, "held", regexp.MustCompile(`(ops-1, since|read) .*UTC.*`).ReplaceAllString(text.String(), "$1 NOW"))
 	require.Zero(t, w.writes())
 
 	// What it does not hold may be written.

@@ -3,14 +3,30 @@ package main
 import (
 	"flag"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
+
+// golden compares a text with the file of a name in testdata, or writes that.
+func golden(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join("testdata", filepath.FromSlash(name)+".txt")
+	if *update {
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), text)
+}
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"fleetctl": main})

@@ -208,14 +208,7 @@ func TestPlanPages(t *testing.T) {
 			if stderr != "" {
 				got += "\n-- stderr --\n" + stderr
 			}
-			golden := filepath.Join("testdata", "plan", name+".txt")
-			if *update {
-				require.NoError(t, os.MkdirAll(filepath.Dir(golden), 0o755))
-				require.NoError(t, os.WriteFile(golden, []byte(got), 0o600))
-			}
-			want, err := os.ReadFile(golden)
-			require.NoError(t, err)
-			require.Equal(t, string(want), got)
+			golden(t, "plan/"+name, got)
 			for line := range strings.Lines(stdout) {
 				if !strings.HasPrefix(line, "az ") { // which is to be copied
 					require.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")), 80, line)

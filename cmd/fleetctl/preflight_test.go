@@ -96,14 +96,7 @@ func TestPreflightPages(t *testing.T) {
 				g, _ := seeing(t, c.style, c.columns, nil)
 				fmt.Fprintf(&text, "== %d columns\n%s", c.columns, pageText(pages[name](g)))
 			}
-			path := filepath.Join("testdata", "preflight", name+".txt")
-			if *update {
-				require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-				require.NoError(t, os.WriteFile(path, []byte(text.String()), 0o644))
-			}
-			want, err := os.ReadFile(path)
-			require.NoError(t, err)
-			require.Equal(t, string(want), text.String())
+			golden(t, "preflight/"+name, text.String())
 		})
 	}
 }

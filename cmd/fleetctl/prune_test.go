@@ -56,7 +56,7 @@ func TestPrune(t *testing.T) {
 			w.answers = strings.NewReader(tt.answers)
 			stdout, stderr, code := w.run(t, strings.Fields(tt.command)...)
 			text := fmt.Sprintf("$ fleetctl %s\n%s---\n%s", tt.command, stdout, strings.ReplaceAll(stderr, "quit: ", "quit: \n"))
-			golden(t, tt.name, text)
+			goldenRelease(t, tt.name, text)
 			require.Equal(t, tt.code, code)
 			after, _ := w.left(t)
 			gone := []string{}

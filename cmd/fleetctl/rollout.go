@@ -100,14 +100,18 @@ func (g *globals) rolloutsOf(spec *fleet.Spec) (*rollouts, error) {
 	if err != nil {
 		return nil, err
 	}
-	place, err := journal.At(spec.Rollout.Journal, client, func(text string) { g.out.Say("fleetctl: %s", cli.Clean(text)) })
+	said := ""
+	place, err := journal.At(spec.Rollout.Journal, client, func(text string) {
+		if text != said { // a run reads the same again and again
+			g.out.Say("fleetctl: %s", cli.Clean(text))
+		}
+		said = text
+	})
 	if err != nil {
 		return nil, err
 	}
-	r := &rollouts{g: g, spec: spec, azure: client, place: place, now: g.now, sleep: g.sleep}
-	if !g.virtual {
-		r.now, r.sleep = client.Now, client.Wait // a simulator's time may pass faster
-	}
+	r := &rollouts{g: g, spec: spec, azure: client, place: place}
+	r.now, r.sleep = g.times(client)
 	return r, nil
 }
 
@@ -132,7 +136,7 @@ func journalError(e *azure.Error) error {
 	hint := e.Hint
 	switch e.Kind {
 	case azure.NotFound:
-		hint = "make the container of rollout.journal first: az storage container create --auth-mode login"
+		hint = "make the container of rollout.journal first: az storage container create --auth-mode login; if it was deleted, restore it: a rollout may be under way"
 	case azure.Denied:
 		hint = "the identity needs the role Storage Blob Data Contributor on the container of rollout.journal; a role takes some minutes"
 	default:
@@ -320,12 +324,12 @@ func (r *rollouts) view(ctx context.Context, f *found) rollout.View {
 func (f *found) title() string { return "rollout " + f.id + " of " + f.Plan.Version }
 
 // noRollouts tells that there is no rollout. As JSON, it is one without an id.
-func (g *globals) noRollouts() error {
-	if g.json() {
-		return g.out.JSON(rollout.View{
-			Version: rollout.ViewVersion, At: g.now(), Waves: []rollout.WaveView{}, Sets: []rollout.SetView{}, Gates: []rollout.GateView{}, Ran: []rollout.Ran{},
+func (r *rollouts) noRollouts() error {
+	if r.g.json() {
+		return r.g.out.JSON(rollout.View{
+			Version: rollout.ViewVersion, At: r.now(), Waves: []rollout.WaveView{}, Sets: []rollout.SetView{}, Gates: []rollout.GateView{}, Ran: []rollout.Ran{},
 		})
 	}
-	g.out.Say("fleetctl: there is no rollout; fleetctl rollout run VERSION begins one")
+	r.g.out.Say("fleetctl: there is no rollout; fleetctl rollout run VERSION begins one")
 	return nil
 }

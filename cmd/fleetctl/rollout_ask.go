@@ -156,7 +156,9 @@ func refusal(f *found, q *rollout.Request) (why, hint string) {
 	const look = "fleetctl rollout status shows how it stands"
 	forward := !s.Phase.Over() && !goesBack(s.Phase)
 	switch {
-	case q.Do == rollout.Abort && (forward || s.Phase == rollout.Held):
+	case q.Do == rollout.Abort && q.Keep && slices.ContainsFunc(f.Asked, func(p rollout.Request) bool { return p.Do == rollout.Abort && !p.Keep }):
+		return "is to be aborted, and its members are taken back: somebody has asked for that already", look
+	case q.Do == rollout.Abort && (forward || s.Phase == rollout.Held || s.Phase == rollout.Halting && s.Keep && !q.Keep):
 		return "", ""
 	case goesBack(s.Phase):
 		return stands + ": it goes back already, which nothing stops", look

@@ -229,7 +229,7 @@ func (g *globals) showRollout(ctx context.Context, id, report string) error {
 		return err
 	}
 	if f == nil {
-		return g.noRollouts()
+		return r.noRollouts()
 	}
 	view := r.view(ctx, f)
 	if g.json() {

@@ -87,7 +87,7 @@ func (g *globals) planRollout(ctx context.Context, version string, o rollout.Opt
 	if g.json() {
 		err = g.out.JSON(v)
 	} else {
-		p := g.newPage(g.now())
+		p := g.newPage(r.now())
 		p.rolloutPlan(v)
 		err = g.print(p)
 	}
@@ -97,10 +97,10 @@ func (g *globals) planRollout(ctx context.Context, version string, o rollout.Opt
 	return err
 }
 
-// rolloutPlanPage is a plan, and what speaks against it. Run shows it before it asks.
-func (g *globals) rolloutPlanPage(plan *rollout.Plan, refusals []rollout.Refusal) *page {
-	p := g.newPage(g.now())
-	p.rolloutPlan(newRolloutPlanView(plan, refusals))
+// planPage is a plan that nothing speaks against. Run shows it before it asks.
+func (r *rollouts) planPage(plan *rollout.Plan) *page {
+	p := r.g.newPage(r.now())
+	p.rolloutPlan(newRolloutPlanView(plan, nil))
 	return p
 }
 

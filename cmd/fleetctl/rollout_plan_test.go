@@ -102,7 +102,7 @@ func TestRolloutPlanPages(t *testing.T) {
 				fmt.Fprintf(&text, "== 80 columns, %s\n%s", map[bool]string{true: "Unicode", false: "ASCII"}[style.Unicode], pageText(p))
 			}
 			require.NotContains(t, text.String(), "secret")
-			goldenRollout(t, name, text.String())
+			golden(t, "rollout/"+name, text.String())
 			for _, columns := range []int{40, 60, 120} {
 				g, _ := seeing(t, cli.Style{}, columns, nil)
 				p := g.newPage(shown)

@@ -96,7 +96,12 @@ func (g *globals) runRollout(ctx context.Context, cmd *cobra.Command, f *running
 		last, err = r.begin(ctx, cmd, f, next)
 	case last.Plan.Version == f.version:
 		g.out.Say("fleetctl: %s, begun %s, is gone on with", last.title(), cli.Relative(last.Plan.Made, r.now()))
-		err = r.locked(ctx, last.id, func(lock *journal.Lock) error { return r.stay(ctx, f, last, lock) })
+		err = r.locked(ctx, last.id, func(lock *journal.Lock) error {
+			if err := r.stillNewest(ctx, next); err != nil {
+				return err
+			}
+			return r.stay(ctx, f, last, lock)
+		})
 	case f.supersede:
 		last, err = r.replace(ctx, cmd, f, last, next)
 	default:
@@ -139,7 +144,7 @@ func (r *rollouts) begin(ctx context.Context, cmd *cobra.Command, f *running, id
 		return nil, refused(f.version, refusals)
 	}
 	if !r.g.json() {
-		p := r.g.rolloutPlanPage(&plan, nil)
+		p := r.planPage(&plan)
 		p.Blank()
 		if err := r.g.print(p); err != nil {
 			return nil, err
@@ -174,12 +179,8 @@ func refused(version string, refusals []rollout.Refusal) error {
 // start writes the first entry of a rollout, unless somebody else has begun one since
 // this call looked.
 func (r *rollouts) start(ctx context.Context, f *running, begun *found, lock *journal.Lock) error {
-	last, next, err := r.newest(ctx)
-	if err != nil {
+	if err := r.stillNewest(ctx, begun.id); err != nil {
 		return err
-	}
-	if next != begun.id {
-		return &cli.Error{Code: exitRefused, Err: errors.New(last.title() + " was begun by somebody else just now"), Hint: "fleetctl rollout status shows it"}
 	}
 	plan, refusals, err := r.runner(lock).Start(ctx, f.version, f.options)
 	switch {
@@ -193,6 +194,26 @@ func (r *rollouts) start(ctx context.Context, f *running, begun *found, lock *jo
 	return nil
 }
 
+// stillNewest refuses to go on when somebody has begun the rollout with the id next since
+// this call looked. Who has the lock of one rollout asks it before anything else: the
+// next one is begun under its own lock.
+func (r *rollouts) stillNewest(ctx context.Context, next string) error {
+	newer, err := r.newer(ctx, next)
+	if err != nil || newer == nil {
+		return err
+	}
+	return &cli.Error{Code: exitRefused, Err: errors.New(newer.title() + " was begun by somebody else just now"), Hint: "fleetctl rollout status shows it"}
+}
+
+// newer returns the rollout with the id next; nil: nobody has begun it yet.
+func (r *rollouts) newer(ctx context.Context, next string) (*found, error) {
+	s, err := r.read(ctx, next)
+	if errors.Is(err, roll.ErrNone) {
+		return nil, nil
+	}
+	return &found{next, s}, err
+}
+
 // replace aborts a rollout, goes with it to its end, and begins another one with the id
 // next. Its lock is kept until the other one is at its end, so that nobody goes on with it.
 func (r *rollouts) replace(ctx context.Context, cmd *cobra.Command, f *running, last *found, next string) (begun *found, err error) {
@@ -203,6 +224,9 @@ func (r *rollouts) replace(ctx context.Context, cmd *cobra.Command, f *running, 
 		return nil, err
 	}
 	err = r.locked(ctx, last.id, func(lock *journal.Lock) error {
+		if err := r.stillNewest(ctx, next); err != nil {
+			return err
+		}
 		if err := r.ask(ctx, last.id, &rollout.Request{Do: rollout.Abort, Why: "superseded by " + f.version}); err != nil {
 			return err
 		}
@@ -220,8 +244,7 @@ func (r *rollouts) replace(ctx context.Context, cmd *cobra.Command, f *running, 
 	return begun, err
 }
 
-// stay is with a rollout to its end, or for one tick, and shows what
-// happens.
+// stay is with a rollout to its end, or for one tick, and shows what happens.
 func (r *rollouts) stay(ctx context.Context, f *running, of *found, lock *journal.Lock) error {
 	display := r.newRolloutDisplay(of.id, &of.Plan)
 	runner := r.runner(lock)
@@ -334,7 +357,7 @@ func (g *globals) advanceRollout(ctx context.Context, report string, exitCode bo
 	case err != nil:
 		return err
 	case last == nil:
-		return g.noRollouts()
+		return r.noRollouts()
 	case last.Idle(r.now()):
 		g.out.Say("fleetctl: %s is over: there is nothing to do", last.title())
 		return r.show(ctx, last, report)
@@ -350,11 +373,13 @@ func (g *globals) advanceRollout(ctx context.Context, report string, exitCode bo
 
 // tick does what is due in a rollout, unless somebody has begun the next one meanwhile.
 func (r *rollouts) tick(ctx context.Context, last *found, next string, lock *journal.Lock) error {
-	if newer, err := r.read(ctx, next); err == nil {
-		last.id, last.Status = next, newer
-		return nil // whoever began it is at work on it
-	} else if !errors.Is(err, roll.ErrNone) {
+	newer, err := r.newer(ctx, next)
+	switch {
+	case err != nil:
 		return err
+	case newer != nil:
+		*last = *newer
+		return nil // whoever began it is at work on it
 	}
 	runner := r.runner(lock)
 	runner.Tell = r.newRolloutLines(&last.Plan).take

@@ -57,7 +57,7 @@ func (g *globals) rolloutStatus(ctx context.Context, offline, exitCode bool) err
 		return err
 	}
 	if last == nil {
-		return g.noRollouts()
+		return r.noRollouts()
 	}
 	if !offline {
 		if last.Status, err = r.look(ctx, last.id); err != nil {

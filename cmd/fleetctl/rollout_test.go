@@ -150,18 +150,6 @@ func (w *rolling) on(set, version string) int {
 	return n
 }
 
-// goldenRoll compares a text with a file of testdata.
-func goldenRoll(t *testing.T, name, text string) {
-	t.Helper()
-	path := filepath.Join("testdata", "roll", name+".txt")
-	if *update {
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), text)
-}
-
 // onEveryPlace runs a test with a journal in a directory, and with one of blobs.
 func onEveryPlace(t *testing.T, s rollSetup, test func(t *testing.T, w *rolling)) {
 	t.Helper()
@@ -222,7 +210,7 @@ func TestRolloutRun(t *testing.T) {
 		require.Equal(t, rollout.Succeeded, v.Phase)
 		require.Equal(t, "1", v.ID)
 		require.Empty(t, v.Lock)
-		goldenRoll(t, "succeeded", text)
+		golden(t, "roll/succeeded", text)
 
 		text, code = w.fleetctl("advance", "--exit-code")
 		require.Zero(t, code, text)
@@ -235,7 +223,7 @@ func TestRolloutHalts(t *testing.T) {
 	w := newRolling(t, rollSetup{health: "Unhealthy"})
 	text, code := w.fleetctl("run", "1.7.1", "--yes")
 	require.Equal(t, exitHalted, code, text)
-	goldenRoll(t, "halted", text)
+	golden(t, "roll/halted", text)
 	text, code = w.fleetctl("status", "--exit-code")
 	require.Equal(t, exitHalted, code, text)
 	text, code = w.fleetctl("status")
@@ -245,7 +233,7 @@ func TestRolloutHalts(t *testing.T) {
 
 	text, code = w.fleetctl("show")
 	require.Zero(t, code, text)
-	goldenRoll(t, "show-halted", text)
+	golden(t, "roll/show-halted", text)
 }
 
 // As JSON, a run is one document, and nothing is asked.
@@ -397,12 +385,35 @@ func TestRolloutAsksWhileItRuns(t *testing.T) {
 		})
 		text, code := w.call(g, stdout, stderr, "run", "1.7.1", "--yes")
 		require.Equal(t, exitHalted, code, text)
+		require.False(t, aborted.IsZero(), "nobody was told of the pause: "+text)
 		v := w.status()
 		require.Equal(t, rollout.Aborted, v.Phase, text)
 		require.Len(t, v.Ran, 1, "nothing was begun after the pause")
 		require.LessOrEqual(t, v.Ran[0].To.Sub(aborted), 15*time.Minute, text)
 		require.Equal(t, 3, w.on("vmss-authz", "1.7.0"))
 	})
+}
+
+// Of two aborts the one that takes members back counts, whichever was asked first. What is
+// no request is said once a call.
+func TestRolloutAbortsThatDiffer(t *testing.T) {
+	w := newRolling(t, rollSetup{})
+	w.begin()
+	w.step(0, rollout.Soaking)
+	text, code := w.fleetctl("abort", "--keep")
+	require.Zero(t, code, text)
+	text, code = w.fleetctl("abort")
+	require.Zero(t, code, text)
+	text, code = w.fleetctl("abort", "--keep")
+	require.Equal(t, exitRefused, code, text)
+	bad := filepath.Join(filepath.Dir(w.file), "rollouts", "1", "requests", "20260101T000000.000000000Z-00000000")
+	require.NoError(t, os.WriteFile(bad, []byte("no JSON"), 0o600))
+	text, code = w.fleetctl("status")
+	require.Zero(t, code, text)
+	require.Contains(t, text, "abort, members stay as they are, by ana")
+	require.Equal(t, 1, strings.Count(text, "is left out: it is no JSON"), text)
+	w.phase(rollout.Aborted)
+	require.Equal(t, 3, w.on("vmss-authz", "1.7.0"))
 }
 
 // A pause, a resume and an approval by a schedule's side.
@@ -431,7 +442,7 @@ func TestRolloutAsks(t *testing.T) {
 	w.phase(rollout.Succeeded)
 	say(exitRefused, "abort")
 	say(exitRefused, "approve")
-	goldenRoll(t, "asks", all.String())
+	golden(t, "roll/asks", all.String())
 }
 
 // A pause that nobody ends is held: it can be resumed, and aborted.
@@ -490,7 +501,7 @@ func TestRolloutInterrupted(t *testing.T) {
 		}
 		text, code := w.call(g, stdout, stderr, "run", "1.7.1", "--yes")
 		require.Equal(t, cli.ExitInterrupted, code, text)
-		goldenRoll(t, "interrupted", text)
+		golden(t, "roll/interrupted", text)
 		require.Empty(t, w.status().Lock)
 		text, code = w.fleetctl("run", "1.7.1", "--no-wait")
 		require.Zero(t, code, text)
@@ -506,7 +517,7 @@ func TestRolloutSupersede(t *testing.T) {
 		w.step(0, rollout.Soaking)
 		text, code := w.fleetctl("run", "1.7.2", "--yes")
 		require.Equal(t, exitRefused, code, text)
-		goldenRoll(t, "in-the-way", text)
+		golden(t, "roll/in-the-way", text)
 		text, code = w.fleetctl("run", "1.7.2", "--yes", "--supersede")
 		require.Zero(t, code, text)
 		v := w.status()
@@ -515,11 +526,43 @@ func TestRolloutSupersede(t *testing.T) {
 		require.Equal(t, 3, w.on("vmss-authz", "1.7.2"))
 		text, code = w.fleetctl("history")
 		require.Zero(t, code, text)
-		goldenRoll(t, "history", text)
+		golden(t, "roll/history", text)
 		text, code = w.fleetctl("show", "1")
 		require.Zero(t, code, text)
 		require.Contains(t, text, "superseded by 1.7.2")
 	})
+}
+
+// Between a look at a rollout and its lock, another call may have superseded it: nothing is
+// done for the old one then.
+func TestRolloutSupersededMeanwhile(t *testing.T) {
+	for name, args := range map[string][]string{
+		"go on":     {"run", "1.7.1", "--yes"},
+		"supersede": {"run", "1.7.0", "--yes", "--supersede"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newRolling(t, rollSetup{})
+			w.begin()
+			g, stdout, stderr := w.globals()
+			env, done := g.getenv, false
+			g.getenv = func(name string) string {
+				if name == "USER" && !done { // it is about to take the lock
+					done = true
+					text, code := w.fleetctl("run", "1.7.2", "--yes", "--supersede", "--no-wait")
+					require.Zero(t, code, text)
+				}
+				return env(name)
+			}
+			text, code := w.call(g, stdout, stderr, args...)
+			require.True(t, done)
+			require.Equal(t, exitRefused, code, text)
+			require.Contains(t, text, "rollout 2 of 1.7.2 was begun by somebody else just now")
+			v := w.status()
+			require.Equal(t, "2", v.ID)
+			require.Equal(t, rollout.Rolling, v.Phase)
+			require.Empty(t, v.Asked)
+		})
+	}
 }
 
 // A process that is killed leaves a rollout that the next call goes on with: at once where
@@ -639,7 +682,7 @@ func TestRolloutJournalErrors(t *testing.T) {
 	say(exitUsage, "history", "--last", "0")
 	say(exitUsage, "run", "newest")
 	say(exitUsage, "pause", "--why", strings.Repeat("x", maxWhy+1))
-	goldenRoll(t, "journal-errors", strings.ReplaceAll(all.String(), strings.Repeat("x", maxWhy+1), "xxx"))
+	golden(t, "roll/journal-errors", strings.ReplaceAll(all.String(), strings.Repeat("x", maxWhy+1), "xxx"))
 }
 
 // What is wrong with a container is said, with what to do.
@@ -683,7 +726,7 @@ func TestRolloutRefused(t *testing.T) {
 	w := newRolling(t, rollSetup{})
 	text, code := w.fleetctl("run", "9.9.9", "--yes")
 	require.Equal(t, exitRefused, code, text)
-	goldenRoll(t, "refused", text)
+	golden(t, "roll/refused", text)
 	text, code = w.fleetctl("history")
 	require.Zero(t, code, text)
 	require.Contains(t, text, "there was no rollout yet")
@@ -696,9 +739,10 @@ func TestRolloutOverdue(t *testing.T) {
 	require.False(t, w.status().Overdue)
 	w.server.Advance(16 * time.Minute)
 	require.True(t, w.status().Overdue)
+	require.Equal(t, 16*time.Minute, w.status().At.Sub(w.status().Worked).Round(time.Minute))
 	text, code := w.fleetctl("status", "--exit-code")
 	require.Equal(t, exitChanges, code, text)
-	require.Contains(t, text, "OVERDUE")
+	require.Contains(t, text, "OVERDUE: nobody has worked on it for 16m")
 	text, code = w.fleetctl("pause")
 	require.Zero(t, code, text)
 	require.Contains(t, strings.Join(strings.Fields(text), " "), "run fleetctl rollout advance")

@@ -120,7 +120,7 @@ func (p *page) rolloutHeadline(v *rollout.View) {
 		p.Text(2, cli.Plain, v.Why, whyLines)
 	}
 	if v.Overdue {
-		p.Flow(p.leading(0, markBad), 2, painted(cli.BoldRed, "OVERDUE: nobody has worked on it for "+cli.Countdown(p.now.Sub(v.Observed))), dim("since "+cli.Clock(v.Observed, p.now)))
+		p.Flow(p.leading(0, markBad), 2, painted(cli.BoldRed, "OVERDUE: nobody has worked on it for "+cli.Countdown(p.now.Sub(v.Worked))), dim("since "+cli.Clock(v.Worked, p.now)))
 	}
 	if v.Paused != "" {
 		p.Flow(p.leading(0, markWarning), 2, painted(cli.BoldAmber, fmt.Sprintf("it stands still (%s)", v.Class)), dim(p.since(v.PausedSince)))
@@ -289,9 +289,9 @@ func rolloutSetFacts(s *rollout.SetView) []cli.Cell {
 func (p *page) cells(s *rollout.SetView, rows int) {
 	const indent = 4
 	width := max(p.Width, 20) - indent
-	members := s.Members
+	members := slices.Clip(s.Members)
 	for range min(s.Unnamed, rows*width) {
-		members = append(slices.Clip(members), rollout.MemberView{Cell: rollout.CellUnknown})
+		members = append(members, rollout.MemberView{Cell: rollout.CellUnknown})
 	}
 	total := len(s.Members) + s.Unnamed
 	if len(members) > rows*width {
@@ -492,6 +492,9 @@ func (p *page) asked(list []rollout.Request) {
 	for i := range list[:min(len(list), shownLeft)] {
 		r := &list[i]
 		what := strings.TrimSpace(string(r.Do) + " " + r.Wave)
+		if r.Keep {
+			what += ", members stay as they are"
+		}
 		p.Flow(p.leading(4, markNote), 6, plain(what+", by "+cmp.Or(r.By, "an operator")), plain(r.Why), dim(cli.Relative(r.At, p.now)))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,20 +44,24 @@ func (r *rollouts) newRolloutDisplay(id string, plan *rollout.Plan) rolloutDispl
 	return &rolloutScreen{r: r, id: id, plan: plan, screen: &cli.Screen{Output: out}, lines: r.newRolloutLines(plan)}
 }
 
-// A rolloutScreen is the live screen of whoever works on a rollout.
+// A rolloutScreen is the live screen of whoever works on a rollout. It is safe for
+// concurrent use: an action may wait while others tell that they have ended.
 type rolloutScreen struct {
 	r      *rollouts
 	id     string
 	plan   *rollout.Plan
 	screen *cli.Screen
 
-	found found // how it stands, as far as it was told
+	mu    sync.Mutex // guards what follows
+	found found      // how it stands, as far as it was told
 	lines *rolloutLines
 	notes []string // what happened last
 	drawn time.Time
 }
 
 func (d *rolloutScreen) take(e roll.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	switch {
 	case e.Look != nil:
 		d.found = found{d.id, *e.Look}
@@ -67,32 +72,35 @@ func (d *rolloutScreen) take(e roll.Event) {
 		d.notes = append(d.notes, e.At.In(d.r.g.zone).Format(time.TimeOnly)+" "+note)
 	}
 	d.notes = d.notes[max(len(d.notes)-shownNotes, 0):]
-	d.refresh()
+	d.drawAfter(drawEvery)
 }
 
 // wait sleeps. The times on the screen move meanwhile.
 func (d *rolloutScreen) wait(ctx context.Context, span time.Duration) error {
-	d.draw()
+	d.redraw(0)
 	for span > redrawEvery {
 		if err := d.r.sleep(ctx, redrawEvery); err != nil {
 			return err
 		}
 		span -= redrawEvery
-		d.refresh()
+		d.redraw(drawEvery)
 	}
 	return d.r.sleep(ctx, span)
 }
 
-// refresh draws unless that was done just now.
-func (d *rolloutScreen) refresh() {
-	if time.Since(d.drawn) >= drawEvery {
-		d.draw()
-	}
+func (d *rolloutScreen) end() { d.redraw(0) }
+
+func (d *rolloutScreen) redraw(after time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.drawAfter(after)
 }
 
-func (d *rolloutScreen) end() { d.draw() }
-
-func (d *rolloutScreen) draw() {
+// drawAfter draws, unless that was done less than some time ago.
+func (d *rolloutScreen) drawAfter(some time.Duration) {
+	if time.Since(d.drawn) < some {
+		return
+	}
 	d.drawn = time.Now()
 	_ = d.screen.Show(d.page().Lines()) // when it fails there is nobody to tell
 }
@@ -161,7 +169,7 @@ func (g *globals) watchRollout(ctx context.Context, interval time.Duration) erro
 		return explained(err)
 	}
 	if last == nil {
-		return g.noRollouts()
+		return r.noRollouts()
 	}
 	w := &rolloutWatch{
 		g: g, now: r.now, interval: interval, found: *last, screen: &cli.Screen{Output: g.out}, lines: r.newRolloutLines(&last.Plan),

@@ -19,6 +19,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/fleettest"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
+	"github.com/fleet-agent/fleet-agent/internal/release"
 	"github.com/fleet-agent/fleet-agent/internal/roll"
 )
 
@@ -239,5 +240,25 @@ func TestRolloutScreen(t *testing.T) {
 		require.NoError(t, d.wait(t.Context(), 3500*time.Millisecond))
 		require.Equal(t, fleettest.Now.Add(3500*time.Millisecond), w.now())
 		d.end()
+	})
+}
+
+// TestRolloutScreenShared: an action waits, as for another try to tell a webhook, while
+// others tell that they have ended.
+func TestRolloutScreenShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWatching(t, command.Text)
+		r := &rollouts{g: w.g, now: w.now, sleep: release.Sleep}
+		out := new(bytes.Buffer)
+		output := cli.NewOutput(cli.OutputConfig{Out: out, Err: out, Getenv: w.g.getenv})
+		d := &rolloutScreen{r: r, id: "3", plan: &w.found.Plan, screen: &cli.Screen{Output: output}, lines: r.newRolloutLines(&w.found.Plan)}
+		waited := make(chan error)
+		go func() { waited <- d.wait(t.Context(), 5*time.Second) }()
+		for range 5 {
+			d.take(roll.Event{At: w.now(), Note: "drained"})
+			time.Sleep(time.Second)
+		}
+		require.NoError(t, <-waited)
+		require.Contains(t, out.String(), "drained")
 	})
 }

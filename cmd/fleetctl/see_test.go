@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -103,14 +101,7 @@ func TestSee(t *testing.T) {
 				fmt.Fprintf(&text, "== %d columns, %s\n%s", columns, charset, pageText(render(g)))
 			}
 		}
-		path := filepath.Join("testdata", "see", name+".txt")
-		if *update {
-			require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-			require.NoError(t, os.WriteFile(path, []byte(text.String()), 0o644))
-		}
-		want, err := os.ReadFile(path)
-		require.NoError(t, err)
-		require.Equal(t, string(want), text.String())
+		golden(t, "see/"+name, text.String())
 	})
 }
 

@@ -29,23 +29,14 @@ func (c *Client) Activities(ctx context.Context, subscription, resourceGroup str
 	}
 	list := make([]Activity, 0, len(all))
 	for _, d := range all {
-		at, err := time.Parse(time.RFC3339, textOf(d, "eventTimestamp"))
+		at, err := time.Parse(time.RFC3339, fleet.TextAt(d, "eventTimestamp"))
 		if err != nil {
 			continue // an entry without a time is none
 		}
 		list = append(list, Activity{
-			At: at, Operation: textOf(d, "operationName", "value"), Status: textOf(d, "status", "value"),
-			Caller: textOf(d, "caller"), Resource: fleet.ResourceID(textOf(d, "resourceId")),
+			At: at, Operation: fleet.TextAt(d, "operationName", "value"), Status: fleet.TextAt(d, "status", "value"),
+			Caller: fleet.TextAt(d, "caller"), Resource: fleet.ResourceID(fleet.TextAt(d, "resourceId")),
 		})
 	}
 	return list, nil
-}
-
-// textOf is a text inside a document, or "".
-func textOf(d fleet.Document, path ...string) string {
-	for _, key := range path[:len(path)-1] {
-		d, _ = d[key].(fleet.Document)
-	}
-	s, _ := d[path[len(path)-1]].(string)
-	return s
 }

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
@@ -41,15 +40,11 @@ func TestFailureMapping(t *testing.T) {
 		`{"code":"ProvisioningState/failed","displayStatus":"Provisioning failed"}`: {Message: "Provisioning failed"},
 		`{"code":"ProvisioningState/succeeded"}`:                                    {},
 	} {
-		vm := decoded[armcompute.VirtualMachine](t, `{"name":"a","properties":{"provisioningState":"Failed","instanceView":{"statuses":[`+status+`]}}}`)
-		var m fleet.Member
-		machine(&m, vm)
-		require.Equal(t, want, m.Failure, status)
+		vm := document(t, `{"name":"a","properties":{"provisioningState":"Failed","instanceView":{"statuses":[`+status+`]}}}`)
+		require.Equal(t, want, fleet.ReadMachine(vm).Failure, status)
 	}
-	vm := decoded[armcompute.VirtualMachine](t, `{"name":"a","properties":{"provisioningState":"Updating","instanceView":{"statuses":[{"code":"ProvisioningState/failed/Old"}]}}}`)
-	var m fleet.Member
-	machine(&m, vm)
-	require.Empty(t, m.Failure, "it is of an earlier try")
+	vm := document(t, `{"name":"a","properties":{"provisioningState":"Updating","instanceView":{"statuses":[{"code":"ProvisioningState/failed/Old"}]}}}`)
+	require.Empty(t, fleet.ReadMachine(vm).Failure, "it is of an earlier try")
 }
 
 // An action that has nothing to say ends like any other, and a token is for whom it is

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -44,15 +43,12 @@ type Config struct {
 type Client struct {
 	options  *arm.ClientOptions
 	cred     azcore.TokenCredential
-	pipeline runtime.Pipeline // for what has no client in the SDK
-	endpoint string           // of Azure Resource Manager
+	pipeline runtime.Pipeline
+	endpoint string // of Azure Resource Manager
 
 	blobs     runtime.Pipeline // for Azure Storage
 	simulator bool             // blobs are below the endpoint, too
 	clock     *clock
-
-	mu       sync.Mutex
-	services map[string]*services // by subscription
 }
 
 // New returns a client. It asks nothing yet, not for a token either.
@@ -95,7 +91,6 @@ func New(c Config) (*Client, error) {
 	return &Client{
 		options: &options, cred: cred, pipeline: client.Pipeline(), endpoint: client.Endpoint(),
 		blobs: newBlobPipeline(cred, options.ClientOptions, c, p), simulator: p.simulator, clock: now,
-		services: make(map[string]*services),
 	}, nil
 }
 

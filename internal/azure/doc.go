@@ -1,13 +1,14 @@
 // Package azure answers: what does Azure say that there is?
 //
-// It is the only package that knows the Azure SDK. A Client reads scale sets, their
-// members, what the platform does to them, images and their versions, and returns
-// them in the words of internal/fleet; Fleet reads all that a Scope needs at once.
+// It is the only package that knows the Azure SDK, of which it takes the pipeline and the
+// credentials and none of the types. A Client reads scale sets, their members, what the
+// platform does to them, images and their versions, as JSON that internal/fleet makes its
+// words of; Fleet reads all that a Scope needs at once.
 //
 // What is read is whole or an error. Every page of every list is read, and a page
 // that fails fails the command: half a list looks like a smaller fleet. What is not
 // there is told apart from what could not be read. Whatever Azure left out of an
-// answer stays out of the result.
+// answer, or has another type than it should, stays out of the result.
 //
 // Three things bound every question: an answer has at most maxAnswer bytes, a try
 // has at most tryTimeout, and a list has at most maxPages. When Azure throttles, the

@@ -5,19 +5,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/monitor/armmonitor"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
 
-// decoded reads what Azure would answer.
-func decoded[T any](t *testing.T, text string) *T {
-	t.Helper()
-	var v T
-	require.NoError(t, json.Unmarshal([]byte(text), &v))
-	return &v
+// document reads what Azure would answer.
+func document(tb testing.TB, text string) fleet.Document {
+	tb.Helper()
+	var d fleet.Document
+	require.NoError(tb, json.Unmarshal([]byte(text), &d))
+	return d
 }
 
 const wholeSet = `{
@@ -60,7 +58,7 @@ const wholeSet = `{
 }`
 
 func TestScaleSetMapping(t *testing.T) {
-	raw := map[string]any{"a": 1.0}
+	d := document(t, wholeSet)
 	yes, no := true, false
 	require.Equal(t, fleet.ScaleSet{
 		ID: authz, Location: "eastus", Zones: []string{"1", "2"}, ETag: `"7"`, Provisioning: "Succeeded", Tags: map[string]string{"owner": "payments"},
@@ -79,32 +77,33 @@ func TestScaleSetMapping(t *testing.T) {
 		Spot:    true, EvictionPolicy: "Deallocate",
 		PriorityMix: &fleet.PriorityMix{RegularBase: 3, RegularAboveBase: 50}, SpotRestore: &fleet.SpotRestore{Enabled: true, Timeout: time.Hour},
 		TerminateNotice: &fleet.Notice{Enabled: true, NotBefore: 5 * time.Minute}, OSImageNotice: &fleet.Notice{Enabled: true, NotBefore: 15 * time.Minute},
-		Properties: raw,
-	}, scaleSet(decoded[armcompute.VirtualMachineScaleSet](t, wholeSet), raw))
+		Properties: d["properties"].(fleet.Document),
+	}, fleet.ReadScaleSet(d))
 }
 
 // What Azure leaves out stays out.
 func TestScaleSetMappingOfLittle(t *testing.T) {
-	require.Equal(t, fleet.ScaleSet{}, scaleSet(&armcompute.VirtualMachineScaleSet{}, nil))
+	require.Equal(t, fleet.ScaleSet{}, fleet.ReadScaleSet(nil))
 
-	marketplace := decoded[armcompute.VirtualMachineScaleSet](t, `{"properties":{"orchestrationMode":"Uniform","automaticRepairsPolicy":{"gracePeriod":"PTPT30MM"},"virtualMachineProfile":{
+	marketplace := document(t, `{"properties":{"orchestrationMode":"Uniform","automaticRepairsPolicy":{"gracePeriod":"PTPT30MM"},"virtualMachineProfile":{
 		"storageProfile":{"imageReference":{"publisher":"Canonical","offer":"o","sku":"s","version":"latest"},"osDisk":{"osType":"Windows"}},
 		"osProfile":{"windowsConfiguration":{"enableAutomaticUpdates":true,"patchSettings":{"patchMode":"AutomaticByOS"}}}}}}`)
 	yes := true
 	require.Equal(t, fleet.ScaleSet{
 		Image:   fleet.ImageReference{Publisher: "Canonical", Offer: "o", SKU: "s", Version: "latest"},
 		Windows: true, WindowsAutoUpdates: &yes, PatchMode: "AutomaticByOS",
-	}, scaleSet(marketplace, nil))
+		Properties: marketplace["properties"].(fleet.Document),
+	}, fleet.ReadScaleSet(marketplace))
 
-	shared := decoded[armcompute.ImageReference](t, `{"communityGalleryImageId":"/CommunityGalleries/c/Images/i"}`)
-	require.Equal(t, "/CommunityGalleries/c/Images/i", imageReference(shared).ID)
+	shared := document(t, `{"properties":{"virtualMachineProfile":{"storageProfile":{"imageReference":{"communityGalleryImageId":"/CommunityGalleries/c/Images/i"}}}}}`)
+	require.Equal(t, "/CommunityGalleries/c/Images/i", fleet.ReadScaleSet(shared).Image.ID)
 }
 
 func TestMemberMapping(t *testing.T) {
-	listed := decoded[armcompute.VirtualMachineScaleSetVM](t, `{"id":"`+authz+`/virtualMachines/vmss-authz_1","name":"vmss-authz_1","location":"eastus","zones":["2"],
+	listed := document(t, `{"id":"`+authz+`/virtualMachines/vmss-authz_1","name":"vmss-authz_1","location":"eastus","zones":["2"],
 		"properties":{"latestModelApplied":false,"protectionPolicy":{"protectFromScaleIn":true,"protectFromScaleSetActions":true},"provisioningState":"Updating",
 		"virtualMachineResourceId":"`+compute+`virtualMachines/vmss-authz_1"}}`)
-	vm := decoded[armcompute.VirtualMachine](t, `{"id":"`+compute+`virtualMachines/VMSS-AUTHZ_1","name":"VMSS-AUTHZ_1","location":"eastus","zones":["1"],
+	vm := document(t, `{"id":"`+compute+`virtualMachines/VMSS-AUTHZ_1","name":"VMSS-AUTHZ_1","location":"eastus","zones":["1"],
 		"properties":{"provisioningState":"Succeeded","priority":"Spot","timeCreated":"2026-03-05T14:00:00Z",
 		"storageProfile":{"imageReference":{"id":"/i","exactVersion":"1.0.0"}},
 		"instanceView":{"statuses":[null,{"code":"ProvisioningState/succeeded"},{"code":"PowerState/running"}],
@@ -117,9 +116,9 @@ func TestMemberMapping(t *testing.T) {
 		Health: fleet.Unhealthy, HealthAt: time.Date(2026, 3, 5, 14, 2, 0, 0, time.UTC),
 		Extensions:     map[string]string{fleet.HealthTypeLinux: "2.0.19", "custom": ""},
 		ProtectScaleIn: true, ProtectSetActions: true,
-	}}, join([]*armcompute.VirtualMachineScaleSetVM{listed}, []*armcompute.VirtualMachine{vm}))
+	}}, fleet.JoinMembers([]fleet.Member{fleet.ReadListedMember(listed)}, []fleet.Member{fleet.ReadMachine(vm)}))
 
-	vanished := join([]*armcompute.VirtualMachineScaleSetVM{listed}, nil)
+	vanished := fleet.JoinMembers([]fleet.Member{fleet.ReadListedMember(listed)}, nil)
 	require.True(t, vanished[0].Vanished)
 	require.Equal(t, fleet.ResourceID(compute+"virtualMachines/vmss-authz_1"), vanished[0].ID, "the machine's, to ask for it")
 	require.Equal(t, "2", vanished[0].Zone)
@@ -137,28 +136,28 @@ func TestHealthMapping(t *testing.T) {
 func TestUpgradeMapping(t *testing.T) {
 	start, end := time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), time.Date(2026, 3, 5, 14, 9, 0, 0, time.UTC)
 	// The answer of get-latest can lack its id.
-	latest := decoded[armcompute.RollingUpgradeStatusInfo](t, `{"properties":{"runningStatus":{"code":"Faulted","startTime":"2026-03-05T14:00:00Z","lastActionTime":"2026-03-05T14:09:00Z"},
+	latest := document(t, `{"properties":{"runningStatus":{"code":"Faulted","startTime":"2026-03-05T14:00:00Z","lastActionTime":"2026-03-05T14:09:00Z"},
 		"progress":{"successfulInstanceCount":1,"failedInstanceCount":2,"inProgressInstanceCount":3,"pendingInstanceCount":4},
 		"error":{"code":"MaxUnhealthyInstancePercentExceededInRollingUpgrade","message":"m"}}}`)
 	want := fleet.RollingUpgrade{
 		Code: "Faulted", Start: start, End: end, Successful: 1, Failed: 2, InProgress: 3, Pending: 4,
 		ErrorCode: "MaxUnhealthyInstancePercentExceededInRollingUpgrade", Error: "m",
 	}
-	require.Equal(t, &want, rollingUpgrade(latest.Properties))
-	running := decoded[armcompute.RollingUpgradeStatusInfo](t, `{"properties":{"runningStatus":{"code":"RollingForward","lastActionTime":"2026-03-05T14:09:00Z"}}}`)
-	require.True(t, rollingUpgrade(running.Properties).Active())
-	require.Zero(t, rollingUpgrade(running.Properties).End)
-	require.Nil(t, rollingUpgrade(nil))
+	require.Equal(t, &want, fleet.ReadRollingUpgrade(latest))
+	running := document(t, `{"properties":{"runningStatus":{"code":"RollingForward","lastActionTime":"2026-03-05T14:09:00Z"}}}`)
+	require.True(t, fleet.ReadRollingUpgrade(running).Active())
+	require.Zero(t, fleet.ReadRollingUpgrade(running).End)
+	require.Nil(t, fleet.ReadRollingUpgrade(fleet.Document{}))
 
-	past := decoded[armcompute.UpgradeOperationHistoricalStatusInfo](t, `{"properties":{"runningStatus":{"code":"Completed","startTime":"2026-03-05T14:00:00Z","endTime":"2026-03-05T14:09:00Z"},
+	past := document(t, `{"properties":{"runningStatus":{"code":"Completed","startTime":"2026-03-05T14:00:00Z","endTime":"2026-03-05T14:09:00Z"},
 		"startedBy":"Platform","targetImageReference":{"exactVersion":"1.1.0"},"rollbackInfo":{"successfullyRolledbackInstanceCount":1,"failedRolledbackInstanceCount":2}}}`)
 	require.Equal(t, fleet.RollingUpgrade{
 		Code: "Completed", Start: start, End: end, StartedBy: "Platform", Target: fleet.ImageReference{ExactVersion: "1.1.0"}, RolledBack: 1, RollbackFailed: 2,
-	}, pastUpgrade(past))
+	}, fleet.ReadPastUpgrade(past))
 }
 
 func TestAutoscaleMapping(t *testing.T) {
-	setting := decoded[armmonitor.AutoscaleSettingResource](t, `{"id":"/as","location":"eastus","properties":{"enabled":true,"targetResourceUri":"`+authz+`",
+	setting := document(t, `{"id":"/as","location":"eastus","properties":{"enabled":true,"targetResourceUri":"`+authz+`",
 		"predictiveAutoscalePolicy":{"scaleMode":"ForecastOnly","scaleLookAheadTime":"PT15M"},
 		"profiles":[{"name":"p","capacity":{"minimum":"3","maximum":"30","default":"x"},"rules":[
 			{"metricTrigger":{"metricName":"Percentage CPU","metricResourceUri":"/m","timeGrain":"PT1M","statistic":"Average","timeAggregation":"Average","operator":"GreaterThan","threshold":70,"timeWindow":"PT5M"},
@@ -166,14 +165,14 @@ func TestAutoscaleMapping(t *testing.T) {
 	require.Equal(t, fleet.Autoscale{
 		ID: "/as", Target: authz, Enabled: true, Min: 3, Max: 30, Predictive: "ForecastOnly", LookAhead: 15 * time.Minute,
 		Rules: []fleet.ScaleRule{{Metric: "Percentage CPU", Aggregation: "Average", Operator: "GreaterThan", Threshold: 70, Out: true, By: 2, Window: 5 * time.Minute, Cooldown: 5 * time.Minute}},
-	}, autoscale(setting))
-	require.Equal(t, fleet.Autoscale{}, autoscale(&armmonitor.AutoscaleSettingResource{}))
+	}, fleet.ReadAutoscale(setting))
+	require.Equal(t, fleet.Autoscale{}, fleet.ReadAutoscale(nil))
 }
 
 func TestImageMapping(t *testing.T) {
 	require.Equal(t, fleet.Definition{
 		ID: "/d", Location: "eastus", Publisher: "kloudvin", Offer: "ubuntu", SKU: "app-jammy", OS: "Linux", State: "Generalized", HyperV: "V2", Security: "TrustedLaunchSupported",
-	}, definition(decoded[armcompute.GalleryImage](t, `{"id":"/d","location":"East US","properties":{"osType":"Linux","osState":"Generalized","hyperVGeneration":"V2",
+	}, fleet.ReadDefinition(document(t, `{"id":"/d","location":"East US","properties":{"osType":"Linux","osState":"Generalized","hyperVGeneration":"V2",
 		"identifier":{"publisher":"kloudvin","offer":"ubuntu","sku":"app-jammy"},"features":[null,{"name":"DiskControllerTypes","value":"NVMe"},{"name":"SecurityType","value":"TrustedLaunchSupported"}]}}`)))
 
 	require.Equal(t, fleet.Version{
@@ -186,21 +185,23 @@ func TestImageMapping(t *testing.T) {
 			{Name: "westeurope", Replicas: 1, Storage: "Standard_LRS"},
 			{Name: "northeurope", State: "Replicating", Progress: 5},
 		},
-	}, version(decoded[armcompute.GalleryImageVersion](t, `{"id":"/v","name":"1.0.0","location":"eastus","tags":{"good":"yes"},"properties":{"provisioningState":"Succeeded",
+	}, fleet.ReadVersionEverywhere(document(t, `{"id":"/v","name":"1.0.0","location":"eastus","tags":{"good":"yes"},"properties":{"provisioningState":"Succeeded",
 		"publishingProfile":{"publishedDate":"2026-03-05T14:00:00Z","excludeFromLatest":true,"endOfLifeDate":"2026-09-01T00:00:00Z","replicationMode":"Full","storageAccountType":"Standard_LRS","replicaCount":1,
 			"targetRegions":[{"name":"East US","regionalReplicaCount":3,"storageAccountType":"Standard_ZRS"},null,{"name":"westus3","regionalReplicaCount":1,"excludeFromLatest":true},{"name":"West Europe"}]},
 		"safetyProfile":{"blockDeletionBeforeEndOfLife":true},
 		"replicationStatus":{"aggregatedState":"Failed","summary":[{"region":"eastus","state":"Completed","progress":100},{"region":"West US 3","state":"Failed","progress":40,"details":"no capacity"},null,{"region":"North Europe","state":"Replicating","progress":5}]}}}`)))
 }
 
-func TestDuration(t *testing.T) {
+func TestDurationMapping(t *testing.T) {
+	read := func(text any) *time.Duration {
+		return fleet.ReadScaleSet(fleet.Document{"properties": fleet.Document{"automaticRepairsPolicy": fleet.Document{"gracePeriod": text}}}).Repairs.Grace
+	}
 	for text, want := range map[string]time.Duration{
 		"PT30M": 30 * time.Minute, "PT1H30M": 90 * time.Minute, "P1D": 24 * time.Hour, "P1DT2H": 26 * time.Hour, "PT0S": 0, "PT90S": 90 * time.Second, "PT1.5S": time.Second,
 	} {
-		require.Equal(t, &want, duration(&text), text)
+		require.Equal(t, &want, read(text), text)
 	}
-	for _, text := range []string{"", "P", "PT", "30M", "PTPT30MM", "PT99999999M", "P1Y", "-PT5M"} {
-		require.Nil(t, duration(&text), text)
+	for _, text := range []any{"", "P", "PT", "30M", "PTPT30MM", "PT99999999M", "P1Y", "-PT5M", 30.0, nil} {
+		require.Nil(t, read(text), text)
 	}
-	require.Nil(t, duration(nil))
 }

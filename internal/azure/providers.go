@@ -2,19 +2,14 @@ package azure
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"golang.org/x/sync/errgroup"
-)
 
-// providersVersion is the api-version of resource providers.
-const providersVersion = "2021-04-01"
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+)
 
 // namespaces are the resource providers that building and running a fleet needs.
 func namespaces() []string {
@@ -51,31 +46,10 @@ func (c *Client) Providers(ctx context.Context, subscription string) (map[string
 
 // provider returns the registration state of one, or "" when there is no such one.
 func (c *Client) provider(ctx context.Context, subscription, namespace string) (string, error) {
-	op := "read resource provider " + namespace
-	address := runtime.JoinPaths(c.endpoint, "/subscriptions/"+url.PathEscape(subscription)+"/providers/"+namespace) + "?api-version=" + providersVersion
-	req, err := runtime.NewRequest(ctx, http.MethodGet, address)
-	if err != nil {
-		return "", explain(op, err)
+	id := fleet.ResourceID("/subscriptions/" + subscription + "/providers/" + namespace)
+	d, _, err := c.read(ctx, "read resource provider "+namespace, id, "")
+	if answer, ok := errors.AsType[*azcore.ResponseError](err); ok && answer.ErrorCode == "InvalidResourceNamespace" {
+		return "", nil
 	}
-	resp, err := c.pipeline.Do(req)
-	if err != nil {
-		return "", explain(op, err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		err := runtime.NewResponseError(resp)
-		if answer, ok := errors.AsType[*azcore.ResponseError](err); ok && answer.ErrorCode == "InvalidResourceNamespace" {
-			return "", nil
-		}
-		return "", explain(op, err)
-	}
-	body, err := runtime.Payload(resp)
-	if err != nil {
-		return "", explain(op, err)
-	}
-	var answer struct{ RegistrationState string }
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return "", explain(op, err)
-	}
-	return answer.RegistrationState, nil
+	return fleet.TextAt(d, "registrationState"), err
 }

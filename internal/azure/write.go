@@ -6,10 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
@@ -17,76 +17,6 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
-
-// A Resource is one as it was read: nothing that Azure said is lost.
-type Resource struct {
-	Body fleet.Document
-	ETag string // "" when Azure gave none
-	// After is how long to wait before it makes sense to look again at something that
-	// is under way; 0: Azure does not say. A simulator whose time runs faster does.
-	After time.Duration
-	// At is when Azure answered, by its own clock, which the times in a resource are of;
-	// zero when it does not say.
-	At time.Time
-}
-
-// Resource returns a resource; expand is the query parameter $expand, or "". The error
-// is a NotFound when there is none.
-func (c *Client) Resource(ctx context.Context, id fleet.ResourceID, expand string) (Resource, error) {
-	op := "read " + nameOf(id)
-	query := url.Values{}
-	if expand != "" {
-		query.Set("$expand", expand)
-	}
-	req, err := c.request(ctx, http.MethodGet, id, "", query)
-	if err != nil {
-		return Resource{}, explain(op, err)
-	}
-	var body fleet.Document
-	header, err := c.do(req, &body)
-	if err != nil {
-		return Resource{}, explain(op, err)
-	}
-	etag, _ := body["etag"].(string)
-	if h := header.Get("Etag"); h != "" {
-		etag = h
-	}
-	at, _ := http.ParseTime(header.Get("Date")) // zero when it is odd
-	return Resource{Body: body, ETag: etag, After: retryAfter(header, time.Now()), At: at}, nil
-}
-
-// A documentPage is a page of a list.
-type documentPage struct {
-	Value    []*fleet.Document `json:"value"`
-	NextLink string            `json:"nextLink"`
-}
-
-// Resources returns all that a collection has: the id of one is that of a resource
-// without its last segment. Filter is the query parameter $filter, or "".
-func (c *Client) Resources(ctx context.Context, collection fleet.ResourceID, filter string) ([]fleet.Document, error) {
-	op := "list " + nameOf(collection)
-	query := url.Values{}
-	if filter != "" {
-		query.Set("$filter", filter)
-	}
-	pager := runtime.NewPager(runtime.PagingHandler[documentPage]{
-		More: func(p documentPage) bool { return p.NextLink != "" },
-		Fetcher: func(ctx context.Context, last *documentPage) (documentPage, error) {
-			var p documentPage
-			req, err := c.request(ctx, http.MethodGet, collection, "", query)
-			if err == nil && last != nil {
-				req, err = runtime.NewRequest(ctx, http.MethodGet, last.NextLink)
-			}
-			if err != nil {
-				return p, err
-			}
-			_, err = c.do(req, &p)
-			return p, err
-		},
-	})
-	pages, err := list(ctx, op, pager, func(p documentPage) []*fleet.Document { return p.Value })
-	return mapped(pages, func(d *fleet.Document) fleet.Document { return *d }), err
-}
 
 // An Operation is a write that Azure has accepted. It may go on for a long time, and
 // goes on also when nobody waits for it.
@@ -117,7 +47,7 @@ func (o *Operation) Wait(ctx context.Context) (fleet.Document, error) {
 // taken: its caller has to look.
 func (c *Client) Send(ctx context.Context, w fleet.Write) (*Operation, error) {
 	op := w.String()
-	req, err := c.request(ctx, w.Method, w.ID, w.Action, url.Values{})
+	req, err := c.request(ctx, w.Method, w.ID, w.Action, nil)
 	if err != nil {
 		return nil, explain(op, err)
 	}
@@ -173,12 +103,22 @@ func (c *Client) operation(op, method string, resp *http.Response) (*Operation, 
 // request is a request for a resource, or an action of it.
 func (c *Client) request(ctx context.Context, method string, id fleet.ResourceID, action string, query url.Values) (*policy.Request, error) {
 	version := fleet.APIVersion(id)
-	if version == "" || strings.Contains(string(id), "//") || strings.ContainsAny(string(id), "?#%\\") {
+	if version == "" || !plain(id) {
 		return nil, usageError(fmt.Errorf("%q is not the id of a resource that fleetctl knows", string(id)), "an id begins with /subscriptions/ID/resourceGroups/NAME/providers/")
 	}
-	query.Set("api-version", version)
-	address := runtime.JoinPaths(c.endpoint, (&url.URL{Path: string(id)}).EscapedPath(), action) + "?" + query.Encode()
-	return runtime.NewRequest(ctx, method, address)
+	asked := url.Values{"api-version": {version}}
+	maps.Copy(asked, query)
+	address := runtime.JoinPaths(c.endpoint, (&url.URL{Path: string(id)}).EscapedPath(), action) + "?" + strings.ReplaceAll(asked.Encode(), "+", "%20")
+	req, err := runtime.NewRequest(ctx, method, address)
+	if err == nil {
+		req.Raw().Header.Set("Accept", "application/json")
+	}
+	return req, err
+}
+
+// plain says whether an id is the path of a request as it is.
+func plain(id fleet.ResourceID) bool {
+	return !strings.Contains(string(id), "//") && !strings.ContainsAny(string(id), "?#%\\")
 }
 
 // do sends a request whose answer is JSON, and reads it into v. It returns the headers.

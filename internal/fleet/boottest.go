@@ -281,12 +281,6 @@ func cutPrefixFold(s, prefix string) (string, bool) {
 	return s[len(prefix):], true
 }
 
-// timeAt is the instant below the keys, or the zero time.
-func timeAt(v any, keys ...string) time.Time {
-	t, _ := time.Parse(time.RFC3339Nano, textAt(v, keys...)) // what is no time is none
-	return t.UTC()
-}
-
 // JudgeReplication says whether a boot test in a region can find the version, by what
 // was read of it with $expand=ReplicationStatus: it waits without a reason when it is
 // there.

@@ -29,6 +29,7 @@ type Change struct {
 	Absent     bool       // the resource is not there, or is being deleted
 	Scope      ResourceID // where the caller needs the right; empty: see Desired
 	Properties []PropertyChange
+	Stays      []PropertyChange // what differs, and is left: see Desired.Stays
 	Note       string
 	Write      *Write // of a create or an update that can be sent; nil: not yet, or none
 	// Commands do it, for whoever may.
@@ -41,7 +42,23 @@ type PropertyChange struct {
 	Is   any    `json:"is"`
 	Want any    `json:"want"`
 	Note string `json:"note,omitempty"`
+	// Category is why it differs, where a plan says so.
+	Category Category `json:"category,omitempty"`
 }
+
+// A Category is why a property is not as the file says, and what becomes of it.
+type Category string
+
+// The categories. The first three are written; the others are told.
+const (
+	DiffAdded         Category = "added"          // it is not there
+	DiffChanged       Category = "changed"        // the file says something else than before
+	DiffDrifted       Category = "drifted"        // somebody else changed it
+	DiffImmutable     Category = "immutable"      // nothing can change it
+	DiffCreateOnly    Category = "create-only"    // the file says it for a new one alone
+	DiffNotComparable Category = "not-comparable" // Azure does not show it
+	DiffUnmanaged     Category = "unmanaged"      // the file does not say it
+)
 
 // Diff says what has to happen to a resource. It compares what is declared with what
 // was read, property by property, and nothing else: what others have set stays.
@@ -75,7 +92,12 @@ func Diff(d *Desired, seen Seen) Change {
 func (c *Change) compare(d *Desired, seen Seen) {
 	found := comparison{desired: d}
 	patch, _ := found.object("", seen.Body, d.Body).(Document)
-	c.Properties, c.Note = found.changes, strings.Join(found.stays, "; ")
+	c.Properties, c.Stays = found.changes, found.stays
+	var stays []string
+	for _, p := range found.stays {
+		stays = append(stays, fmt.Sprintf("%s stays %v (the file: %v)", p.Path, p.Is, p.Want))
+	}
+	c.Note = strings.Join(stays, "; ")
 	if state, busy := seen.Busy(); busy {
 		c.Note = strings.Trim(c.Note+"; it is "+strings.ToLower(state)+" now", "; ")
 	}
@@ -111,12 +133,16 @@ func fixedBy(fixed map[string]string, path string) string {
 type comparison struct {
 	desired *Desired
 	changes []PropertyChange
-	stays   []string
+	stays   []PropertyChange
 }
 
 // differs notes that a property is not as it is wanted.
 func (c *comparison) differs(path string, is, want any) any {
 	p := PropertyChange{Path: path, Is: is, Want: want}
+	if slices.Contains(c.desired.Stays, path) {
+		c.stays = append(c.stays, p)
+		return nil
+	}
 	if takes := fixedBy(c.desired.Fixed, path); takes != "" {
 		if sameFolded(is, want) {
 			return nil // a name in other letters is no reason for a new one
@@ -140,11 +166,7 @@ func (c *comparison) value(path string, is, want any) any {
 		}
 		return c.list(path, is, want)
 	default:
-		switch {
-		case sameScalar(path, is, want):
-			return nil
-		case slices.Contains(c.desired.Stays, path):
-			c.stays = append(c.stays, fmt.Sprintf("%s stays %v (the file: %v)", path, is, want))
+		if sameScalar(path, is, want) {
 			return nil
 		}
 		return c.differs(path, is, want)
@@ -198,19 +220,22 @@ func (c *comparison) members(path string, is any, want []any) any {
 	return all
 }
 
-// list compares lists as a whole: of plain values as sets, of others one by one.
+// list compares lists as a whole: of plain values as sets, of others one by one. A PATCH
+// gives the whole list; what is not declared of its elements stays.
 func (c *comparison) list(path string, is any, want []any) any {
 	there, _ := is.([]any)
 	if len(want) > 0 {
 		if _, objects := want[0].(Document); objects && len(there) == len(want) {
-			before := len(c.changes)
+			all, changed := slices.Clone(there), false
 			for i := range want {
-				c.value(fmt.Sprintf("%s[%d]", path, i), there[i], want[i])
+				if part, ok := c.value(fmt.Sprintf("%s[%d]", path, i), there[i], want[i]).(Document); ok {
+					all[i], changed = overlaid(there[i], part), true
+				}
 			}
-			if len(c.changes) == before {
+			if !changed {
 				return nil
 			}
-			return want
+			return all
 		}
 	}
 	missing := func(from, in []any) bool {
@@ -252,8 +277,9 @@ func pathTo(path, key string) string {
 	return path + "." + key
 }
 
-// sameScalar compares plain values as Azure does: regions in both ways of writing, ids,
-// types and actions without regard to case, everything else to the letter.
+// sameScalar compares plain values as Azure does: regions in both ways of writing,
+// durations by their length, ids, types and actions without regard to case, everything
+// else to the letter, and tags always.
 func sameScalar(path string, is, want any) bool {
 	a, isText := is.(string)
 	b, wantText := want.(string)
@@ -261,12 +287,16 @@ func sameScalar(path string, is, want any) bool {
 		switch {
 		case a == b:
 			return true
+		case strings.HasPrefix(path, "tags."):
+			return false
 		case path == "location" || strings.HasSuffix(path, ".location"):
 			return NormalLocation(a) == NormalLocation(b)
 		case strings.HasPrefix(a, "/") || strings.HasPrefix(strings.ToLower(a), "microsoft."):
 			return strings.EqualFold(strings.TrimRight(a, "/"), strings.TrimRight(b, "/"))
 		}
-		return false
+		x, isDuration := parseISO(a)
+		y, wantDuration := parseISO(b)
+		return isDuration && wantDuration && x == y
 	}
 	m, isNumber := integer(is)
 	n, wantNumber := integer(want)

@@ -207,3 +207,28 @@ func lowered(v any) any {
 	}
 	return all
 }
+
+// Durations are compared by their length, as Azure normalises them, and tags to the letter.
+func TestSameScalarDurations(t *testing.T) {
+	for _, tt := range []struct {
+		is, want string
+		same     bool
+	}{
+		{"PT90M", "PT1H30M", true},
+		{"PT1H30M", "PT5400S", true},
+		{"P1D", "PT24H", true},
+		{"P1DT1H", "PT25H", true},
+		{"PT0S", "PT0M", true},
+		{"PT90M", "PT91M", false},
+		{"PT90M", "PT90S", false},
+		{"P", "PT0S", false},
+		{"PT", "PT0S", false},
+		{"PTPT30MM", "PT30M", false},
+		{"PT1M1H", "PT61M", false},
+		{"PT99999999999999999999M", "PT99999999999999999998M", false},
+	} {
+		require.Equal(t, tt.same, sameScalar("properties.gracePeriod", tt.is, tt.want), "%s %s", tt.is, tt.want)
+		require.False(t, sameScalar("tags.a", tt.is, tt.want), "%s %s", tt.is, tt.want)
+	}
+	require.False(t, sameScalar("tags.a", "/A", "/a"))
+}

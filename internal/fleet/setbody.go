@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"maps"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -31,17 +32,13 @@ func SetBody(s *Spec, name string, image ResourceID, sshKey string) Document {
 		"virtualMachineProfile":    machineBody(&m, c, cmp.Or(m.Image.ID, string(image)), sshKey),
 	}
 	if m.Repairs.Enabled {
-		properties["automaticRepairsPolicy"] = Document{
-			"enabled": true, "gracePeriod": isoDuration(*m.Repairs.Grace), "repairAction": m.Repairs.Action,
-		}
+		properties["automaticRepairsPolicy"] = repairsBody(&m.Repairs)
 	}
 	if mix := m.PriorityMix; mix != nil {
-		properties["priorityMixPolicy"] = Document{
-			"baseRegularPriorityCount": float64(mix.RegularBase), "regularPriorityPercentageAboveBase": float64(mix.RegularAboveBase),
-		}
+		properties["priorityMixPolicy"] = priorityMixBody(mix)
 	}
 	if r := m.SpotRestore; r != nil {
-		properties["spotRestorePolicy"] = Document{"enabled": true, "restoreTimeout": isoDuration(r.Timeout)}
+		properties["spotRestorePolicy"] = spotRestoreBody(r)
 	}
 	body := Document{
 		"location":   m.Location,
@@ -52,13 +49,38 @@ func SetBody(s *Spec, name string, image ResourceID, sshKey string) Document {
 		body["tags"] = tagsBody(m.Tags)
 	}
 	if len(c.Zones) > 0 {
-		var zones []any
-		for _, zone := range c.Zones {
-			zones = append(zones, strconv.Itoa(zone))
-		}
-		body["zones"] = zones
+		body["zones"] = zonesBody(c.Zones)
 	}
 	return overlay(body, c.Extra)
+}
+
+func zonesBody(zones []int) []any {
+	list := make([]any, len(zones))
+	for i, zone := range zones {
+		list[i] = strconv.Itoa(zone)
+	}
+	return list
+}
+
+func repairsBody(r *RepairsPolicy) Document {
+	return Document{"enabled": true, "gracePeriod": isoDuration(*r.Grace), "repairAction": r.Action}
+}
+
+func priorityMixBody(m *PriorityMix) Document {
+	return Document{"baseRegularPriorityCount": float64(m.RegularBase), "regularPriorityPercentageAboveBase": float64(m.RegularAboveBase)}
+}
+
+func spotRestoreBody(r *SpotRestore) Document {
+	return Document{"enabled": true, "restoreTimeout": isoDuration(r.Timeout)}
+}
+
+// notices are the profiles of scheduledEventsProfile, by name; nil: it has none.
+func (s *ScaleSet) notices() map[string]*Notice {
+	return map[string]*Notice{"terminateNotificationProfile": s.TerminateNotice, "osImageNotificationProfile": s.OSImageNotice}
+}
+
+func noticeBody(n *Notice) Document {
+	return Document{"enable": true, "notBeforeTimeout": isoDuration(n.NotBefore)}
 }
 
 // upgradeBody is upgradePolicy. The rolling policy is the platform's, and stays out of
@@ -131,9 +153,9 @@ func machineBody(m *ScaleSet, c *CreateSpec, image, sshKey string) Document {
 		body["extensionProfile"] = Document{"extensions": list}
 	}
 	events := Document{}
-	for profile, notice := range map[string]*Notice{"terminateNotificationProfile": m.TerminateNotice, "osImageNotificationProfile": m.OSImageNotice} {
+	for profile, notice := range m.notices() {
 		if notice != nil {
-			events[profile] = Document{"enable": true, "notBeforeTimeout": isoDuration(notice.NotBefore)}
+			events[profile] = noticeBody(notice)
 		}
 	}
 	if len(events) > 0 {
@@ -239,3 +261,20 @@ func isoDuration(d time.Duration) string {
 	}
 	return text.String()
 }
+
+// parseISO reads a duration as ARM writes it, whose parts are days, hours, minutes and
+// seconds in this order: PT1H30M, which is PT90M, too.
+func parseISO(text string) (time.Duration, bool) {
+	parts := isoPattern.FindStringSubmatch(text)
+	if parts == nil || strings.HasSuffix(text, "P") || strings.HasSuffix(text, "T") {
+		return 0, false
+	}
+	var d time.Duration
+	for i, unit := range []time.Duration{24 * time.Hour, time.Hour, time.Minute, time.Second} {
+		n, _ := strconv.Atoi(cmp.Or(parts[i+1], "0")) // digits, and few: it cannot fail
+		d += time.Duration(n) * unit
+	}
+	return d, true
+}
+
+var isoPattern = regexp.MustCompile(`^P(?:([0-9]{1,5})D)?(?:T(?:([0-9]{1,6})H)?(?:([0-9]{1,6})M)?(?:([0-9]{1,6})S)?)?$`)

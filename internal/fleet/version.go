@@ -20,7 +20,7 @@ const (
 )
 
 // Tags that say what is known of a resource. The first three are on an image template
-// and on its version, the next three on a version, then one on the scale set of a boot
+// and on its version, the next three on a version, then one on a scale set, one on the scale set of a boot
 // test, and two on a template. The value of TagFailed is the reason, or empty; times are
 // in RFC 3339.
 const (
@@ -31,6 +31,8 @@ const (
 	TagBooted = "fleetctl-booted" // when the version passed the boot test
 	TagFailed = "fleetctl-failed"
 	TagGood   = "fleetctl-good"
+
+	TagApplied = "fleetctl-applied" // the hash of what apply has brought a scale set, or an autoscale setting, to
 
 	TagExpires = "fleetctl-expires" // from when on the set may be swept
 

@@ -175,8 +175,10 @@ func (s *blobStore) lock(ctx context.Context, by Owner, at time.Time) (grip, err
 	err = s.client.SetBlobMetadata(ctx, s.at(lockName), g.id, map[string]string{
 		"owner": url.QueryEscape(by.Name), "host": url.QueryEscape(by.Host), "pid": strconv.Itoa(by.PID), "since": at.UTC().Format(time.RFC3339Nano),
 	})
-	if err != nil {
-		return nil, err
+	if err != nil { // a minute of a lock that names nobody would be the next one's riddle
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseWithin)
+		defer cancel()
+		return nil, errors.Join(err, g.release(ctx))
 	}
 	return g, nil
 }

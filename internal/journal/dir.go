@@ -318,10 +318,13 @@ func (g *fileGrip) still() error {
 		return lost(err)
 	}
 	theirs, err := os.Lstat(g.f.Name())
-	if err != nil || !os.SameFile(mine, theirs) {
-		return lost("somebody unlocked it")
+	if err == nil && os.SameFile(mine, theirs) {
+		return nil
 	}
-	return nil
+	if _, err := os.Stat(filepath.Dir(g.f.Name())); err != nil {
+		return lost(err) // the whole journal is out of reach
+	}
+	return lost("somebody unlocked it")
 }
 
 // say writes who has the lock.

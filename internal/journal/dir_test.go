@@ -39,6 +39,21 @@ func holdForever() {
 	select {}
 }
 
+// A journal whose directory is gone was not unlocked by anybody.
+func TestVanishedDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "rollouts")
+	p, err := At(dir, nil, nil)
+	require.NoError(t, err)
+	l, err := journalOf(t, p, "7").Acquire(t.Context(), Owner{Name: "ada"})
+	require.NoError(t, err)
+	require.NoError(t, l.Guard())
+	require.NoError(t, os.RemoveAll(dir))
+	err = l.Append(t.Context(), json.RawMessage(`"lost"`))
+	require.ErrorIs(t, err, ErrLost)
+	require.ErrorContains(t, err, dir+"/7: no such file or directory")
+	require.NoDirExists(t, dir)
+}
+
 // A process that is killed holds nothing, whatever its lock's file says.
 func TestDeadHolder(t *testing.T) {
 	dir := t.TempDir()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/testkit/azurite"
 )
 
@@ -110,6 +111,28 @@ func TestOneHolder(t *testing.T) {
 		require.NoError(t, err)
 		require.Nil(t, shown)
 		taken(t, p, "7", "late")
+	})
+}
+
+// A lease whose owner could not be written is given back: nobody waits for a minute for
+// somebody who has no name.
+func TestNamelessLease(t *testing.T) {
+	onBlobs(t, func(t *testing.T, s site) {
+		p, wire := s.open()
+		taken(t, p, "6", "ada")
+		service := wire.service
+		wire.service = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("comp") == "metadata" {
+				w.Header().Set("X-Ms-Error-Code", "AuthorizationPermissionMismatch")
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
+			service.ServeHTTP(w, r)
+		})
+		_, err := journalOf(t, p, "7").Acquire(t.Context(), Owner{Name: "ada"})
+		require.ErrorIs(t, err, &azure.Error{Kind: azure.Denied})
+		other, _ := s.open()
+		taken(t, other, "7", "grace")
 	})
 }
 

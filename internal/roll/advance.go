@@ -43,7 +43,7 @@ func (r *Runner) Advance(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	s := &Status{}
-	if idle(&l.plan, &l.state, r.Now()) {
+	if idle(&l.plan, &l.state, r.now()) {
 		*s = l.status()
 	} else if s, err = r.tick(ctx, l); err != nil {
 		r.ledger = nil // it is read anew
@@ -81,7 +81,7 @@ func (r *Runner) open(ctx context.Context) (*ledger, error) {
 }
 
 func (r *Runner) event(kind rollout.Kind, a *rollout.Action, result *rollout.Result) rollout.Event {
-	return rollout.Event{Format: rollout.Format, At: r.Now(), Kind: kind, Action: a, Result: result}
+	return rollout.Event{Format: rollout.Format, At: r.now(), Kind: kind, Action: a, Result: result}
 }
 
 // idle says whether a rollout has ended and owes nothing: nothing of Azure is asked for
@@ -95,7 +95,11 @@ func idle(p *rollout.Plan, s *rollout.State, now time.Time) bool {
 func told(p *rollout.Plan, s *rollout.State, now time.Time) bool {
 	last := s.Last[string(rollout.Notify)+" "+string(s.Phase)]
 	tried := !last.At.IsZero() && !last.At.Before(s.Since)
-	return !p.Notify || tried && (last.Outcome == rollout.Done || now.Sub(s.Since) >= p.Limits.Stuck)
+	since := s.Since
+	if last.Since.After(since) { // of its first try
+		since = last.Since
+	}
+	return !p.Notify || tried && (last.Outcome == rollout.Done || now.Sub(since) >= p.Limits.Stuck)
 }
 
 // settled says whether nothing is under way, drained or suspended by a rollout.
@@ -115,7 +119,7 @@ func (r *Runner) tick(ctx context.Context, l *ledger) (*Status, error) {
 	read := true
 	for range maxRounds {
 		var err error
-		if read || r.Now().Sub(o.At) > freshFor {
+		if read || r.now().Sub(o.At) > freshFor {
 			if o, err = r.observe(ctx, l); err != nil {
 				return nil, err
 			}
@@ -127,7 +131,7 @@ func (r *Runner) tick(ctx context.Context, l *ledger) (*Status, error) {
 				Why: fmt.Sprintf("the journal has %d entries, and the rest is kept for the way back: abort this rollout and begin it anew", l.lines),
 			}})
 		}
-		move = rollout.Next(l.plan, l.state, o, r.Now())
+		move = rollout.Next(l.plan, l.state, o, r.now())
 		o.Requests = asked
 		if err := l.append(ctx, move.Events...); err != nil {
 			return nil, err
@@ -153,7 +157,7 @@ func (r *Runner) tick(ctx context.Context, l *ledger) (*Status, error) {
 	}
 	s := l.status()
 	s.Observation, s.Waits, s.Due = &o, move.Waits, due(&move)
-	s.Again = again(l, &move, r.Now())
+	s.Again = again(l, &move, r.now())
 	return &s, nil
 }
 
@@ -206,23 +210,28 @@ func busy(s *rollout.State) bool {
 }
 
 // Run is [Runner.Advance] again and again until the rollout is over. What an operator
-// asks is taken up at once. A rollout that is Held, or is Incomplete, is over for Run.
+// asks is taken up within seconds. A rollout that is Held, or is Incomplete, is over for
+// Run.
 func (r *Runner) Run(ctx context.Context) (Status, error) {
 	for {
 		s, err := r.Advance(ctx)
 		if err != nil || s.Again.IsZero() || s.State.Phase.Over() && settled(&s.State) {
 			return s, err
 		}
-		if err := r.rest(ctx, s.Again, s.Asked); err != nil {
+		var known []rollout.Request
+		if s.Observation != nil {
+			known = s.Observation.Requests
+		}
+		if err := r.rest(ctx, s.Again, known); err != nil {
 			return s, err
 		}
 	}
 }
 
-// rest waits until a time, or until an operator asks something new.
+// rest waits until a time, or until there is a request that the last tick did not know.
 func (r *Runner) rest(ctx context.Context, until time.Time, known []rollout.Request) error {
 	for {
-		left := until.Sub(r.Now())
+		left := until.Sub(r.now())
 		if left <= 0 {
 			return ctx.Err()
 		}

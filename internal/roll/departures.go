@@ -19,6 +19,8 @@ const (
 	lookBack = 6 * time.Hour
 	// logLag is how late an entry of the activity log may come.
 	logLag = 20 * time.Minute
+	// skew is how far the clocks of this machine and of Azure may differ.
+	skew = 2 * time.Minute
 )
 
 // departures adds why members left, where that matters: a member that ran the version,
@@ -38,7 +40,7 @@ func (r *Runner) departures(ctx context.Context, l *ledger, o *rollout.Observati
 			log = r.activities(ctx, l, id, o.At)
 			logs[group] = log
 		}
-		seen.Gone = departed(log, &seen)
+		seen.Gone = departed(log, leavers(&l.state, name, &seen))
 		o.Sets[name] = seen
 		r.tellUnknown(name, log, seen.Gone)
 	}
@@ -91,7 +93,7 @@ func (r *Runner) tellWriters(ctx context.Context, l *ledger, events []rollout.Ev
 	for _, name := range slices.Sorted(maps.Keys(l.plan.Sets)) {
 		id := l.plan.Sets[name].ID
 		var last azure.Activity
-		for _, a := range r.activities(ctx, l, id, r.Now()) {
+		for _, a := range r.activities(ctx, l, id, r.now()) {
 			if a.Resource.Same(id) && strings.EqualFold(a.Operation, "Microsoft.Compute/virtualMachineScaleSets/write") && a.At.After(last.At) {
 				last = a
 			}
@@ -152,23 +154,49 @@ var causes = []struct {
 	{"virtualmachines/poweroff", "@", rollout.Operator},
 }
 
-// departed are the members that the log says something of and that are not there, or do
-// not run.
-func departed(log []azure.Activity, seen *rollout.SetSeen) []rollout.Departure {
-	here := make(map[string]bool, len(seen.Members))
-	born := make(map[string]time.Time, len(seen.Members))
+// A leaver is a member that may have left.
+type leaver struct {
+	name string // as the set and the journal have it: the log may write it in capitals
+	here bool   // it is there, and runs
+	born time.Time
+	from time.Time // since when it has run the version; zero: it is not known
+}
+
+// leavers are the members of a set that are there, or that the journal knows, by their
+// names in lower case.
+func leavers(s *rollout.State, set string, seen *rollout.SetSeen) map[string]leaver {
+	all := make(map[string]leaver, len(seen.Members))
+	for name := range s.Sets[set].Asked {
+		all[strings.ToLower(name)] = leaver{name: name}
+	}
+	for _, m := range s.Runs {
+		if last := &m.Runs[len(m.Runs)-1]; m.Set == set && last.Unseen {
+			all[strings.ToLower(m.Name)] = leaver{name: m.Name}
+		} else if m.Set == set {
+			all[strings.ToLower(m.Name)] = leaver{name: m.Name, from: last.From}
+		}
+	}
 	for i := range seen.Members {
 		m := &seen.Members[i]
-		here[strings.ToLower(m.Name)] = !m.Vanished && m.Power != fleet.Deallocated
-		born[strings.ToLower(m.Name)] = m.Created
+		key := strings.ToLower(m.Name)
+		all[key] = leaver{name: m.Name, here: !m.Vanished && m.Power != fleet.Deallocated, born: m.Created, from: all[key].from}
 	}
+	return all
+}
+
+// departed are the members that the log says something of and that are not there, or do
+// not run. What befell a member before it ran the version, as far as two clocks agree,
+// does not tell why it left.
+func departed(log []azure.Activity, members map[string]leaver) []rollout.Departure {
 	found := make(map[string]rollout.Departure)
 	for _, a := range log {
-		member := a.Resource.Part("virtualMachines")
-		if member == "" || here[strings.ToLower(member)] || strings.EqualFold(a.Status, fleet.Failed) {
+		name := a.Resource.Part("virtualMachines")
+		key := strings.ToLower(name)
+		m := members[key]
+		if name == "" || m.here || strings.EqualFold(a.Status, fleet.Failed) || a.At.Before(m.from.Add(-skew)) {
 			continue
 		}
-		d := rollout.Departure{Member: member, Born: born[strings.ToLower(member)], At: a.At}
+		d := rollout.Departure{Member: cmp.Or(m.name, name), Born: m.born, At: a.At}
 		for _, row := range causes {
 			if strings.Contains(strings.ToLower(a.Operation), row.operation) && strings.Contains(strings.ToLower(a.Caller), row.caller) {
 				d.Cause = row.cause
@@ -176,8 +204,8 @@ func departed(log []azure.Activity, seen *rollout.SetSeen) []rollout.Departure {
 			}
 		}
 		// Of several entries one that tells the cause counts, and the last of these.
-		if old, ok := found[member]; !ok || d.Cause != rollout.NotKnown && (old.Cause == rollout.NotKnown || d.At.After(old.At)) {
-			found[member] = d
+		if old, ok := found[key]; !ok || d.Cause != rollout.NotKnown && (old.Cause == rollout.NotKnown || d.At.After(old.At)) {
+			found[key] = d
 		}
 	}
 	return slices.SortedFunc(maps.Values(found), func(a, b rollout.Departure) int { return strings.Compare(a.Member, b.Member) })

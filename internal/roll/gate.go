@@ -47,7 +47,7 @@ func queryGate(ctx context.Context, r *Runner, p *rollout.Plan, a *rollout.Actio
 // judge asks what a gate asks, and judges the answers: the gate fails when the last
 // `for` answers, a step apart, are all beyond what it allows.
 func (r *Runner) judge(ctx context.Context, g *fleet.PrometheusSpec, version string) (verdict rollout.Verdict, why string) {
-	now := r.Now()
+	now := r.now()
 	step, in := cmp.Or(g.Step, time.Minute), max(g.For, 1)
 	if t := g.Traffic; t != nil {
 		points, err := r.query(ctx, g, t.Query, version, now, step, 1)

@@ -10,9 +10,9 @@ import (
 
 // A webhook keeps what it is told.
 type webhook struct {
-	fails int // answers with an error so often
-
 	mu    sync.Mutex
+	fails int  // answers with an error so often
+	down  bool // answers with an error until it is mended
 	texts []string
 }
 
@@ -22,7 +22,7 @@ func (h *webhook) start(t *testing.T) string {
 		body, _ := io.ReadAll(r.Body)
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if h.fails > 0 {
+		if h.down || h.fails > 0 {
 			h.fails--
 			rw.WriteHeader(http.StatusBadGateway)
 			return
@@ -37,4 +37,10 @@ func (h *webhook) told() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.texts
+}
+
+func (h *webhook) mend() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.down = false
 }

@@ -40,7 +40,7 @@ func notify(ctx context.Context, r *Runner, p *rollout.Plan, a *rollout.Action) 
 		text += ": " + a.Why
 	}
 	body, err := json.Marshal(notice{
-		Version: 1, Text: text, Fleet: p.Fleet, Image: p.Version, Event: a.Name, Why: a.Why, At: r.Now().UTC(),
+		Version: 1, Text: text, Fleet: p.Fleet, Image: p.Version, Event: a.Name, Why: a.Why, At: r.now().UTC(),
 	})
 	if err != nil {
 		return rollout.Result{Outcome: rollout.Errored, Text: err.Error()}

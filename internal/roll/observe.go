@@ -33,7 +33,7 @@ func (r *Runner) observe(ctx context.Context, l *ledger) (rollout.Observation, e
 	if err != nil {
 		return rollout.Observation{}, err
 	}
-	o := rollout.Observation{At: r.Now(), Epoch: l.state.Epoch, Sets: make(map[string]rollout.SetSeen, len(l.plan.Sets)), Requests: requests}
+	o := rollout.Observation{At: r.now(), Epoch: l.state.Epoch, Sets: make(map[string]rollout.SetSeen, len(l.plan.Sets)), Requests: requests}
 	o.WindowOpen, o.Opens = true, time.Time{}
 	if l.plan.Window {
 		o.WindowOpen, o.Opens = windowAt(r.Spec, o.At)

@@ -107,16 +107,30 @@ func TestDeparted(t *testing.T) {
 		{At: now, Operation: "Microsoft.Compute/virtualMachines/delete", Caller: "Microsoft.Insights/autoscaleSettings", Status: "Succeeded", Resource: vm("c")},
 		{At: now, Operation: "Microsoft.Compute/virtualMachines/delete", Caller: "someone", Status: "Succeeded", Resource: vm("d")},
 		{At: now, Operation: "Microsoft.Compute/virtualMachines/delete", Caller: "ops@example.com", Status: "Failed", Resource: vm("e")},
+		{At: now.Add(-time.Hour), Operation: "Microsoft.Compute/virtualMachines/deallocate/action", Caller: "ops@example.com", Status: "Succeeded", Resource: vm("F")},
+		{At: now, Operation: "Microsoft.Compute/virtualMachines/delete", Caller: "0000-app", Status: "Succeeded", Resource: vm("F")},
+		{At: now, Operation: "Microsoft.Compute/virtualMachines/delete", Caller: "ops@example.com", Status: "Succeeded", Resource: vm("G")},
 		{At: now, Operation: "Microsoft.Compute/virtualMachines/restart", Caller: "ops@example.com", Status: "Succeeded", Resource: vm("here")},
 		{At: now, Operation: "Microsoft.Compute/virtualMachineScaleSets/write", Caller: "ops@example.com", Status: "Succeeded", Resource: "/subscriptions/s"},
 	}
 	seen := rollout.SetSeen{Set: fleet.Set{Members: []fleet.Member{{Name: "here", Power: fleet.Running}, {Name: "b", Power: fleet.Deallocated, Created: now.Add(-time.Hour)}}}}
+	ran := func(name string) rollout.MemberState {
+		return rollout.MemberState{Set: "set", Name: name, Runs: []rollout.Run{{From: now.Add(-30 * time.Minute)}}}
+	}
+	state := rollout.State{
+		Sets: map[string]rollout.SetState{"set": {Asked: map[string]bool{"g": true}}},
+		Runs: map[string]rollout.MemberState{"set/f": ran("f"), "set/b": ran("b")},
+	}
 	got := make(map[string]rollout.Cause)
-	for _, d := range departed(log, &seen) {
+	for _, d := range departed(log, leavers(&state, "set", &seen)) {
 		got[d.Member] = d.Cause
 		require.Equal(t, d.Member == "b", !d.Born.IsZero())
 	}
-	require.Equal(t, map[string]rollout.Cause{"a": rollout.Evicted, "b": rollout.Operator, "c": rollout.ScaledIn, "d": rollout.NotKnown}, got)
+	require.Equal(t, map[string]rollout.Cause{
+		"a": rollout.Evicted, "b": rollout.Operator, "c": rollout.ScaledIn, "d": rollout.NotKnown,
+		"f": rollout.NotKnown, // it was stopped and started before it ran the version
+		"g": rollout.Operator, // the log has capitals
+	}, got)
 }
 
 func TestFaults(t *testing.T) {

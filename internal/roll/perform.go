@@ -181,7 +181,7 @@ func failed(_ *Runner, _ *rollout.Plan, a *rollout.Action) fleet.VersionEdit {
 }
 
 func good(r *Runner, _ *rollout.Plan, _ *rollout.Action) fleet.VersionEdit {
-	return fleet.Mark(map[string]string{fleet.TagGood: r.Now().UTC().Format(time.RFC3339)})
+	return fleet.Mark(map[string]string{fleet.TagGood: r.now().UTC().Format(time.RFC3339)})
 }
 
 // outcomes say what an error of Azure comes to, by its kind.

@@ -30,7 +30,7 @@ func (r *Runner) requests(ctx context.Context) ([]rollout.Request, error) {
 		}
 		q.ID = asked.Name
 		if q.At.IsZero() {
-			q.At = r.Now()
+			q.At = r.now()
 		}
 		list = append(list, q)
 	}

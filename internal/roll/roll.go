@@ -63,7 +63,7 @@ type Runner struct {
 	Spec    *fleet.Spec
 	Journal Journal
 	Now     func() time.Time
-	// Wait sleeps; the error is that of the context.
+	// Wait sleeps; the error is that of the context. Several may wait at once.
 	Wait func(ctx context.Context, d time.Duration) error
 	Tell func(Event) // of progress, one call at a time; nil: nobody listens
 	// HTTP asks Prometheus and the webhook; nil: a client of its own.
@@ -124,7 +124,7 @@ var ErrBegun = errors.New("the journal holds a rollout already")
 func (r *Runner) Survey(ctx context.Context) (fleet.Fleet, error) {
 	ctx, cancel := context.WithTimeout(ctx, planWithin)
 	defer cancel()
-	began := r.Now()
+	began := r.now()
 	read, err := r.Azure.Fleet(ctx, scopeOf(r.Spec))
 	read.At = began
 	return read, err
@@ -177,7 +177,7 @@ func (r *Runner) Start(ctx context.Context, version string, o rollout.Options) (
 		return plan, nil, err
 	}
 	l = &ledger{journal: r.Journal, tell: r.tell}
-	if err := l.append(ctx, rollout.Begin(plan, r.Now())); err != nil {
+	if err := l.append(ctx, rollout.Begin(plan, r.now())); err != nil {
 		return plan, nil, err
 	}
 	r.ledger = l
@@ -207,10 +207,10 @@ func (r *Runner) Look(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	move := rollout.Next(l.plan, l.state, o, r.Now())
+	move := rollout.Next(l.plan, l.state, o, r.now())
 	s := l.status()
 	s.Observation, s.Waits, s.Due = &o, move.Waits, due(&move)
-	s.Again = again(l, &move, r.Now())
+	s.Again = again(l, &move, r.now())
 	s.Asked, err = r.asked(ctx, l)
 	return s, err
 }
@@ -225,9 +225,13 @@ func due(m *rollout.Move) bool {
 	return len(m.Actions) > 0
 }
 
+// now is the time on the wall. Go would go on with the clock of the process, which stands
+// still while the machine sleeps: a soak must not count what nobody looked at.
+func (r *Runner) now() time.Time { return r.Now().Round(0) }
+
 func (r *Runner) tell(e Event) {
 	if r.Tell != nil {
-		e.At = r.Now()
+		e.At = r.now()
 		r.Tell(e)
 	}
 }

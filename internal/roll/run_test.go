@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,13 +102,14 @@ func TestBad(t *testing.T) {
 // A notice that could not be sent at the end is sent by a later tick.
 func TestToldLater(t *testing.T) {
 	t.Parallel()
-	hook := &webhook{fails: 6} // three tries each, of two notices
+	hook := &webhook{down: true}
 	w := newWorld(t, setup{health: "Unhealthy", rollout: fmt.Sprintf(drained, ", notify: "+hook.start(t))})
 	c := w.start()
 	s, err := c.Run(t.Context())
 	require.NoError(t, err, c.log())
 	require.Equal(t, rollout.Halted, s.State.Phase)
 	require.Empty(t, hook.told())
+	hook.mend()
 	w.server.Advance(5 * time.Minute)
 	s, err = w.runner().Advance(t.Context())
 	require.NoError(t, err)
@@ -515,6 +517,46 @@ func TestAutoOSBad(t *testing.T) {
 	failed, _ := image.Failed()
 	require.True(t, failed)
 	require.True(t, image.Excluded || image.Region("eastus").Excluded && image.Region("westus3").Excluded)
+}
+
+// What an operator asks while a tick reads Azure is no less urgent than what is asked
+// while the runner waits.
+func TestAskedWhileItLooks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	c := w.start()
+	var asked time.Time
+	w.after = func(r *http.Request) bool {
+		if asked.IsZero() && r.Method == http.MethodGet && w.journal.mentions(`"step":"soaking"`) {
+			asked = w.clock.Now()
+			w.journal.ask("a", `{"do":"abort"}`)
+		}
+		return false
+	}
+	s, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.Equal(t, rollout.Aborted, s.State.Phase, c.log())
+	i := slices.IndexFunc(s.Events, func(e rollout.Event) bool { return e.Kind == rollout.Requested })
+	require.GreaterOrEqual(t, i, 0)
+	require.LessOrEqual(t, s.Events[i].At.Sub(asked), 15*time.Second, c.log())
+}
+
+// Times are those of the wall: a machine that slept between two looks has not looked for
+// as long as it slept, which the clock of its process does not count.
+func TestTimesOfTheWall(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	c := w.runner()
+	c.Now = time.Now
+	_, refusals, err := c.Start(t.Context(), version, rollout.Options{})
+	require.NoError(t, err)
+	require.Empty(t, refusals)
+	s, err := c.Advance(t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, s.Events)
+	for _, at := range []time.Time{s.Events[0].At, s.Events[len(s.Events)-1].At, s.Observation.At, s.Again} {
+		require.NotContains(t, at.String(), " m=", "it has a reading of the process's clock")
+	}
 }
 
 // With by-wave, a region gets the version when its wave comes, and not before.

@@ -37,7 +37,7 @@ func windowAt(spec *fleet.Spec, now time.Time) (open bool, opens time.Time) {
 		}
 		switch {
 		case !now.Before(begins) && now.Before(ends):
-			return true, time.Time{}
+			return true, begins
 		case begins.After(now):
 			return false, begins
 		}

@@ -84,7 +84,7 @@ gallery:
   name: galProd
   image: {name: ubuntu-app, publisher: kloudvin, offer: ubuntu, sku: app-jammy}
 %sdefaults:
-  manage: image
+  %s
   upgrade: {%s}
 %sscale_sets:
   vmss-authz: {id: ` + sets + `/vmss-authz}
@@ -92,6 +92,9 @@ gallery:
 rollout:
 %s  journal: rollouts
 `
+
+// wholly is what a set under a driver of the platform needs: the way back changes its mode.
+const wholly = `create: {capacity: 3, vm_size: Standard_D2as_v5, network: {subnet: /subscriptions/` + arm.DefaultSubscription + `/resourceGroups/rg-pay-prod/providers/Microsoft.Network/virtualNetworks/vnet-pay/subnets/app}, admin: azureuser, ssh_key: key.pub}`
 
 // twoWaves is one member first, then all.
 const twoWaves = `  waves:
@@ -355,7 +358,11 @@ func (w *world) spec() *fleet.Spec {
 	if w.setup.latest {
 		tracks = "  tracks: latest\n"
 	}
-	f, err := fleetfile.Read("fleet.yaml", fmt.Appendf(nil, file, w.setup.gallery, w.setup.upgrade, tracks, w.setup.rollout), os.LookupEnv)
+	manage := "manage: image"
+	if strings.Contains(w.setup.upgrade, "driver: platform") {
+		manage = wholly
+	}
+	f, err := fleetfile.Read("fleet.yaml", fmt.Appendf(nil, file, w.setup.gallery, manage, w.setup.upgrade, tracks, w.setup.rollout), os.LookupEnv)
 	require.NoError(w.t, err)
 	return f.Spec
 }

@@ -23,7 +23,7 @@ func (batches) refuses(u *fleet.UpgradePolicy) string {
 
 func (batches) forward(m *machine, w *Wave, set string) bool {
 	if m.s.Sets[set].Batch == nil && !m.nextBatch(w, set) {
-		return len(m.pick(w, set)) == 0 && m.s.Sets[set].Batch == nil
+		return len(m.pick(w, set)) == 0
 	}
 	m.batch(set)
 	return false

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -23,31 +24,38 @@ func (m *machine) pay() {
 	}
 }
 
-// runsNoMore is why an undrain needs nobody's attention.
-const runsNoMore = "drained, and it runs no more"
+// Why an undrain is not owed any more. The first two need nobody's attention.
+const (
+	runsNoMore = "drained, and it runs no more"
+	ranOut     = "the drain ended by itself"
+	unanswered = ranOut + ": the agent did not answer the undrain"
+)
 
-// tell sends the notices that are owed: one for each time that somebody should look.
+// tell sends the notices that are owed: one for each time that somebody should look. One
+// that gets no answer is sent again, for as long as an operation may take.
 func (m *machine) tell() {
 	if !m.plan.Notify {
 		return
 	}
 	notice := func(name, why string, since time.Time) {
 		last, told := m.s.Last[string(Notify)+" "+name]
-		if told && !last.At.Before(since) && (last.Outcome == Done || m.now.Sub(since) >= m.plan.Limits.Stuck) {
+		if told && !last.At.Before(since) && (last.Outcome == Done || m.now.Sub(later(since, last.Since)) >= m.plan.Limits.Stuck) {
 			return
 		}
 		m.do(Action{Do: Notify, Name: name, Why: why})
 	}
 	switch s := &m.s; {
-	case s.Phase.Over() || s.Phase == Halting:
+	case s.Phase.Over():
 		notice(string(s.Phase), s.Why, s.Since)
+	case !s.Phase.forward(): // on the way back, which is begun once in a rollout
+		notice(string(Halting), s.Why, time.Time{})
 	case s.Block != nil && m.now.Sub(s.Block.Since) >= m.plan.Limits.ObserveEvery: // not at every read that fails once
 		notice("paused", s.Block.Why, s.Block.Since)
 	case s.Phase == Rolling && s.Waves[s.Wave].Step == Asking && m.plan.Waves[s.Wave].Approve && !s.Waves[s.Wave].Approved:
 		notice("approve "+m.waveName(), "wave "+m.waveName()+" waits for an approval", s.Waves[s.Wave].Since)
 	}
 	for i, l := range m.s.Unpaid {
-		if l.Why != runsNoMore {
+		if l.Why != runsNoMore && l.Why != ranOut {
 			notice(fmt.Sprintf("owed %d", i+1), cmp.Or(l.Member, l.Set)+": "+l.Why, time.Time{})
 		}
 	}
@@ -77,7 +85,11 @@ func (m *machine) undrain(key string) {
 	case seen != nil && (member == nil || !running(member)):
 		m.note(Event{Kind: Given, Set: set, Member: name, Name: string(Undrain), Why: runsNoMore})
 	case !m.now.Before(d.Until):
-		m.note(Event{Kind: Given, Set: set, Member: name, Name: string(Undrain), Why: "the drain ended by itself: the agent did not answer the undrain"})
+		why := ranOut
+		if last := m.s.Last[drainTarget(set, name)]; last.Verb == Undrain && last.Outcome != Done {
+			why = unanswered
+		}
+		m.note(Event{Kind: Given, Set: set, Member: name, Name: string(Undrain), Why: why})
 	default:
 		m.do(Action{Do: Undrain, Set: set, Members: []string{name}})
 		m.wait("the undrain of "+name, d.Until)
@@ -99,13 +111,14 @@ func (m *machine) owesRepairs(set string) bool {
 
 func (m *machine) resumeRepairs(set string) {
 	m.do(Action{Do: ResumeRepairs, Set: set})
-	since := m.s.Last[repairsTarget(set)].Since
-	if m.s.Last[repairsTarget(set)].Verb != ResumeRepairs || since.IsZero() {
+	last := m.s.Last[repairsTarget(set)]
+	since := last.Since
+	if last.Verb != ResumeRepairs || since.IsZero() {
 		since = m.now
 	}
 	until := since.Add(m.plan.Limits.Stuck)
 	if !m.now.Before(until) {
-		m.note(Event{Kind: Given, Set: set, Name: string(ResumeRepairs), Why: "automatic repairs are still suspended: " + m.s.Last[repairsTarget(set)].Text})
+		m.note(Event{Kind: Given, Set: set, Name: string(ResumeRepairs), Why: "automatic repairs are still suspended: " + last.Text})
 		return
 	}
 	m.wait("the automatic repairs of "+set, until)
@@ -124,13 +137,10 @@ func (m *machine) paid() bool {
 	return true
 }
 
+// splitKey takes a memberKey apart: no name of a member has a slash.
 func splitKey(key string) (set, member string) {
-	for i := len(key) - 1; i >= 0; i-- {
-		if key[i] == '/' {
-			return key[:i], key[i+1:]
-		}
-	}
-	return "", key
+	i := strings.LastIndexByte(key, '/')
+	return key[:i], key[i+1:]
 }
 
 // hold keeps a rollout still that stood still for too long: models back to last good,

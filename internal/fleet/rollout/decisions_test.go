@@ -404,6 +404,26 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "an abort that takes members back counts more than one that keeps", phase: Aborted, runs: 1,
+			when: step(0, Soaking), then: func(r *rig) {
+				r.requests = append(r.requests, Request{ID: "1", Do: Abort, Keep: true}, Request{ID: "2", Do: Abort})
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Empty(t, onVersion(r, "a"))
+			},
+		},
+		{
+			name: "a gap takes from nobody the time to be verified afresh", phase: Succeeded, runs: 5,
+			when: step(1, Soaking), then: func(r *rig) { r.azure.advance(3 * time.Hour) },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				for _, e := range r.journal {
+					require.False(t, e.Kind == Blocked && e.Class != "", e.Why)
+				}
+			},
+		},
+		{
 			name: "a pause is held at its deadline", phase: Held, runs: 1, when: step(0, Soaking), then: ask(Pause, false),
 		},
 		{
@@ -687,6 +707,67 @@ func TestDecisions(t *testing.T) {
 				t.Helper()
 				first := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == BatchTo && e.Step == Picked })
 				require.Equal(t, 9, r.journal[first].At.Hour())
+			},
+		},
+		{
+			name: "a window that opens after a night is enough for the next batch", phase: Succeeded, runs: 5,
+			plan: func(p *Plan) { p.Window, p.Limits.Pause = true, 3*time.Hour },
+			when: func(r *rig) bool { return r.state.Wave == 1 && batchIs("a", Verifying)(r) },
+			then: func(r *rig) { r.azure.Opens = (r.azure.Now.Hour() + 12) % 24 },
+		},
+		{
+			name: "the webhook hears of a halt when it begins, and once", image: neverWell, phase: Halted, runs: 1,
+			plan: func(p *Plan) { p.Notify = true },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				var told []string
+				for _, a := range r.done(Notify) {
+					told = append(told, a.Name)
+				}
+				require.Equal(t, []string{"halting", "halted"}, told)
+				halting := slices.IndexFunc(r.journal, func(e Event) bool { return e.Phase == Halting })
+				first := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Began && e.Action.Do == Notify })
+				require.Equal(t, r.journal[halting].At, r.journal[first].At)
+			},
+		},
+		{
+			name: "10: a drain that ended while nobody looked is not said to be unanswered", phase: Held, runs: 0, every: 9 * time.Hour,
+			plan: func(p *Plan) { p.Notify = true },
+			when: func(r *rig) bool { return r.state.Phase == Pending }, then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do != Drain {
+						return fine
+					}
+					ask(Pause, false)(r)
+					return crashAfter
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Len(t, r.state.Unpaid, 1)
+				require.Equal(t, ranOut, r.state.Unpaid[0].Why)
+				require.Empty(t, r.done(Undrain))
+				require.False(t, slices.ContainsFunc(r.done(Notify), func(a Action) bool { return strings.Contains(a.Why, "drain") }))
+			},
+		},
+		{
+			name: "an answer that was lost is not waited for as long as another tool is at work", image: neverWell, phase: Incomplete, runs: 1,
+			when: step(0, Batches), then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do != ManualUpgrade || a.Version != oldVersion {
+						return fine
+					}
+					s := r.azure.Sets["a"]
+					s.BusyUntil, s.BusyWhy = r.azure.Now.Add(1000*time.Hour), "another tool writes"
+					return lostBefore
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.NotEmpty(t, r.state.Ops)
+				r.azure.advance(r.plan.Limits.Pause)
+				r.tick()
+				require.Empty(t, r.state.Ops)
 			},
 		},
 		{

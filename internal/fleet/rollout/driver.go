@@ -85,8 +85,7 @@ func (m *machine) patch(set string, a Action) bool {
 	if seen == nil || m.underway(setTarget(set)) || m.epoch < m.s.Last[setTarget(set)].Epoch {
 		return false
 	}
-	u := &seen.Model.Upgrade
-	if m.modelVersion(seen) == a.Version && (a.Mode == "" || u.Mode == a.Mode) && (a.AutoOS == nil || u.AutoOS == *a.AutoOS) {
+	if m.modelIs(seen, &a) {
 		return true
 	}
 	if moves(seen) {

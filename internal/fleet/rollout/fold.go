@@ -113,6 +113,9 @@ func (s *State) observed(p *Plan, e *Event) {
 		if !gap[m.Set] {
 			continue
 		}
+		if m.Verified {
+			m.Anew = e.At
+		}
 		m.Verified, m.Well, m.Ill = false, time.Time{}, time.Time{}
 		if !m.Settled.IsZero() {
 			m.Settled = e.At

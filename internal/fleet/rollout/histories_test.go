@@ -33,14 +33,14 @@ var (
 func TestHistories(t *testing.T) {
 	before := debug.SetGCPercent(400) // they make many small things, and little lives long
 	t.Cleanup(func() { debug.SetGCPercent(before) })
-	var next, ends [1]atomic.Int64
+	var next, ends atomic.Int64
 	counts := make(chan Phase, *manyHistories)
 	t.Run("lives", func(t *testing.T) {
 		for range runtime.GOMAXPROCS(0) {
 			t.Run("worker", func(t *testing.T) {
 				t.Parallel()
 				for !t.Failed() {
-					n := next[0].Add(1) - 1
+					n := next.Add(1) - 1
 					if n >= int64(*manyHistories) {
 						return
 					}
@@ -55,7 +55,7 @@ func TestHistories(t *testing.T) {
 						}
 						t.Fatalf("go test ./internal/fleet/rollout -run TestHistories -seed %d -histories 1\n%s\n%s\n%s", h.seed, h.setting, strings.Join(h.told(), "\n"), strings.Join(h.broken, "\n"))
 					}
-					ends[0].Add(1)
+					ends.Add(1)
 					counts <- h.state.Phase
 				}
 			})
@@ -66,8 +66,8 @@ func TestHistories(t *testing.T) {
 	for p := range counts {
 		by[p]++
 	}
-	t.Logf("%d histories: %v", ends[0].Load(), by)
-	require.Equal(t, int64(*manyHistories), ends[0].Load())
+	t.Logf("%d histories: %v", ends.Load(), by)
+	require.Equal(t, int64(*manyHistories), ends.Load())
 }
 
 // A history is one rollout through a time of trouble, and then of quiet.

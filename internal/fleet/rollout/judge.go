@@ -108,9 +108,9 @@ func (m *machine) member(set, name string) {
 		}
 	}
 	wait := func(what string, until time.Time) {
-		from := later(r.Runs[len(r.Runs)-1].From, m.s.Resumed)
+		from := later(later(r.Runs[len(r.Runs)-1].From, r.Anew), m.s.Resumed)
 		if most := l.HealthyWithin + 2*l.Stuck; m.now.Sub(from) >= most { // it was looked at too seldom
-			m.blocked(Inconclusive, fmt.Sprintf("%s could not be verified in %s, and nothing speaks against it", name, most))
+			m.blocked(Inconclusive, fmt.Sprintf("%s could not be verified in %s, and nothing speaks against it", name, short(most)))
 			return
 		}
 		m.wait(what, until)

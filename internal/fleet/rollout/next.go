@@ -17,6 +17,9 @@ type Move struct {
 	Actions []Action
 	// Waits say what the rollout waits for when there is nothing to do.
 	Waits []Wait
+	// Block is why it stands still, as it was seen now: the journal has the first cause of
+	// a class, which may be gone by now. A Class of "": it does not.
+	Block Block
 }
 
 // A Wait is something that the rollout waits for, and until when at most.
@@ -154,15 +157,6 @@ func (m *machine) do(a Action) {
 // underway says whether an action on a target has no final result yet.
 func (m *machine) underway(target string) bool { return m.busy[target] > 0 }
 
-// refused returns since when what we want of a target is refused; zero: it is not.
-func (m *machine) refused(target string) (since time.Time, why string) {
-	last := m.s.Last[target]
-	if last.Outcome == Done {
-		return time.Time{}, ""
-	}
-	return last.Since, last.Text
-}
-
 // requests takes up what operators ask, once each.
 func (m *machine) requests() {
 	for i := range m.obs.Requests {
@@ -184,7 +178,7 @@ func (m *machine) requests() {
 				m.note(Event{Kind: PhaseTo, Phase: Rolling, Why: "resumed by " + who(&r)})
 				m.note(Event{Kind: WaveTo, Wave: 0, Step: Replicating, Why: "nobody stood for the version: the waves begin again"})
 			}
-		case r.Do == Abort && (m.s.Phase.forward() || m.s.Phase == Held):
+		case r.Do == Abort && (m.s.Phase.forward() || m.s.Phase == Held || m.s.Phase == Halting && m.s.Keep && !r.Keep):
 			m.note(Event{Kind: PhaseTo, Phase: Halting, Class: ByOperator, Request: &r, Why: "aborted by " + who(&r)})
 		}
 	}
@@ -225,12 +219,20 @@ func (m *machine) resolve() {
 			m.end(&op, r)
 			continue
 		}
-		until := op.Began.Add(m.plan.Limits.Settle)
-		if op.Result != nil && op.Result.Outcome == Underway {
-			until = op.Began.Add(m.plan.Limits.Stuck)
+		until := m.shows(&op)
+		if !m.now.Before(until) { // it was not looked at in time, or Azure is still at work: the next look may say
+			until = m.now.Add(m.plan.Limits.ObserveEvery)
 		}
 		m.wait("the end of "+string(op.Action.Do)+" "+op.Action.Set, until)
 	}
+}
+
+// shows is when the effect of an action under way shows in what is read, if it has any.
+func (m *machine) shows(op *Op) time.Time {
+	if op.Result != nil && op.Result.Outcome == Underway {
+		return op.Began.Add(m.plan.Limits.Stuck)
+	}
+	return op.Began.Add(m.plan.Limits.Settle)
 }
 
 // end notes what the observation says that an action came to: it shows that, too.
@@ -245,29 +247,26 @@ func (m *machine) end(op *Op, r Result) {
 // comes says what an action without a result comes to, if that can be told from what is
 // read: its effect is there, or it is not and had the time to show.
 func (m *machine) comes(op *Op) (Result, bool) {
-	a := &op.Action
-	after := op.Began.Add(m.plan.Limits.Settle)
-	if op.Result != nil && op.Result.Outcome == Underway {
-		after = op.Began.Add(m.plan.Limits.Stuck)
-	}
-	late := !m.obs.At.Before(after) && m.epoch == m.s.Epoch
-	seen := m.seen(a.Set)
-	if a.Set != "" && seen == nil {
+	a, seen := &op.Action, m.seen(op.Action.Set)
+	switch {
+	case m.obs.At.Before(m.shows(op)) || m.epoch != m.s.Epoch:
+		return Result{}, false // it may still show
+	case a.Set != "" && seen == nil:
 		return Result{}, false
-	}
-	if a.Set != "" && (a.Do == PatchModel || a.Do == ManualUpgrade || a.Do == CancelRolling) && moves(seen) {
-		return Result{}, false // whoever moves it: wait
-	}
-	if !late {
-		return Result{}, false
-	}
-	if a.Do == PatchModel && m.modelVersion(seen) == a.Version && (a.Mode == "" || seen.Model.Upgrade.Mode == a.Mode) && (a.AutoOS == nil || seen.Model.Upgrade.AutoOS == *a.AutoOS) {
+	case a.target() == setTarget(a.Set) && moves(seen) && m.now.Before(op.Began.Add(m.plan.Limits.Pause)):
+		return Result{}, false // whoever moves it: wait, but not for ever
+	case a.Do == PatchModel && m.modelIs(seen, a):
 		return Result{Outcome: Done, Text: "seen in the model"}, true
-	}
-	if a.Do == ManualUpgrade {
-		return Result{Outcome: Done, Text: "seen to have ended"}, true // what it did, its members say
+	case a.Do == ManualUpgrade:
+		return Result{Outcome: Done, Text: "its members say what it did"}, true
 	}
 	return Result{Outcome: Errored, Text: "no answer, and no effect was seen"}, true
+}
+
+// modelIs says whether a model is as a PATCH makes it.
+func (m *machine) modelIs(seen *SetSeen, patch *Action) bool {
+	u := &seen.Model.Upgrade
+	return m.modelVersion(seen) == patch.Version && (patch.Mode == "" || u.Mode == patch.Mode) && (patch.AutoOS == nil || u.AutoOS == *patch.AutoOS)
 }
 
 // moves says whether Azure is at work on a set, for whomever.

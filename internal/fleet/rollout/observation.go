@@ -19,7 +19,7 @@ type Observation struct {
 	Operations map[int]Result // what became of operations under way that were asked about, by Action.Op
 	Requests   []Request      // of operators; one that was taken up may be given again
 	WindowOpen bool
-	Opens      time.Time // when the window opens next; zero: not known
+	Opens      time.Time // when the window opens next, or has opened; zero: not known
 }
 
 // SetSeen is a scale set as it was read.

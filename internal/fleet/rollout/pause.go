@@ -54,6 +54,9 @@ func (m *machine) idle() {
 		}
 	}
 	closed := m.plan.Window && !m.obs.WindowOpen
+	if !closed {
+		since = later(since, m.obs.Opens) // no batch could begin before
+	}
 	switch {
 	case closed && m.now.Sub(since) >= max(atMost, l.Approval):
 		m.blocked(ByOperator, "the window did not open")
@@ -181,15 +184,14 @@ func (m *machine) refusals() {
 		if strings.HasPrefix(t, string(QueryGate)) || strings.HasPrefix(t, string(AskAgent)) || strings.HasPrefix(t, string(Notify)) || last.Verb == Undrain || last.Verb == ResumeRepairs {
 			continue
 		}
-		since, why := m.refused(t)
-		if since.IsZero() {
+		if last.Outcome == Done || last.Since.IsZero() {
 			continue
 		}
-		if until := since.Add(m.plan.Limits.Stuck); m.now.Before(until) {
-			m.wait(t+": "+string(last.Outcome), until)
+		if until := last.Since.Add(m.plan.Limits.Stuck); m.now.Before(until) {
+			m.wait(t+" not to be refused: "+limit(last.Text), until)
 			continue
 		}
-		m.blocked(classes[last.Outcome], fmt.Sprintf("%s is refused: %s", t, limit(why)))
+		m.blocked(classes[last.Outcome], fmt.Sprintf("%s is refused: %s", t, limit(last.Text)))
 	}
 }
 
@@ -207,10 +209,11 @@ func (m *machine) pause() {
 	if b = m.s.Block; b == nil {
 		return
 	}
+	m.move.Block = Block{Class: b.Class, Why: m.block.Why, Since: b.Since}
 	until := b.Since.Add(m.plan.Limits.Pause)
 	if m.now.Before(until) && !m.unproven() {
-		m.wait("paused ("+string(b.Class)+"): "+b.Why, until)
+		m.wait("paused ("+string(b.Class)+"): "+m.block.Why, until)
 		return
 	}
-	m.note(Event{Kind: PhaseTo, Phase: Held, Class: b.Class, Why: b.Why})
+	m.note(Event{Kind: PhaseTo, Phase: Held, Class: b.Class, Why: m.block.Why})
 }

@@ -54,7 +54,9 @@ func (m *machine) pick(w *Wave, set string) []string {
 			list = append(list, member)
 		}
 	}
-	slices.SortFunc(list, func(a, b *fleet.Member) int { return m.compare(&p, a, b) })
+	fleet.SortForBatch(list, p.ByZone, func(x *fleet.Member) bool {
+		return x.Health != fleet.Healthy || slices.Contains(p.Unhealthy, x.Name)
+	})
 	size := p.Batch.Of(runs)
 	if w.partial() {
 		on := 0
@@ -73,27 +75,4 @@ func (m *machine) pick(w *Wave, set string) []string {
 		names = append(names, member.Name)
 	}
 	return names
-}
-
-// compare orders members: who comes first is taken first.
-func (m *machine) compare(p *Set, a, b *fleet.Member) int {
-	weak := func(x *fleet.Member) int {
-		if x.Health != fleet.Healthy || slices.Contains(p.Unhealthy, x.Name) {
-			return 1
-		}
-		return 0
-	}
-	if c := weak(a) - weak(b); c != 0 {
-		return c
-	}
-	if p.ByZone && a.Zone != b.Zone {
-		if a.Zone < b.Zone {
-			return -1
-		}
-		return 1
-	}
-	if a.Name < b.Name {
-		return -1
-	}
-	return 1
 }

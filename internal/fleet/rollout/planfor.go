@@ -158,6 +158,9 @@ func (b *planner) set(name string) {
 	if spec.Manage == fleet.ManageObserve {
 		b.refuse("observe", name, name+" is only observed (manage: observe)", "manage: image is enough for a rollout")
 	}
+	if spec.Manage == fleet.ManageImage && p.Driver.Platform() {
+		b.refuse("not-ours", name, fmt.Sprintf("%s takes a failed version back in mode Manual, and the mode of %s is somebody else's (manage: image)", p.Driver, name), "use the driver batches, or manage: full")
+	}
 	set := &b.fleet.Sets[i]
 	model := &set.Model
 	p.Mode, p.Profile, p.Repairs, p.Location = model.Upgrade.Mode, Profile(model), model.Repairs.Enabled, cmp.Or(model.Location, p.Location)

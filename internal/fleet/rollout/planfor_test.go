@@ -96,6 +96,14 @@ func TestPlanRefuses(t *testing.T) {
 		{name: "a set that is only observed", change: func(s *fleet.Spec, _ *fleet.Fleet) {
 			change(s, "vmss-batch", func(s *fleet.SetSpec) { s.Manage = fleet.ManageObserve })
 		}, want: []string{"observe"}},
+		{name: "a platform's driver for a set whose mode is somebody else's", change: func(s *fleet.Spec, f *fleet.Fleet) {
+			change(s, "vmss-batch", drive(fleet.DriverPlatformRolling))
+			change(s, "vmss-batch", func(s *fleet.SetSpec) { s.Manage = fleet.ManageImage })
+			set(f, "vmss-batch").Model.Upgrade.Mode = fleet.Rolling
+		}, want: []string{"not-ours"}},
+		{name: "not batches for a set whose mode is somebody else's", change: func(s *fleet.Spec, _ *fleet.Fleet) {
+			change(s, "vmss-batch", func(s *fleet.SetSpec) { s.Manage = fleet.ManageImage })
+		}},
 		{name: "a set in two waves under a platform's driver", change: func(s *fleet.Spec, f *fleet.Fleet) {
 			change(s, "vmss-authz", drive(fleet.DriverPlatformRolling))
 			set(f, "vmss-authz").Model.Upgrade.Mode = fleet.Rolling

@@ -3,7 +3,6 @@ package rollout
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
@@ -436,9 +435,6 @@ func (r *rig) passed() {
 		return
 	}
 	for _, w := range r.last.Waits {
-		if strings.HasPrefix(w.For, "the end of ") {
-			continue // Azure is at work there: what waits for that has a deadline of its own
-		}
 		if w.Until.Before(r.azure.Now.Add(-time.Hour)) {
 			r.breaks(deadlines, "%s until %s, and it is over", w.For, w.Until.Format("02 15:04"))
 		}

@@ -165,8 +165,9 @@ type MemberState struct {
 	Well      time.Time // Healthy since; zero: it is not
 	Ill       time.Time // since when a settled member is not Healthy
 	Verified  bool
-	Failed    string // why; empty: it has not
-	Down      bool   // it does not run, and the version is still on its disk
+	Anew      time.Time // when nobody had looked for too long to say that it still is verified
+	Failed    string    // why; empty: it has not
+	Down      bool      // it does not run, and the version is still on its disk
 }
 
 // on says whether the version is on the member's disk.

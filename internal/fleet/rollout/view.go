@@ -22,7 +22,8 @@ type View struct {
 	Begun        time.Time `json:"begun"`
 	Ended        time.Time `json:"ended,omitzero"`
 	At           time.Time `json:"at"`                // what is shown
-	Observed     time.Time `json:"observed,omitzero"` // when Azure was last read
+	Observed     time.Time `json:"observed,omitzero"` // when Azure was last read, by whoever looks, too
+	Worked       time.Time `json:"worked,omitzero"`   // when somebody last worked on it: what OVERDUE counts from
 	Overdue      bool      `json:"overdue,omitempty"`
 	Paused       string    `json:"paused,omitempty"` // why it stands still; empty: it does not
 	PausedSince  time.Time `json:"paused_since,omitzero"`
@@ -61,12 +62,15 @@ func Look(p Plan, s State, events []Event, o *Observation, now time.Time) View {
 		v.Ended = s.Since
 	}
 	if len(events) > 0 {
-		v.Begun = events[0].At
+		v.Begun, v.Worked = events[0].At, events[len(events)-1].At
 	}
 	switch {
 	case s.Phase.Over() && s.Phase != Held:
 	case s.Block != nil:
 		v.Class, v.Paused, v.PausedSince = s.Block.Class, s.Block.Why, s.Block.Since
+		if b := l.move.Block; b.Class == s.Block.Class {
+			v.Paused = b.Why
+		}
 	case s.Paused != nil:
 		v.Class, v.Paused, v.PausedSince = ByOperator, "paused by "+who(s.Paused), s.Paused.At
 	}
@@ -78,6 +82,7 @@ type looker struct {
 	plan    *Plan
 	s       *State
 	m       *machine // only asked, never told
+	move    Move     // what the observation leads to, if there is one
 	now     time.Time
 	read    bool                // there is an observation
 	batches map[int][]BatchView // by wave
@@ -91,6 +96,9 @@ func newLooker(p *Plan, s *State, events []Event, o *Observation, now time.Time)
 		o = &Observation{}
 	}
 	l.m = newMachine(p, *s, o, now)
+	if l.read {
+		l.move = Next(*p, *s, *o, now)
+	}
 	l.history(events)
 	return l
 }
@@ -199,7 +207,7 @@ func (l *looker) waits() []WaitView {
 		}
 	}
 	if l.read {
-		for _, w := range Next(*l.plan, *l.s, *l.m.obs, l.now).Waits {
+		for _, w := range l.move.Waits {
 			add(w.For, w.Until)
 		}
 		return list

@@ -151,6 +151,28 @@ func verdicts(gates []GateView) map[string]Verdict {
 	return by
 }
 
+// TestLookAtTheCauseOfNow: a pause of which the first cause is gone shows the one that is
+// left.
+func TestLookAtTheCauseOfNow(t *testing.T) {
+	a := newAzure(map[string]int{"a": 3, "b": 2})
+	r := newRig(planned(a, twoWaves(), nil), a)
+	for step := step(1, Soaking); !step(r); a.advance(time.Minute) {
+		r.tick()
+	}
+	paused := func(set string) string {
+		r.unread = map[string]bool{set: true}
+		a.advance(time.Minute)
+		r.tick()
+		o := a.observe(r.state.Epoch, r.unread)
+		v := Look(r.plan, r.state, r.journal, &o, a.Now)
+		require.Equal(t, Inconclusive, v.Class)
+		require.Contains(t, v.Waits[0].For, v.Paused)
+		return v.Paused
+	}
+	require.Contains(t, paused("a"), "a could not be read")
+	require.Contains(t, paused("b"), "b could not be read")
+}
+
 // TestLookAtOldReading: where the journal is newer than what was read, it knows better.
 func TestLookAtOldReading(t *testing.T) {
 	a := newAzure(map[string]int{"a": 3, "b": 2})

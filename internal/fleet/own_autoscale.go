@@ -1,0 +1,130 @@
+package fleet
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// autoscaleChange is the autoscale setting. One that somebody else has named is brought to
+// what the file says, in its usual profile; one that the file does not ask for stays.
+//
+// Azure's PATCH of a setting is for its tags, so the whole that was read is written back
+// with the changes in it: it holds no secrets.
+func (p *setPlanner) autoscaleChange() Change {
+	a, there := p.file.Autoscale, p.seen.Autoscale
+	none := Change{Action: ActionNone}
+	if a == nil {
+		if p.seen.AutoscaleID != "" {
+			p.tell(PropertyChange{Path: "autoscaleSettings/" + p.seen.AutoscaleID.Name(), Is: p.seen.AutoscaleID.Name(), Category: DiffUnmanaged, Note: "the file has no autoscale: it stays"})
+		}
+		return none
+	}
+	id := p.seen.AutoscaleID
+	if id == "" {
+		group, _, _ := strings.Cut(string(p.plan.ID), "/providers/")
+		id = ResourceID(group + "/providers/Microsoft.Insights/autoscaleSettings/" + p.plan.ID.Name() + "-autoscale")
+		there = Seen{}
+	}
+	body := autoscaleBody(a, p.plan.ID, p.file.Location)
+	hash := hashOf(body)
+	if there.Body != nil {
+		fitAutoscale(body, there.Body)
+	}
+	d := Desired{
+		Kind: "autoscale setting", Name: id.Name(), ID: id, Body: body, Stays: []string{"location"},
+		Usual: map[string]any{"properties.enabled": false, "properties.predictiveAutoscalePolicy.scaleMode": "Disabled"},
+	}
+	c := Diff(&d, there)
+	drifted := textAt(there.Body, "tags", TagApplied) == hash
+	p.categorize(&c, drifted)
+	if c.Action == ActionCreate {
+		c.Write.Body["tags"] = Document{TagApplied: hash}
+		return c
+	}
+	if c.Action == ActionUpdate {
+		p.plan.Drifted = p.plan.Drifted || drifted
+		whole := overlaid(there.Body, c.Write.Body)
+		for _, readOnly := range []string{"id", "name", "type", "systemData", "etag"} {
+			delete(whole, readOnly)
+		}
+		whole["tags"] = stamped(there.Body, Document{}, hash)
+		c.Write.Method, c.Write.Body, c.Write.IfMatch = http.MethodPut, whole, ""
+	}
+	return c
+}
+
+// usualProfile is the name of the profile that a new setting has.
+const usualProfile = "default"
+
+// autoscaleBody is an autoscale setting with one profile.
+func autoscaleBody(a *AutoscaleSpec, target ResourceID, location string) Document {
+	declared := declaredAutoscale(a)
+	rules := []any{}
+	for i := range declared.Rules {
+		rules = append(rules, scaleRuleBody(&declared.Rules[i], target))
+	}
+	properties := Document{
+		"enabled": true, "targetResourceUri": string(target),
+		"profiles": []any{Document{
+			"name":     usualProfile,
+			"capacity": Document{"minimum": strconv.Itoa(a.Min), "maximum": strconv.Itoa(a.Max), "default": strconv.Itoa(a.Default)},
+			"rules":    rules,
+		}},
+	}
+	if declared.Predictive != "" {
+		predictive := Document{"scaleMode": declared.Predictive}
+		if declared.LookAhead > 0 && declared.Predictive != predictiveModes["off"] {
+			predictive["scaleLookAheadTime"] = isoDuration(declared.LookAhead)
+		}
+		properties["predictiveAutoscalePolicy"] = predictive
+	}
+	return Document{"location": location, "properties": properties}
+}
+
+func scaleRuleBody(r *ScaleRule, target ResourceID) Document {
+	return Document{
+		"metricTrigger": Document{
+			"metricName": r.Metric, "metricResourceUri": string(target), "timeGrain": "PT1M", "statistic": "Average",
+			"timeWindow": isoDuration(r.Window), "timeAggregation": r.Aggregation, "operator": r.Operator, "threshold": r.Threshold,
+		},
+		"scaleAction": Document{"direction": scaleDirection(r.Out), "type": "ChangeCount", "value": strconv.Itoa(r.By), "cooldown": isoDuration(r.Cooldown)},
+	}
+}
+
+func scaleDirection(out bool) string {
+	if out {
+		return "Increase"
+	}
+	return "Decrease"
+}
+
+// fitAutoscale gives what is declared the names and the order of a setting that is there:
+// the profile that counts when no other does, which has neither a date nor a recurrence,
+// and its rules. Predictive autoscale that the file does not ask for is off.
+func fitAutoscale(body, there Document) {
+	properties, _ := body["properties"].(Document)
+	profile, _ := listAt(body, "properties", "profiles")[0].(Document)
+	if dig(there, "properties", "predictiveAutoscalePolicy", "scaleMode") != nil && properties["predictiveAutoscalePolicy"] == nil {
+		properties["predictiveAutoscalePolicy"] = Document{"scaleMode": predictiveModes["off"]}
+	}
+	for _, one := range listAt(there, "properties", "profiles") {
+		if dig(one, "fixedDate") != nil || dig(one, "recurrence") != nil {
+			continue
+		}
+		profile["name"] = textAt(one, "name")
+		rules, _ := profile["rules"].([]any)
+		place := func(rule any) int {
+			i := slices.IndexFunc(listAt(one, "rules"), func(r any) bool {
+				return textAt(r, "scaleAction", "direction") == textAt(rule, "scaleAction", "direction")
+			})
+			if i < 0 {
+				return len(rules)
+			}
+			return i
+		}
+		slices.SortStableFunc(rules, func(a, b any) int { return place(a) - place(b) })
+		return
+	}
+}
