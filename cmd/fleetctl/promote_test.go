@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,9 +32,10 @@ type releaseWorld struct {
 	server  *arm.Server
 	url     string
 	file    string
-	answers io.Reader             // of somebody at a terminal; nil: nobody is there
-	before  func(r *http.Request) // each request; one call at a time
-	cancel  func()                // interrupts the command that runs
+	answers io.Reader                                  // of somebody at a terminal; nil: nobody is there
+	before  func(r *http.Request)                      // each request; one call at a time
+	cancel  func()                                     // interrupts the command that runs
+	sleep   func(context.Context, time.Duration) error // of a world whose time is the simulation's alone; nil: it passes
 }
 
 // loadTypes loads the types that Azure publishes once.
@@ -49,16 +51,23 @@ var loadTypes = func() func(dir string) (*armtypes.Types, error) {
 
 func newReleaseWorld(t *testing.T) *releaseWorld {
 	t.Helper()
-	scenario, err := arm.LoadScenario("testdata/release/scenario.yaml")
+	return newWorldOf(t, "testdata/release/", 1000)
+}
+
+// newWorldOf is the world of a directory with a scenario.yaml and a fleet.yaml, in which
+// time passes so many times as fast.
+func newWorldOf(t *testing.T, dir string, speed float64) *releaseWorld {
+	t.Helper()
+	scenario, err := arm.LoadScenario(dir + "scenario.yaml")
 	require.NoError(t, err)
 	types, err := loadTypes(testkit.Published(t, "types"))
 	require.NoError(t, err)
-	w := &releaseWorld{file: "testdata/release/fleet.yaml"}
+	w := &releaseWorld{file: dir + "fleet.yaml"}
 	clock := arm.NewClock(simStart(), 0)
-	w.server, err = arm.New(arm.Config{Clock: clock, Unthrottled: true})
+	w.server, err = arm.New(arm.Config{Clock: clock, Unthrottled: true, Rules: scenario.Rules()})
 	require.NoError(t, err)
 	require.NoError(t, w.server.Apply(scenario)) // all its ages count from the start
-	clock.SetFactor(1000)
+	clock.SetFactor(speed)
 	judge := judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types})
 	var one sync.Mutex
 	web := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -66,6 +75,9 @@ func newReleaseWorld(t *testing.T) *releaseWorld {
 			one.Lock()
 			w.before(r)
 			one.Unlock()
+		}
+		if w.sleep != nil {
+			rw = hurried{rw}
 		}
 		judge.ServeHTTP(rw, r)
 	}))
@@ -78,6 +90,17 @@ func newReleaseWorld(t *testing.T) *releaseWorld {
 	return w
 }
 
+// hurried has clients poll at once, where the time of a simulation does not pass by
+// itself.
+type hurried struct{ http.ResponseWriter }
+
+func (h hurried) WriteHeader(status int) {
+	if h.Header().Get("Retry-After") != "" {
+		h.Header().Set("Retry-After-Ms", "1")
+	}
+	h.ResponseWriter.WriteHeader(status)
+}
+
 // run runs a command line at the time of the simulation.
 func (w *releaseWorld) run(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
@@ -88,8 +111,16 @@ func (w *releaseWorld) run(t *testing.T, args ...string) (stdout, stderr string,
 	if w.answers != nil {
 		g.answers = answersFrom(w.answers)
 	}
+	if w.sleep != nil {
+		g.times = func(*azure.Client) (func() time.Time, func(context.Context, time.Duration) error) {
+			return w.server.Clock().Now, w.sleep
+		}
+	}
 	root := newRootCommand(g)
-	root.SetArgs(append(args, "-f", w.file))
+	if !slices.Contains(args, "-g") {
+		args = append(args, "-f", w.file)
+	}
+	root.SetArgs(args)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	w.cancel = cancel
@@ -127,12 +158,17 @@ func (w *releaseWorld) flags(t *testing.T, version string) string {
 // goldenRelease compares a text with the one that is kept.
 func goldenRelease(t *testing.T, name, text string) {
 	t.Helper()
+	goldenIn(t, "release", name, text)
+}
+
+func goldenIn(t *testing.T, dir, name, text string) {
+	t.Helper()
 	for line := range strings.Lines(text) {
 		if !strings.HasSuffix(name, ".json") && !strings.HasPrefix(line, "fleetctl: ") && !strings.HasPrefix(line, "$ ") && !strings.HasPrefix(line, "delete ") {
 			require.LessOrEqual(t, len([]rune(strings.TrimSuffix(line, "\n"))), 80, line)
 		}
 	}
-	golden(t, "release/"+name, text)
+	golden(t, dir+"/"+name, text)
 }
 
 // TestRelease runs promote and demote one after the other and keeps what they say.

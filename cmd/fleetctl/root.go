@@ -40,6 +40,7 @@ const (
 	groupSee  = "see"
 	groupBake = "bake"
 	groupRoll = "roll"
+	groupNode = "node"
 	groupFile = "file"
 	groupTool = "tool"
 )
@@ -64,7 +65,7 @@ type globals struct {
 	now     func() time.Time
 	sleep   func(context.Context, time.Duration) error // the error is that of the context
 	zone    *time.Location                             // of the times in text
-	// times are those that a rollout goes by: its Azure's, which pass faster in a simulator.
+	// times are those that rollouts and evictions go by: their Azure's, which pass faster in a simulator.
 	times func(*azure.Client) (now func() time.Time, sleep func(context.Context, time.Duration) error)
 }
 
@@ -125,6 +126,7 @@ Environment:
 		&cobra.Group{ID: groupSee, Title: "See:"},
 		&cobra.Group{ID: groupBake, Title: "Bake:"},
 		&cobra.Group{ID: groupRoll, Title: "Roll:"},
+		&cobra.Group{ID: groupNode, Title: "Members:"},
 		&cobra.Group{ID: groupFile, Title: "Declare:"},
 		&cobra.Group{ID: groupTool, Title: "More:"},
 	)
@@ -138,6 +140,7 @@ Environment:
 	add(groupFile, newInitCommand(g), newPlanCommand(g), newApplyCommand(g), newSchemaCommand(g))
 	add(groupBake, newBakeCommand(g), newPromoteCommand(g), newDemoteCommand(g))
 	add(groupRoll, newRolloutCommand(g))
+	add(groupNode, newProtectCommand(g), newUnprotectCommand(g), newEvictCommand(g))
 	add(groupTool, newVersionCommand(g), newCompletionCommand())
 	root.SetHelpCommandGroupID(groupTool)
 	root.SetUsageFunc(command.WriteUsage)
@@ -161,10 +164,10 @@ func (g *globals) globalFlags(root *cobra.Command) {
 
 // groupFlag is the name of the flag that names a resource group.
 func groupFlag(cmd *cobra.Command) string {
-	if cmd.Flags().Lookup("from") != nil {
-		return "from"
+	if cmd.Flags().Lookup("resource-group") != nil {
+		return "resource-group"
 	}
-	return "resource-group"
+	return "from"
 }
 
 // scopeFlags adds the flags of a command that looks at a resource group where there
@@ -192,9 +195,9 @@ func (g *globals) check(cmd *cobra.Command) error {
 		return usage.Error(cmd, errors.New("--timeout must not be negative"))
 	case given("resource-group") && given("file"):
 		return usage.Error(cmd, errors.New("--file and --resource-group exclude each other: a file says where its scale sets are"))
-	case (given("resource-group") || given("from")) && g.resourceGroup == "":
+	case given(groupFlag(cmd)) && g.resourceGroup == "":
 		return usage.Error(cmd, errors.New("--"+groupFlag(cmd)+" is empty"))
-	case given("subscription") && !given("resource-group") && !given("from"):
+	case given("subscription") && !given(groupFlag(cmd)):
 		return usage.Error(cmd, errors.New("--subscription belongs to --"+groupFlag(cmd)+": a file names its own"))
 	case g.resourceGroup != "" && g.subscription == "":
 		return usage.Error(cmd, fmt.Errorf("--subscription is missing, and %s is not set", subscriptionVariable))

@@ -304,12 +304,7 @@ func memberStatus(m *Member, t *Target) MemberStatus {
 		on := s.Version == t.Version
 		s.OnModel = &on
 	}
-	if m.ProtectScaleIn {
-		s.Protected = append(s.Protected, "scale-in")
-	}
-	if m.ProtectSetActions {
-		s.Protected = append(s.Protected, "scale-set-actions")
-	}
+	s.Protected = Protection{m.ProtectScaleIn, m.ProtectSetActions}.Names()
 	return s
 }
 

@@ -284,7 +284,7 @@ func powerMembers(verb string) handler {
 		if err != nil {
 			return answer{}, err
 		}
-		return tx.power(c, verb, ids)
+		return tx.power(c, verb, tx.unshielded(ids))
 	}
 }
 

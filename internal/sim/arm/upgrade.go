@@ -2,6 +2,7 @@ package arm
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -27,9 +28,20 @@ func manualUpgrade(tx *txn, c *call) (answer, error) {
 	return tx.act(c, c.ID, upgradeTime, object{"members": touched})
 }
 
-// upgradable says whether an action of the set reaches a member.
+// upgradable says whether an upgrade reaches a member.
 func upgradable(r *resource) bool {
-	return r != nil && str(r.Hidden, "power") == "running" && !boolean(r.Hidden, "protection.protectFromScaleSetActions")
+	return r != nil && str(r.Hidden, "power") == "running" && !shielded(r)
+}
+
+// shielded says whether a member is protected from actions of its set. Those on the member
+// alone reach it all the same.
+func shielded(r *resource) bool {
+	return boolean(r.Hidden, "protection.protectFromScaleSetActions")
+}
+
+// unshielded leaves the members that an action of their set reaches.
+func (tx *txn) unshielded(ids []string) []string {
+	return slices.DeleteFunc(ids, func(id string) bool { return shielded(tx.get(id)) })
 }
 
 // reimageMembers gives members a new disk from their own model: all of them when no
@@ -42,13 +54,13 @@ func reimageMembers(tx *txn, c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return tx.reimage(c, c.ID, ids)
+	return tx.reimage(c, c.ID, tx.unshielded(ids))
 }
 
 func (tx *txn) reimage(c *call, id string, ids []string) (answer, error) {
 	var touched []any
 	for _, m := range ids {
-		if upgradable(tx.get(m)) {
+		if str(tx.get(m).Hidden, "power") == "running" {
 			tx.edit(m, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
 			touched = append(touched, m)
 		}

@@ -70,6 +70,26 @@ func TestManualUpgradeSparesTheProtected(t *testing.T) {
 	require.Equal(t, map[string]int{"1.7.1": 2, older: 1}, w.exact(), "protection from scale-in alone does not stop an upgrade")
 }
 
+// TestActionsOfTheSet: protection stops those of the set, and none on the member alone.
+func TestActionsOfTheSet(t *testing.T) {
+	w := upgradeWorld(t, 2)
+	name := str(w.all(aSet + "/virtualMachines")[0], "name")
+	w.finished(w.do("PUT", aSet+"/virtualMachines/"+name, `{"location":"eastus","properties":{"protectionPolicy":{"protectFromScaleIn":true,"protectFromScaleSetActions":true}}}`).want(200))
+	state := func() string { return str(w.get(vms+"/"+name).body, "properties.provisioningState") }
+	power := func() string {
+		return str(items(w.get(vms+"/"+name+"?$expand=instanceView").body, "properties.instanceView.statuses")[1], "code")
+	}
+	w.do("POST", aSet+"/reimage", `{"instanceIds":["`+name+`"]}`).want(202)
+	require.Equal(t, "Succeeded", state())
+	w.finished(w.do("POST", aSet+"/deallocate", `{"instanceIds":["`+name+`"]}`).want(202))
+	require.Equal(t, "PowerState/running", power())
+	reimage := w.do("POST", aSet+"/virtualMachines/"+name+"/reimage", nil).want(202)
+	require.Equal(t, "Updating", state())
+	w.finished(reimage)
+	w.finished(w.do("POST", aSet+"/virtualMachines/"+name+"/deallocate", nil).want(202))
+	require.Equal(t, "PowerState/deallocated", power())
+}
+
 func TestManualUpgradeFails(t *testing.T) {
 	w := upgradeWorld(t, 1)
 	w.finished(w.do("PATCH", aSet, to("1.8.0")).want(200))
