@@ -99,6 +99,7 @@ func (a *Action) target() string {
 const versionTarget = "version"
 
 func setTarget(set string) string           { return "set " + set }
+func upgradeTarget(set string) string       { return "upgrade " + set } // of a batch, apart from the PATCHes around it
 func repairsTarget(set string) string       { return "repairs " + set }
 func drainTarget(set, member string) string { return "drain " + memberKey(set, member) }
 func memberKey(set, member string) string   { return set + "/" + member }

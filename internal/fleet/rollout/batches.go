@@ -155,14 +155,14 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 		version = m.plan.Sets[set].LastGood
 	}
 	var todo []string
-	last := m.s.Last[setTarget(set)]
-	asked := last.Verb == ManualUpgrade && !last.At.Before(b.Since)
+	last := m.s.Last[upgradeTarget(set)]
+	asked := !last.At.Before(b.Since)
 	done, works := 0, m.underway(setTarget(set))
 	for _, name := range b.Members {
 		member := m.members[set][name]
 		switch {
 		case member == nil || untakeable(member) != "":
-		case m.works(set, member) || moving(member) && last.Verb == ManualUpgrade && m.now.Before(last.At.Add(m.plan.Limits.Stuck)):
+		case m.works(set, member) || moving(member) && m.now.Before(last.At.Add(m.plan.Limits.Stuck)):
 			works = true
 		case m.runs(member) == b.Back:
 			todo = append(todo, name)
@@ -172,6 +172,7 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 	}
 	switch {
 	case works:
+		m.upgrades[set] = !b.Back && last.Outcome == Done
 		m.wait("the upgrade of "+some(b.Members), m.deadline(b))
 		return false
 	case len(todo) == 0:
@@ -181,17 +182,22 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 			m.giveUp(set, b)
 		}
 		return done > 0 // the others are picked again
-	case m.epoch < last.Epoch:
+	case m.epoch < m.s.Last[setTarget(set)].Epoch:
 		return false // what was read is older than what was done
 	case asked && m.now.Before(last.At.Add(m.plan.Limits.Retry)):
-		m.wait("the upgrade of "+some(todo)+" to show", last.At.Add(m.plan.Limits.Retry))
+		m.upgrades[set] = !b.Back && last.Outcome == Done // one that was refused is over
+		m.wait("the upgrade of "+some(todo)+" to show, or to be tried again", last.At.Add(m.plan.Limits.Retry))
 		return false
-	case m.modelVersion(seen) != version || !b.Back && m.s.Sets[set].Model != version:
-		return false // models points it there
+	case b.Back && m.modelVersion(seen) != version:
+		return false // stop points it there
 	}
 	m.wait("the upgrade of "+some(todo), m.deadline(b))
 	if !m.drainedAll(set, b, todo) { // a drain ends by itself
 		return false
+	}
+	m.upgrades[set] = !b.Back
+	if m.modelVersion(seen) != version || !b.Back && m.s.Sets[set].Model != version {
+		return false // models points it there
 	}
 	m.do(Action{Do: ManualUpgrade, Set: set, Members: todo, Version: version})
 	return false

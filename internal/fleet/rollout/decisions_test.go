@@ -173,6 +173,40 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "3: the model goes back when the upgrade that needs it is refused, and points at the version again for the next try", phase: Succeeded, runs: 6,
+			when: func(r *rig) bool { return r.state.Phase == Pending }, then: func(r *rig) {
+				s := r.azure.Sets["a"]
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do == ManualUpgrade {
+						return denied
+					}
+					return fine
+				}
+				for i := range 60 {
+					r.tick()
+					r.check()
+					if s.Model != oldVersion {
+						panic(r.azure.Now.Format("15:04") + ": the model points at the version, and no upgrade is under way")
+					}
+					if i == 50 {
+						r.azure.scaleOut(s)
+					}
+					r.azure.advance(time.Minute)
+				}
+				if b := r.state.Block; b == nil || !strings.Contains(b.Why, "upgrade a is refused: AuthorizationFailed") {
+					panic("the refusal is forgotten")
+				}
+				r.fates = func(int, *Action) fate { return fine }
+				ask(Resume, false)(r)
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				for _, x := range Accounting(r.state) {
+					require.Contains(t, x.Why, becauseUpgraded)
+				}
+			},
+		},
+		{
 			name: "5: nothing is done to a set that cannot be read", phase: Held, runs: 0,
 			when: func(r *rig) bool { return r.azure.Now.Equal(start) }, then: func(r *rig) { r.unread = map[string]bool{"a": true} },
 			require: func(t *testing.T, r *rig) { t.Helper(); require.Empty(t, r.done(PatchModel)) },

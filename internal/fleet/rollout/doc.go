@@ -63,8 +63,9 @@
 //     births and the platform's upgrades are touched members like those that were picked.
 //   - Whether a member failed, and whether the rollout may go on, is judged before
 //     anything is begun (judge.go). Only [Bad] marks a version; the other classes pause.
-//   - Where a model is to point has one answer (machine.wanted): to the version from the
-//     POST that needs it to its end, and for good from the set's last wave on.
+//   - Where a model is to point has one answer (machine.wanted): to the version from just
+//     before the POST that needs it to its end, and for good from the set's last wave on.
+//     A POST that was refused has ended.
 //   - How a set gets the version, and how it stops getting it, is its driver's matter:
 //     batches.go, platform.go.
 //   - What is owed, an undrain or repairs that we suspended, is in the state from the

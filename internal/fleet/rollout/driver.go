@@ -70,7 +70,7 @@ func (m *machine) wanted(set string) (version string, ok bool) {
 	switch {
 	case s.Whole, last == WaveDone, last == Skipped && m.s.Phase == Promoting && m.proven():
 		return m.plan.Version, true // a wave that nobody stood for says nothing: others must
-	case s.Batch != nil && s.Batch.Step == Upgrading && !s.Batch.Back:
+	case m.upgrades[set]:
 		return m.plan.Version, true
 	case s.Model == m.plan.Version && p.Model != m.plan.Version, !s.Pointed.IsZero() && s.Unpointed.IsZero():
 		return p.LastGood, p.LastGood != ""

@@ -177,6 +177,9 @@ func (s *State) waveTo(e *Event) {
 
 func (s *State) batchTo(p *Plan, e *Event) {
 	set := s.Sets[e.Set]
+	if e.Step != Picked && e.Step != Upgrading { // what became of its upgrades is of no matter any more
+		delete(s.Last, upgradeTarget(e.Set))
+	}
 	switch e.Step {
 	case Picked:
 		set.Numbers++

@@ -86,15 +86,11 @@ func (s *State) ended(p *Plan, e *Event) {
 	}
 	delete(s.Ops, a.Op)
 	t := a.target()
-	last := s.Last[t]
 	now := Ending{Epoch: s.Epoch, At: e.At, Outcome: r.Outcome, Text: r.Text, Verb: a.Do}
-	if r.Outcome != Done {
-		now.Since = e.At
-		if last.Outcome != Done && !last.Since.IsZero() {
-			now.Since = last.Since
-		}
+	s.Last[t] = now.after(s.Last[t])
+	if a.Do == ManualUpgrade {
+		s.Last[upgradeTarget(a.Set)] = now.after(s.Last[upgradeTarget(a.Set)])
 	}
-	s.Last[t] = now
 	if r.Outcome == Done {
 		s.done(p, e)
 		return
@@ -122,6 +118,18 @@ func (s *State) ended(p *Plan, e *Event) {
 		s.Gates[a.Name] = Answer{At: e.At, Text: string(Unknown), Why: r.Text}
 	default:
 	}
+}
+
+// after is an ending behind the last one on its target.
+func (now Ending) after(last Ending) Ending {
+	switch {
+	case now.Outcome == Done:
+	case last.Outcome != Done && !last.Since.IsZero():
+		now.Since = last.Since
+	default:
+		now.Since = now.At
+	}
+	return now
 }
 
 // forgetPatch takes back the intent of a PATCH that did not happen.

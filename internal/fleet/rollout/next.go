@@ -62,11 +62,12 @@ type machine struct {
 	reporting int                 // members of the fleet that run and have a health
 	asked     map[string]bool     // targets of the actions of this call
 	busy      map[string]int      // actions under way, by target
+	upgrades  map[string]bool     // sets whose model has to be at the version for an upgrade by name
 	block     Block               // the weightiest of this call; Class "" is none
 }
 
 func newMachine(p *Plan, s State, o *Observation, now time.Time) *machine {
-	m := &machine{plan: p, s: s, obs: o, now: now, epoch: o.Epoch, members: make(map[string]map[string]*fleet.Member), on: make(map[string][]string), asked: make(map[string]bool), busy: make(map[string]int)}
+	m := &machine{plan: p, s: s, obs: o, now: now, epoch: o.Epoch, members: make(map[string]map[string]*fleet.Member), on: make(map[string][]string), asked: make(map[string]bool), busy: make(map[string]int), upgrades: make(map[string]bool)}
 	for _, op := range s.Ops {
 		m.busy[op.Action.target()]++
 	}

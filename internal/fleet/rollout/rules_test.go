@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -264,8 +265,8 @@ func (r *rig) check() []string {
 	return r.broken
 }
 
-// points checks that no model points at the version for nothing: in a wave that takes a
-// part, only while a batch is upgraded.
+// points checks that no model points at the version for nothing: before the set's last
+// wave, only while an upgrade is under way. One that was refused is not.
 func (r *rig) points() {
 	for name, s := range r.azure.Sets {
 		p, state := r.plan.Sets[name], r.state.Sets[name]
@@ -275,14 +276,17 @@ func (r *rig) points() {
 		if step := r.state.Waves[p.LastWave].Step; step == WaveDone || r.state.Phase == Promoting || r.state.Phase == Succeeded {
 			continue
 		}
-		if b := state.Batch; b != nil && b.Step == Upgrading && !b.Back {
-			continue
+		if last := r.state.Last[upgradeTarget(name)]; last.Outcome == Done && r.azure.Now.Before(last.At.Add(r.plan.Limits.Retry)) {
+			continue // it has the time to show
+		}
+		if slices.ContainsFunc(slices.Collect(maps.Values(s.Members)), func(m *azureMember) bool { return r.azure.Now.Before(m.MovesUntil) }) {
+			continue // what they get may be the version
 		}
 		last, tried := r.state.Last[setTarget(name)]
-		if tried && last.Outcome != Done || r.azure.moving(s) || r.azure.Now.Before(s.BusyUntil) || len(r.state.Ops) > 0 {
+		if tried && last.Verb != ManualUpgrade && last.Outcome != Done || r.azure.moving(s) || r.azure.Now.Before(s.BusyUntil) || len(r.state.Ops) > 0 {
 			continue // it cannot be put back just now
 		}
-		r.breaks(noLonger, "%s, and no member of %s is upgraded", r.state.Phase, name)
+		r.breaks(noLonger, "%s, and no upgrade of %s is under way", r.state.Phase, name)
 	}
 }
 
