@@ -120,6 +120,44 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "1: a version that somebody else releases pauses, until it is excluded again", phase: Succeeded, runs: 5,
+			when: step(0, Soaking), then: func(r *rig) {
+				released := r.azure.Version.Released
+				released[home] = true
+				r.tick()
+				if b := r.state.Block; b == nil || b.Class != NotOurs || !strings.Contains(b.Why, "the latest in "+home) {
+					panic("nobody says so")
+				}
+				r.azure.advance(time.Minute)
+				delete(released, home)
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Empty(t, r.done(Exclude)) },
+		},
+		{
+			name: "1: a version that somebody else released is accepted by resume", phase: Held, runs: 1, atMost: 30 * time.Hour,
+			when: step(0, Soaking), then: func(r *rig) {
+				r.azure.Version.Released[home] = true
+				r.tick()
+				ask(Resume, false)(r)
+				r.azure.advance(time.Minute)
+				r.tick()
+				if r.state.Block != nil {
+					panic(r.state.Block.Why)
+				}
+				r.azure.Version.Ready["westus3"] = start
+				r.azure.Version.Released["westus3"] = true
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Contains(t, r.state.Why, "the latest in westus3")
+				require.False(t, r.azure.Version.Failed)
+			},
+		},
+		{
+			name: "1: a version that was released before its rollout is rolled out", phase: Succeeded, runs: 5,
+			setup: func(a *azure) { a.Version.Released[home] = true }, plan: func(p *Plan) { p.Released = []string{home} },
+		},
+		{
 			name: "2: platform-rolling goes back by one PATCH to Manual and the last good, by names, and Rolling last", image: neverWell, phase: Halted, runs: 1,
 			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}},
 			setup: func(a *azure) { a.Sets["a"].Mode = fleet.Rolling }, plan: drivenBy(fleet.DriverPlatformRolling),

@@ -63,7 +63,7 @@ func (s *State) Apply(p *Plan, e *Event) {
 
 func newState(p *Plan, at time.Time) State {
 	s := State{
-		Phase: Pending, Since: at, Waves: make([]WaveState, len(p.Waves)), Sets: make(map[string]SetState, len(p.Sets)),
+		Phase: Pending, Since: at, Released: p.Released, Waves: make([]WaveState, len(p.Waves)), Sets: make(map[string]SetState, len(p.Sets)),
 		Runs: make(map[string]MemberState), Drains: make(map[string]DrainState), Ops: make(map[int]Op), Last: make(map[string]Ending),
 		Gates: make(map[string]Answer), Agents: make(map[string]Answer), Told: make(map[string]Answer), Taken: make(map[string]bool), Read: make(map[string]time.Time, len(p.Sets)),
 	}
@@ -86,7 +86,7 @@ func (s *State) requested(e *Event) {
 			s.Paused = r
 		}
 	case Resume:
-		s.Paused, s.Block, s.Resumed = nil, nil, e.At
+		s.Paused, s.Block, s.Resumed, s.Released = nil, nil, e.At, e.Members
 		s.Waves[s.Wave].Missed = 0
 		for t, last := range s.Last { // what was refused is tried anew, with all its time
 			last.Since = time.Time{}

@@ -168,7 +168,11 @@ func (m *machine) requests() {
 		if r.Do == Approve && !m.approves(&r) {
 			continue // for a wave that does not ask yet: it stays where it is
 		}
-		m.note(Event{Kind: Requested, Request: &r})
+		e := Event{Kind: Requested, Request: &r}
+		if r.Do == Resume {
+			e.Members = append(slices.Clone(m.s.Released), m.released()...)
+		}
+		m.note(e)
 		switch {
 		case r.Do == Resume:
 			m.accept()

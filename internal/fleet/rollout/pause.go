@@ -135,8 +135,11 @@ func (m *machine) standing() {
 	}
 }
 
-// foreign looks for what others do to the sets of the waves begun.
+// foreign looks for what others do to the version, and to the sets of the waves begun.
 func (m *machine) foreign() {
+	if regions := m.released(); len(regions) > 0 {
+		m.blocked(NotOurs, "somebody else made the version the latest in "+names(regions)+": exclude it there again, or resume")
+	}
 	for _, set := range m.setNames() {
 		seen := m.seen(set)
 		if seen == nil || !m.s.begun(m.plan, set) || m.underway(setTarget(set)) {
@@ -146,6 +149,25 @@ func (m *machine) foreign() {
 			m.blocked(NotOurs, why)
 		}
 	}
+}
+
+// released are the regions in which somebody else made the version the latest.
+func (m *machine) released() []string {
+	var list []string
+	if m.s.Phase == Promoting || m.obs.Version.Unknown != "" || m.excluded("") {
+		return nil
+	}
+	for i := range m.obs.Version.Regions {
+		region := fleet.NormalLocation(m.obs.Version.Regions[i].Name)
+		ours := slices.ContainsFunc(m.setNames(), func(set string) bool { // its wave releases it there
+			p := m.plan.Sets[set]
+			return p.Driver == fleet.DriverPlatformAutoOS && fleet.NormalLocation(p.Location) == region && m.s.begun(m.plan, set)
+		})
+		if !ours && !m.excluded(region) && !slices.Contains(m.s.Released, region) {
+			list = append(list, region)
+		}
+	}
+	return list
 }
 
 // notOurs says what is not as we left it; empty: nothing.

@@ -30,6 +30,7 @@ type Plan struct {
 	WaveOnly   bool             `json:"wave_only"` // a halt takes back the members of its wave only
 	NoReturn   bool             `json:"no_return"` // sets without a last good version are accepted
 	WithModel  bool             `json:"with_model"`
+	Released   []string         `json:"released,omitempty"` // regions in which the version was a latest already
 
 	Exposure []Exposure    `json:"exposure"` // by wave
 	Shortest time.Duration `json:"shortest"` // when nothing waits and every member is Healthy at once

@@ -105,6 +105,11 @@ func (b *planner) version() {
 	if failed, why := v.Failed(); failed {
 		b.refuse("version-failed", "", fmt.Sprintf("%s is marked failed: %s", v.Name, cmp.Or(why, "no reason is given")), "bake another version; one that failed is never rolled out again")
 	}
+	for i := range v.Regions {
+		if r := &v.Regions[i]; !v.Excluded && !r.Excluded {
+			b.plan.Released = append(b.plan.Released, fleet.NormalLocation(r.Name))
+		}
+	}
 	if v.Provisioning == fleet.Failed {
 		b.refuse("version-broken", "", v.Name+" is in provisioning state Failed", "bake another version")
 	}

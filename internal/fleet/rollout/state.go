@@ -93,6 +93,9 @@ type State struct {
 	Block  *Block
 	Paused *Request
 	Taken  map[string]bool // requests, by ID
+	// Released are the regions in which the version may be the latest though we did not
+	// release it: it was before, or an operator accepted it.
+	Released []string
 	// Freed is when the last block went away.
 	Freed time.Time
 	// Resumed is when an operator last said to go on: what was unknown until then is
