@@ -109,9 +109,11 @@ histories: ## Let the agent live through HISTORIES (10000) random lives of a nod
 	go test ./internal/agent -run '^TestHistories$$' -count 1 -timeout 30m -seed $(SEED) -histories $(HISTORIES)
 
 ROLLOUTS ?= 10000
-rollouts: ## Let ROLLOUTS (10000) random rollouts meet a model of Azure, see every state of a small world, and kill one everywhere
+KILLS    ?= 4
+rollouts: ## Let ROLLOUTS (10000) random rollouts meet a model of Azure, see every state of a small world, and kill runners everywhere, other drivers at each KILLS-th (4) place
 	go test ./internal/fleet/rollout -run '^(TestHistories|TestEveryState)$$' -count 1 -timeout 30m -histories $(ROLLOUTS) -disturbances 2
-	go test ./internal/roll -run '^(TestKilledAnywhere|TestStalledHolder)$$' -count 1 -timeout 60m -kill-step 1 -every-read -stall-step 1
+	go test ./internal/roll -run '^TestKilledAnywhere$$/^batches' -count 1 -timeout 30m -kill-step 1 -every-read
+	go test ./internal/roll -run '^(TestKilledAnywhere|TestStalledHolder)$$' -count 1 -timeout 60m -kill-step $(KILLS) -every-read -stall-step 2
 
 ONLY ?=
 mutants: ## Break each promise in a copy of the tree and see that a test notices (ONLY=regexp)
