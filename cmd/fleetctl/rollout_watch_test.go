@@ -176,7 +176,7 @@ func TestRolloutWatchScreen(t *testing.T) {
 		r = w.rolloutWatch.read(t.Context(), fromAzure, false)
 		w.take(&r)
 		w.news()
-		time.Sleep(40 * time.Second)
+		require.NoError(t, w.g.sleep(t.Context(), 40*time.Second))
 		w.journal = errors.New("503 Server Busy")
 		r = w.rolloutWatch.read(t.Context(), fromJournal, false)
 		w.take(&r)
@@ -187,7 +187,7 @@ func TestRolloutWatchScreen(t *testing.T) {
 		require.Contains(t, text, "ops is at work on it")
 		require.Contains(t, text, "since 03:12:44 UTC (40s)")
 		require.Less(t, strings.Index(text, "do: "), strings.Index(text, "WAVE"), "a low screen is cut at its end")
-		time.Sleep(2 * time.Second)
+		require.NoError(t, w.g.sleep(t.Context(), 2*time.Second))
 		require.Contains(t, pageText(w.page()), "(42s)")
 	})
 }
@@ -256,7 +256,7 @@ func TestRolloutScreenShared(t *testing.T) {
 		go func() { waited <- d.wait(t.Context(), 5*time.Second) }()
 		for range 5 {
 			d.take(roll.Event{At: w.now(), Note: "drained"})
-			time.Sleep(time.Second)
+			require.NoError(t, r.sleep(t.Context(), time.Second)) // of the bubble
 		}
 		require.NoError(t, <-waited)
 		require.Contains(t, out.String(), "drained")
