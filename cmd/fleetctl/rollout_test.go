@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"bufio"
 	"bytes"
 	"context"
@@ -52,7 +53,7 @@ const blobJournal = "https://stpay.blob.core.windows.net/fleetctl/pay"
 func newRolling(t *testing.T, s rollSetup) *rolling {
 	t.Helper()
 	words := map[bool]string{true: ", approve: true"}
-	fill := strings.NewReplacer("%HEALTH%", orText(s.health, "Healthy"), "%JOURNAL%", orText(s.journal, "rollouts"), "%APPROVE%", words[s.approve])
+	fill := strings.NewReplacer("%HEALTH%", cmp.Or(s.health, "Healthy"), "%JOURNAL%", cmp.Or(s.journal, "rollouts"), "%APPROVE%", words[s.approve])
 	text, err := os.ReadFile(filepath.Join("testdata", "roll", "ground.yaml"))
 	require.NoError(t, err)
 	scenario, err := arm.ParseScenario("ground.yaml", []byte(fill.Replace(string(text))))
@@ -65,13 +66,6 @@ func newRolling(t *testing.T, s rollSetup) *rolling {
 		w.serve(http.MethodPut, "/blob/stpay/fleetctl?restype=container", http.StatusCreated)
 	}
 	return w
-}
-
-func orText(text, other string) string {
-	if text == "" {
-		return other
-	}
-	return text
 }
 
 // serve sends a request past all clients.
@@ -117,6 +111,17 @@ func (w *rolling) call(g *globals, stdout, stderr *bytes.Buffer, args ...string)
 	code = g.run(append(append([]string{"rollout"}, args...), "--file", w.file))
 	text = fmt.Sprintf("$ fleetctl rollout %s\n%s%s[exit %d]\n", strings.Join(args, " "), stderr, stdout, code)
 	return w.plain(text), code
+}
+
+// transcript returns a call that has to end with a code, and what all calls have printed.
+func (w *rolling) transcript() (say func(want int, args ...string), all *strings.Builder) {
+	all = new(strings.Builder)
+	return func(want int, args ...string) {
+		w.t.Helper()
+		text, code := w.fleetctl(args...)
+		all.WriteString(text + "\n")
+		require.Equal(w.t, want, code, text)
+	}, all
 }
 
 // plain makes a text the same on every machine.
@@ -419,13 +424,7 @@ func TestRolloutAbortsThatDiffer(t *testing.T) {
 // A pause, a resume and an approval by a schedule's side.
 func TestRolloutAsks(t *testing.T) {
 	w := newRolling(t, rollSetup{approve: true})
-	var all strings.Builder
-	say := func(want int, args ...string) {
-		t.Helper()
-		text, code := w.fleetctl(args...)
-		all.WriteString(text + "\n")
-		require.Equal(t, want, code, text)
-	}
+	say, all := w.transcript()
 	say(exitRefused, "pause")
 	w.begin()
 	say(exitRefused, "approve")
@@ -656,13 +655,7 @@ func TestRolloutJournalErrors(t *testing.T) {
 	path := filepath.Join(filepath.Dir(w.file), "rollouts", "1", "journal")
 	whole, err := os.ReadFile(path)
 	require.NoError(t, err)
-	var all strings.Builder
-	say := func(want int, args ...string) {
-		t.Helper()
-		text, code := w.fleetctl(args...)
-		all.WriteString(text + "\n")
-		require.Equal(t, want, code, text)
-	}
+	say, all := w.transcript()
 	damaged := bytes.Replace(whole, []byte("1.7.1"), []byte("1.7.2"), 1)
 	require.NoError(t, os.WriteFile(path, damaged, 0o644))
 	say(1, "advance")

@@ -443,16 +443,23 @@ var platform = setup{
 `,
 }
 
+// rolled is the world after a rollout: how it has ended, and what all members run then.
+func rolled(t *testing.T, s setup, phase rollout.Phase, version string) *world {
+	t.Helper()
+	w := newWorld(t, s)
+	c := w.start()
+	status, err := c.Run(t.Context())
+	require.NoError(t, err, c.log())
+	require.Equal(t, phase, status.State.Phase, c.log())
+	require.Equal(t, 3, w.on("vmss-authz", version), c.log())
+	require.Equal(t, 3, w.on("vmss-authz-west", version), c.log())
+	return w
+}
+
 // The platform's rolling upgrades take the members, and the rollout watches.
 func TestPlatformRolling(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, platform)
-	c := w.start()
-	s, err := c.Run(t.Context())
-	require.NoError(t, err, c.log())
-	require.Equal(t, rollout.Succeeded, s.State.Phase, c.log())
-	require.Equal(t, 3, w.on("vmss-authz", version))
-	require.Equal(t, 3, w.on("vmss-authz-west", version))
+	w := rolled(t, platform, rollout.Succeeded, version)
 	require.Zero(t, w.count("/manualupgrade"))
 }
 
@@ -462,12 +469,7 @@ func TestPlatformRollingBad(t *testing.T) {
 	t.Parallel()
 	bad := platform
 	bad.health = "Unhealthy"
-	w := newWorld(t, bad)
-	c := w.start()
-	s, err := c.Run(t.Context())
-	require.NoError(t, err, c.log())
-	require.Equal(t, rollout.Halted, s.State.Phase, c.log())
-	require.Equal(t, 3, w.on("vmss-authz", before), c.log())
+	w := rolled(t, bad, rollout.Halted, before)
 	require.Equal(t, before, w.model("vmss-authz"))
 	set, err := w.reader.ScaleSet(t.Context(), sets+"/vmss-authz")
 	require.NoError(t, err)
@@ -486,13 +488,7 @@ var automatic = setup{
 // Automatic OS upgrade finds the version in a region when its wave releases it there.
 func TestAutoOS(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, automatic)
-	c := w.start()
-	s, err := c.Run(t.Context())
-	require.NoError(t, err, c.log())
-	require.Equal(t, rollout.Succeeded, s.State.Phase, c.log())
-	require.Equal(t, 3, w.on("vmss-authz", version))
-	require.Equal(t, 3, w.on("vmss-authz-west", version))
+	w := rolled(t, automatic, rollout.Succeeded, version)
 	require.Empty(t, w.model("vmss-authz"))
 	require.Zero(t, w.count("/manualupgrade"))
 }
@@ -502,13 +498,7 @@ func TestAutoOSBad(t *testing.T) {
 	t.Parallel()
 	bad := automatic
 	bad.health = "Unhealthy"
-	w := newWorld(t, bad)
-	c := w.start()
-	s, err := c.Run(t.Context())
-	require.NoError(t, err, c.log())
-	require.Equal(t, rollout.Halted, s.State.Phase, c.log())
-	require.Equal(t, 3, w.on("vmss-authz", before), c.log())
-	require.Equal(t, 3, w.on("vmss-authz-west", before), c.log())
+	w := rolled(t, bad, rollout.Halted, before)
 	require.Empty(t, w.model("vmss-authz"), "it follows the latest again")
 	set, err := w.reader.ScaleSet(t.Context(), sets+"/vmss-authz")
 	require.NoError(t, err)

@@ -2,6 +2,7 @@ package roll_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -158,20 +159,14 @@ func newWorld(t *testing.T, s setup) *world {
 	dir := testkit.Published(t, "types")
 	published.Do(func() { published.types, published.err = armtypes.Load(dir) })
 	require.NoError(t, published.err)
-	or := func(a, b string) string {
-		if a == "" {
-			return b
-		}
-		return a
-	}
-	s.health, s.rollout = or(s.health, "Healthy"), or(s.rollout, twoWaves)
-	s.upgrade = or(s.upgrade, "driver: batches, batch: 50%, pause: 0s")
+	s.health, s.rollout = cmp.Or(s.health, "Healthy"), cmp.Or(s.rollout, twoWaves)
+	s.upgrade = cmp.Or(s.upgrade, "driver: batches, batch: 50%, pause: 0s")
 	pinned := "/" + before
 	if s.latest {
 		pinned = ""
 	}
 	w := &world{t: t, setup: s, clock: arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 0)}
-	scenario, err := arm.ParseScenario("ground.yaml", fmt.Appendf(nil, ground, or(s.regions, "{eastus: {}, westus3: {}}"), s.health, pinned, s.set, s.commands, s.scenario))
+	scenario, err := arm.ParseScenario("ground.yaml", fmt.Appendf(nil, ground, cmp.Or(s.regions, "{eastus: {}, westus3: {}}"), s.health, pinned, s.set, s.commands, s.scenario))
 	require.NoError(t, err)
 	w.server, err = arm.New(arm.Config{Clock: w.clock, Unthrottled: true, Rules: scenario.Rules()})
 	require.NoError(t, err)
