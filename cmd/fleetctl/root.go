@@ -49,6 +49,7 @@ const (
 type globals struct {
 	file          string // that declares the fleet
 	resourceGroup string // in place of a file; see scopeFlags
+	fileless      bool   // the command takes resourceGroup
 	subscription  string // of resourceGroup
 	format        command.Format
 	yes           bool // nothing is asked
@@ -190,6 +191,7 @@ func (g *globals) check(cmd *cobra.Command) error {
 		f := cmd.Flags().Lookup(name)
 		return f != nil && f.Changed
 	}
+	g.fileless = cmd.Flags().Lookup("resource-group") != nil
 	switch {
 	case g.timeout < 0:
 		return usage.Error(cmd, errors.New("--timeout must not be negative"))

@@ -81,7 +81,11 @@ func (g *globals) load() (*fleet.Spec, error) {
 // loadFile reads the file. The error of one that is not there says what to do.
 func (g *globals) loadFile() (*fleetfile.File, error) {
 	if _, err := os.Stat(g.file); errors.Is(err, fs.ErrNotExist) {
-		return nil, cli.Hint(fmt.Errorf("there is no %s", g.file), "name a file with --file, or look without one: --resource-group RG")
+		hint := "name a file with --file; fleetctl init writes one"
+		if g.fileless {
+			hint = "name a file with --file, or look without one: --resource-group RG"
+		}
+		return nil, &cli.Error{Err: fmt.Errorf("there is no %s", g.file), Hint: hint}
 	}
 	return g.readFile()
 }
