@@ -45,8 +45,11 @@ func (s *Server) Disks() ([]Disk, error) {
 // noteDisk keeps the record of a machine's disk, before a change of the machine is
 // stored. A change to the same version is no other disk here.
 func (tx *txn) noteDisk(r *resource) {
+	if r.Type != vmType || setOf(r) == "" {
+		return
+	}
 	version := str(r.Body, "properties.storageProfile.imageReference.exactVersion")
-	if r.Type != vmType || setOf(r) == "" || version == "" {
+	if version == "" {
 		return
 	}
 	running := str(r.Hidden, "power") == "running"
