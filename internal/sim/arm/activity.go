@@ -198,13 +198,18 @@ func (tx *txn) blocked(c *call) error {
 	if r == nil || r.Type != setType {
 		return nil
 	}
-	name := r.name()
-	for _, u := range tx.server.rules.Platform.Upgrades {
-		from := tx.server.began.Add(u.After)
-		if matchName(u.Set, name) && !tx.now.Before(from) && tx.now.Before(from.Add(u.For)) {
-			return conflict("OperationNotAllowed", "The operation '%s' is not allowed on Virtual Machine Scale Set '%s', "+
-				"because the platform is upgrading the virtual machine agent of its instances. Please retry later.", c.Method, name)
-		}
+	if !tx.upgrading(r) {
+		return nil
 	}
-	return nil
+	return conflict("OperationNotAllowed", "The operation '%s' is not allowed on Virtual Machine Scale Set '%s', "+
+		"because the platform is upgrading the virtual machine agent of its instances. Please retry later.", c.Method, r.name())
+}
+
+// upgrading says whether the platform upgrades its own agent on the members of a set now:
+// by the rules, or because it was told to.
+func (tx *txn) upgrading(r *resource) bool {
+	return stamp(tx.now) < str(r.Hidden, "upgrading") || slices.ContainsFunc(tx.server.rules.Platform.Upgrades, func(u UpgradeWindow) bool {
+		from := tx.server.began.Add(u.After)
+		return matchName(u.Set, r.name()) && !tx.now.Before(from) && tx.now.Before(from.Add(u.For))
+	})
 }

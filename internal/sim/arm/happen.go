@@ -54,10 +54,8 @@ func (h *happening) happen(tx *txn) error {
 	case h.Reclaim > 0:
 		tx.reclaim(id, object{"count": whole(h.Reclaim)})
 	default:
-		p := &tx.server.rules.Platform
-		p.Upgrades = append(p.Upgrades, UpgradeWindow{
-			Set: sets[i].name(), After: tx.now.Sub(tx.server.began), For: time.Duration(h.PlatformUpgrade),
-		})
+		until := stamp(tx.now.Add(time.Duration(h.PlatformUpgrade)))
+		tx.editHidden(id, func(hidden object) { hidden["upgrading"] = until })
 	}
 	return nil
 }

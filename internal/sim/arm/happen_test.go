@@ -42,6 +42,24 @@ func TestHappen(t *testing.T) {
 	w.do("PATCH", aSet, to(older)).want(200)
 }
 
+// TestHappenIsOfTheState: what the platform was told to do it goes on with after a crash;
+// told again it does it once, for the new time, and only to that set.
+func TestHappenIsOfTheState(t *testing.T) {
+	dir := t.TempDir()
+	w := applied(t, images, func(c *Config) { c.State = dir })
+	w.put(model(t, 1))
+	w.do("PUT", aSet+"2", model(t, 0)).want(201)
+	for _, span := range []string{"1h", "5m"} {
+		status, text := w.happens(`{"scale_set": "vmss-authz", "platform_upgrade": "` + span + `"}`)
+		require.Equal(t, http.StatusNoContent, status, text)
+	}
+	w = w.restarted(dir, false)
+	w.do("PATCH", aSet, `{"tags":{"a":"b"}}`).refused(409, "OperationNotAllowed")
+	w.do("PATCH", aSet+"2", `{"tags":{"a":"b"}}`).want(200)
+	w.server.Advance(5 * time.Minute)
+	w.do("PATCH", aSet, `{"tags":{"a":"b"}}`).want(200)
+}
+
 func TestHappenRefuses(t *testing.T) {
 	w := upgradeWorld(t, 1)
 	for body, why := range map[string]string{

@@ -41,6 +41,7 @@ const (
 //	repairs    Suspended, when setOrchestrationServiceState or the platform said so
 //	load, ...  what autoscale knows (see load.go)
 //	autoos     what automatic OS upgrade has seen (see autoos.go)
+//	upgrading  until when the platform upgrades its own agent, when it was told to
 //	born       how many members the set has ever had, for their names
 func scaleSetKind() kind {
 	return kind{
