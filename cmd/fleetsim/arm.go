@@ -86,8 +86,10 @@ which drains and acknowledges before it is evicted or deleted; the scenario has
 The agent's own time is real: with --clock 60 the notice of an eviction is half a
 second. A script of Run Command runs on this host, as the user of fleetsim and with its
 rights; fleet-agent is the member's own there, and sudo does nothing. Whoever reaches the
-endpoint can have one run. With --machines PROG the members are machines that a program boots. It is
-started once for each request, as one of
+endpoint can have one run, so that it has to be on loopback.
+
+With --machines PROG the members are machines that a program boots. It is started once for
+each request, as one of
   PROG start NAME IMAGE         boot it afresh; one of that name may be left
   PROG stop NAME                end it, with its disk; one that is not there is no error
   PROG run NAME < SCRIPT        run it with sh as root, once the machine takes scripts
@@ -169,6 +171,9 @@ func (o *armOptions) check(cmd *cobra.Command) error {
 	}
 	if !loopback && !o.tls {
 		return cli.Hint(fmt.Errorf("listen on %s: it is not a loopback address, and plain HTTP asks nobody for a token", o.listen), "use 127.0.0.1, or add --tls")
+	}
+	if !loopback && o.machines.agent != "" {
+		return cli.Hint(fmt.Errorf("listen on %s: it is not a loopback address, and with --agent anybody who reaches it may run scripts on this host", o.listen), "use 127.0.0.1")
 	}
 	if o.control == "" {
 		return nil
