@@ -42,7 +42,7 @@ func tell(bin string) error {
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("not done after %s", bound))
 	defer cancel()
-	d := &demo{Teller: stage.NewTeller(nil), bin: bin}
+	d := &demo{Teller: stage.NewTeller(os.Stdout), bin: bin}
 	defer d.cleanUp()
 	return d.run(ctx)
 }

@@ -53,7 +53,7 @@ func tell(bin string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	d := &demo{Teller: stage.NewTeller(nil), bin: bin, dir: dir}
+	d := &demo{Teller: stage.NewTeller(os.Stdout), bin: bin, dir: dir}
 	return errors.Join(d.run(ctx), context.Cause(ctx))
 }
 

@@ -65,7 +65,7 @@ func tell(bin string, seed uint64, only int) error {
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("not done after %s", bound))
 	defer cancel()
-	t := stage.NewTeller(nil)
+	t := stage.NewTeller(os.Stdout)
 	fmt.Println("Two acts play at a time, each in a simulated Azure of its own with 15 real\nagents. They are told one after the other, each with its own time. What has a ✓\nwas looked at, and is so.")
 	told := newCurtains(os.Stdout, len(acts))
 	proven := make([]string, len(acts))

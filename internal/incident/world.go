@@ -5,10 +5,8 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"net/http"
 	"os"
@@ -108,16 +106,7 @@ func (i *incident) addresses(ctx context.Context, file string) (endpoint, contro
 		Endpoint string `json:"endpoint"`
 		Control  string `json:"control"`
 	}
-	err = i.await(ctx, "fleetsim", func() (bool, error) {
-		data, err := os.ReadFile(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		return true, json.Unmarshal(data, &ready)
-	})
+	err = i.stage.Ready(ctx, file, &ready)
 	return ready.Endpoint, ready.Control, err
 }
 
@@ -246,9 +235,7 @@ func (w *world) tell(ctx context.Context, path string, body any) error {
 type member struct {
 	Name       string `json:"name"`
 	Properties struct {
-		Provisioning string `json:"provisioningState"`
-		Priority     string `json:"priority"`
-		Storage      struct {
+		Storage struct {
 			Image struct {
 				Exact string `json:"exactVersion"`
 			} `json:"imageReference"`
@@ -364,7 +351,6 @@ func (w *world) version(ctx context.Context, name string) (galleryVersion, error
 type model struct {
 	Properties struct {
 		Upgrade struct {
-			Mode   string `json:"mode"`
 			AutoOS struct {
 				Enabled bool `json:"enableAutomaticOSUpgrade"`
 			} `json:"automaticOSUpgradePolicy"`
@@ -391,5 +377,5 @@ func (w *world) model(ctx context.Context, set string) (model, error) {
 	return m, err
 }
 
-// command shows a command as the reader would write it.
+// shown shows a command as the reader would write it.
 func (w *world) shown(args ...string) { w.i.Note("$ fleetctl %s", strings.Join(args, " ")) }

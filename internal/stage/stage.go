@@ -24,6 +24,7 @@ import (
 const (
 	look     = 20 * time.Millisecond // between two looks at a condition
 	patience = 5 * time.Second       // for a child that was told to end
+	begin    = time.Minute           // for one to begin
 )
 
 // A Stage has the processes that were started, and their files. It is for one
@@ -32,21 +33,7 @@ type Stage struct {
 	// Dir is a directory for files; Close removes it.
 	Dir      string
 	bin      string
-	children []*Child
-}
-
-// A Child is a process that a Stage has started.
-type Child struct {
-	PID int
-	cmd *exec.Cmd
-}
-
-// stop tells it to end, and waits for it.
-func (c *Child) stop() {
-	_ = c.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-	killer := time.AfterFunc(patience, func() { _ = c.cmd.Process.Kill() })
-	_ = c.cmd.Wait()
-	killer.Stop()
+	children []*exec.Cmd
 }
 
 // New returns a Stage for the commands in the directory bin.
@@ -65,7 +52,10 @@ func New(bin string) (*Stage, error) {
 // Close ends what was started and removes what it left.
 func (s *Stage) Close() {
 	for _, c := range slices.Backward(s.children) {
-		c.stop()
+		_ = c.Process.Signal(syscall.SIGTERM) // it may have ended
+		killer := time.AfterFunc(patience, func() { _ = c.Process.Kill() })
+		_ = c.Wait()
+		killer.Stop()
 	}
 	_ = os.RemoveAll(s.Dir)
 }
@@ -87,17 +77,7 @@ func (s *Stage) Simulator(ctx context.Context, vms string) (endpoint string, sim
 		} `json:"vms"`
 		Control string `json:"control"`
 	}
-	err = s.Await(ctx, "fleetsim", func() (bool, error) {
-		data, err := os.ReadFile(ready)
-		if errors.Is(err, fs.ErrNotExist) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		return true, json.Unmarshal(data, &addresses)
-	})
-	if err != nil {
+	if err := s.Ready(ctx, ready, &addresses); err != nil {
 		return "", nil, err
 	}
 	if len(addresses.VMs) == 0 {
@@ -122,11 +102,11 @@ func (s *Stage) Agent(ctx context.Context, configuration string) (Agent, error) 
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return Agent{}, err
 	}
-	child, err := s.Start("fleet-agent", "fleet-agent", "run", "--config", file)
+	pid, err := s.Start("fleet-agent", "fleet-agent", "run", "--config", file)
 	if err != nil {
 		return Agent{}, err
 	}
-	a := Agent{PID: child.PID, Socket: filepath.Join(run, control.SocketName)}
+	a := Agent{PID: pid, Socket: filepath.Join(run, control.SocketName)}
 	return a, s.Await(ctx, "fleet-agent", func() (bool, error) {
 		status, err := control.NewClient(a.Socket).Status(ctx)
 		if err != nil {
@@ -140,21 +120,36 @@ func (s *Stage) Agent(ctx context.Context, configuration string) (Agent, error) 
 // Start starts a command in a process group of its own, so that an interrupt of the
 // terminal reaches it only through Close. It is killed with this program. What it says
 // goes to NAME.log.
-func (s *Stage) Start(name, command string, args ...string) (*Child, error) {
+func (s *Stage) Start(name, command string, args ...string) (pid int, err error) {
 	log, err := os.Create(filepath.Join(s.Dir, name+".log"))
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	defer log.Close()
 	cmd := exec.Command(s.Command(command), args...) //nolint:noctx // Close ends it, and waits
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", command, err)
+		return 0, fmt.Errorf("start %s: %w", command, err)
 	}
-	c := &Child{PID: cmd.Process.Pid, cmd: cmd}
-	s.children = append(s.children, c)
-	return c, nil
+	s.children = append(s.children, cmd)
+	return cmd.Process.Pid, nil
+}
+
+// Ready waits until fleetsim has written its ready file, and reads it.
+func (s *Stage) Ready(ctx context.Context, file string, into any) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, begin, fmt.Errorf("not within %s", begin))
+	defer cancel()
+	return s.Await(ctx, "fleetsim", func() (bool, error) {
+		data, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		return true, json.Unmarshal(data, into)
+	})
 }
 
 // Command is the file of a command.

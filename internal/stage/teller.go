@@ -19,12 +19,9 @@ type Teller struct {
 	colour bool
 }
 
-// NewTeller returns one whose time begins now. It tells on standard output, or to out
-// where that is not nil, which standard output gets to see.
+// NewTeller returns one whose time begins now, and whose story standard output gets to
+// see, sooner or later.
 func NewTeller(out io.Writer) *Teller {
-	if out == nil {
-		out = os.Stdout
-	}
 	return &Teller{out: out, start: time.Now(), colour: os.Getenv("NO_COLOR") == "" && terminal(os.Stdout)}
 }
 
