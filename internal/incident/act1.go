@@ -155,7 +155,7 @@ func (w *world) goodEverywhere(ctx context.Context) error {
 		return err
 	}
 	i := slices.IndexFunc(disks, func(d arm.Disk) bool { return d.Version == "1.7.1" && nameOf(d.Set) == west })
-	last := slices.IndexFunc(disks, func(d arm.Disk) bool { return d.Version == "1.7.1" && nameOf(d.Set) == east })
+	last := -1
 	for n, d := range disks {
 		if d.Version == "1.7.1" && nameOf(d.Set) == east {
 			last = n

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
 )
 
 // byDefault is what the tool does by itself: one member first, and it is watched.
@@ -161,10 +163,10 @@ func (i *incident) drainedFirst(ctx context.Context, w *world, v *view, name str
 	if err != nil {
 		return err
 	}
-	command := slices.IndexFunc(writes, func(r request) bool {
+	command := slices.IndexFunc(writes, func(r arm.Request) bool {
 		return strings.HasSuffix(strings.ToLower(r.Path), strings.ToLower(name)+"/runcommand")
 	})
-	upgrade := slices.IndexFunc(writes, func(r request) bool { return strings.HasSuffix(r.Path, "/manualupgrade") })
+	upgrade := slices.IndexFunc(writes, func(r arm.Request) bool { return strings.HasSuffix(r.Path, "/manualupgrade") })
 	if err := holds(command >= 0 && command < upgrade && v.did("drain") == 1, "the drain of %s came before its upgrade: %d, %d, %d", name, command, upgrade, v.did("drain")); err != nil {
 		return err
 	}

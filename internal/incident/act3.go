@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
 )
 
 const (
@@ -63,10 +66,14 @@ func (i *incident) noise(ctx context.Context) (string, error) {
 	if _, err := w.until(ctx, run, "the wave west", func(v *view) bool { return v.step("west") != "" && v.step("east") == "done" }); err != nil {
 		return "", err
 	}
+	began, err := w.now(ctx)
+	if err != nil {
+		return "", err
+	}
 	if err := w.tell(ctx, "/v1/happen", map[string]any{"scale_set": west, "platform_upgrade": "2m"}); err != nil {
 		return "", err
 	}
-	if err := w.answered(ctx, "OperationNotAllowed", 409); err != nil {
+	if err := w.answered(ctx, "OperationNotAllowed", 409, began); err != nil {
 		return "", err
 	}
 	i.Fact("in wave west the platform upgrades its own agent, and refuses writes")
@@ -168,23 +175,36 @@ func (v *view) batches(set string) int {
 	return n
 }
 
-// answered waits until a request was answered with a status.
-func (w *world) answered(ctx context.Context, what string, status int) error {
+// answered waits until a request is answered with a status after a time, which is
+// simulated.
+func (w *world) answered(ctx context.Context, what string, status int, after time.Time) error {
 	return w.i.await(ctx, what, func() (bool, error) {
 		all, err := w.requests(ctx)
-		return slices.ContainsFunc(all, func(r request) bool { return r.Status == status }), err
+		return slices.ContainsFunc(all, func(r arm.Request) bool { return r.Status == status && r.Time.After(after) }), err
 	})
+}
+
+// now is the simulated time.
+func (w *world) now(ctx context.Context) (time.Time, error) {
+	var clock struct {
+		Now time.Time `json:"now"`
+	}
+	err := ask(ctx, http.MethodGet, w.control+"/v1/clock", nil, &clock)
+	return clock.Now, err
 }
 
 // throttled has Azure answer 429 to all that asks for scale sets, for 90 seconds, and
 // waits until somebody has met it.
 func (w *world) throttled(ctx context.Context) error {
-	err := w.tell(ctx, "/v1/clock", map[string]any{"factor": w.speed / 4})
+	began, err := w.now(ctx)
+	if err == nil {
+		err = w.tell(ctx, "/v1/clock", map[string]any{"factor": w.speed / 4})
+	}
 	if err == nil {
 		err = w.tell(ctx, "/v1/fault", map[string]any{"kind": "throttle", "path": "virtualMachineScaleSets", "for": "90s", "retry_after": "20s"})
 	}
 	if err == nil {
-		err = w.answered(ctx, "429", 429)
+		err = w.answered(ctx, "429", 429, began)
 	}
 	if err != nil {
 		return err

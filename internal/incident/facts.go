@@ -50,39 +50,31 @@ type wave struct {
 
 // A view is what `fleetctl rollout show -o json` says.
 type view struct {
-	ID       string    `json:"id"`
 	Version  string    `json:"image_version"`
 	Phase    string    `json:"phase"`
 	Why      string    `json:"why"`
-	Class    string    `json:"class"`
 	Observed time.Time `json:"observed"`
 	Waves    []wave    `json:"waves"`
 	Ran      []struct {
 		Set    string `json:"set"`
 		Member string `json:"member"`
 		Why    string `json:"why"`
-		Failed string `json:"failed"`
 		Node   string `json:"node"`
 	} `json:"ran"`
 	Left   []json.RawMessage `json:"left"`
 	Owed   []json.RawMessage `json:"owed"`
 	Events []struct {
-		At     time.Time `json:"at"`
-		Kind   string    `json:"kind"`
-		Set    string    `json:"set"`
-		Step   string    `json:"step"`
-		Phase  string    `json:"phase"`
-		Class  string    `json:"class"`
-		Why    string    `json:"why"`
+		Kind   string `json:"kind"`
+		Set    string `json:"set"`
+		Step   string `json:"step"`
+		Class  string `json:"class"`
+		Why    string `json:"why"`
 		Action *struct {
 			Do      string   `json:"do"`
-			Set     string   `json:"set"`
 			Members []string `json:"members"`
-			Version string   `json:"version"`
 		} `json:"action"`
 		Result *struct {
 			Outcome string `json:"outcome"`
-			Text    string `json:"text"`
 		} `json:"result"`
 	} `json:"events"`
 }
@@ -180,27 +172,19 @@ func (v *view) exceeded(disks []arm.Disk, p *plan) error {
 	return nil
 }
 
-// A request is one that the simulator has served.
-type request struct {
-	Time   time.Time `json:"time"`
-	Method string    `json:"method"`
-	Path   string    `json:"path"`
-	Status int       `json:"status"`
-}
-
 // requests are those that the simulator has served, by its own record.
-func (w *world) requests(ctx context.Context) ([]request, error) {
+func (w *world) requests(ctx context.Context) ([]arm.Request, error) {
 	var told struct {
-		Requests []request `json:"requests"`
+		Requests []arm.Request `json:"requests"`
 	}
 	err := ask(ctx, http.MethodGet, w.control+"/v1/requests", nil, &told)
 	return told.Requests, err
 }
 
 // writes are the requests that were no reads.
-func (w *world) writes(ctx context.Context) ([]request, error) {
+func (w *world) writes(ctx context.Context) ([]arm.Request, error) {
 	all, err := w.requests(ctx)
-	return slices.DeleteFunc(all, func(r request) bool {
+	return slices.DeleteFunc(all, func(r arm.Request) bool {
 		return r.Method == http.MethodGet || r.Method == http.MethodHead || strings.HasPrefix(r.Path, "/blob/")
 	}), err
 }
