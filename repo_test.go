@@ -95,7 +95,7 @@ var mayImport = map[string][]string{
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
 	"internal/testkit":         {},
-	"internal/testkit/azurite": {},
+	"internal/testkit/azurite": {"internal/testkit"},
 	"internal/bench":           {},
 	"internal/bench/static":    {},
 	"internal/stage":           {"internal/control", "internal/sim/imds"},

@@ -7,17 +7,11 @@ package azurite
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
+	"errors"
 	"fmt"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -27,10 +21,13 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
 // Account is the storage account that Azurite has.
@@ -60,7 +57,9 @@ func Service(tb testing.TB) http.Handler {
 	if packages == "" {
 		tb.Skip("Azurite was not asked for: make azurite")
 	}
-	running.Do(func() { running.service, running.stop, running.err = start(packages) })
+	authority := testkit.NewAuthority(tb, "azurite")
+	server := authority.Issue(tb, "azurite", "localhost", 24*time.Hour)
+	running.Do(func() { running.service, running.stop, running.err = start(packages, server, authority.Pool()) })
 	require.NoError(tb, running.err)
 	return running.service
 }
@@ -75,12 +74,15 @@ func Stop() {
 // listening is the line with which Azurite says where.
 var listening = regexp.MustCompile(`successfully listens on https://(127\.0\.0\.1:\d+)`)
 
-func start(packages string) (service http.Handler, stop func(), err error) {
+func start(packages string, server *testkit.Certificate, authority *x509.CertPool) (service http.Handler, stop func(), err error) {
 	dir, err := os.MkdirTemp("", "azurite")
 	if err != nil {
 		return nil, nil, err
 	}
-	authority, err := certify(dir)
+	err = errors.Join(
+		os.WriteFile(filepath.Join(dir, "cert.pem"), server.CertPEM, 0o600),
+		os.WriteFile(filepath.Join(dir, "key.pem"), server.KeyPEM, 0o600),
+	)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -91,6 +93,7 @@ func start(packages string) (service http.Handler, stop func(), err error) {
 		"--oauth", "basic", "--cert", filepath.Join(dir, "cert.pem"), "--key", filepath.Join(dir, "key.pem"))
 	cmd.Env = append(os.Environ(), "AZURITE_ACCOUNTS="+Account+":"+key)
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also when the tests run out of time
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		cancel()
@@ -142,34 +145,4 @@ func token(now time.Time) string {
 	return part(`{"typ":"JWT","alg":"RS256"}`) + "." + part(fmt.Sprintf(
 		`{"aud":"https://storage.azure.com","iss":"https://sts.windows.net/11111111-1111-1111-1111-111111111111/","iat":%d,"nbf":%d,"exp":%d,"ver":"1.0"}`,
 		now.Unix()-60, now.Unix()-60, now.Unix()+600)) + "." + part("nobody looks")
-}
-
-// certify writes a certificate for 127.0.0.1 and its key, and returns who trusts it.
-func certify(dir string) (*x509.CertPool, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "azurite"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	for name, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: certificate}, "key.pem": {Type: "PRIVATE KEY", Bytes: private}} {
-		text := pem.EncodeToMemory(block)
-		pool.AppendCertsFromPEM(text)
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			return nil, err
-		}
-	}
-	return pool, nil
 }
