@@ -12,8 +12,8 @@ import (
 const tooMany = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
 
 // serving starts the fleet, and waits until all agents serve.
-func (i *incident) serving(ctx context.Context, s setting) (*world, error) {
-	w, err := i.newWorld(ctx, "fleetsim", s)
+func (i *incident) serving(ctx context.Context) (*world, error) {
+	w, err := i.newWorld(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func (i *incident) serving(ctx context.Context, s setting) (*world, error) {
 
 // asTold is the incident as the article tells it.
 func (i *incident) asTold(ctx context.Context) (string, error) {
-	w, err := i.serving(ctx, setting{AutoOS: true, Clock: 60})
+	w, err := i.serving(ctx)
 	if err != nil {
 		return "", err
 	}

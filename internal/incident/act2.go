@@ -15,7 +15,7 @@ func (i *incident) byDefault(ctx context.Context) (string, error) {
 	if err := i.hsm.open(ctx, barred); err != nil {
 		return "", err
 	}
-	w, err := i.serving(ctx, setting{Clock: 60, Soak: "1h", Repairs: true})
+	w, err := i.serving(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -22,7 +22,7 @@ const (
 
 // noise is a good rollout in a bad hour.
 func (i *incident) noise(ctx context.Context) (string, error) {
-	w, err := i.serving(ctx, setting{Clock: 60, Soak: "10m", Spot: true})
+	w, err := i.serving(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -198,7 +198,7 @@ func (w *world) now(ctx context.Context) (time.Time, error) {
 func (w *world) throttled(ctx context.Context) error {
 	began, err := w.now(ctx)
 	if err == nil {
-		err = w.tell(ctx, "/v1/clock", map[string]any{"factor": w.speed / 4})
+		err = w.tell(ctx, "/v1/clock", map[string]any{"factor": speed / 4})
 	}
 	if err == nil {
 		err = w.tell(ctx, "/v1/fault", map[string]any{"kind": "throttle", "path": "virtualMachineScaleSets", "for": "90s", "retry_after": "20s"})
@@ -209,7 +209,7 @@ func (w *world) throttled(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.tell(ctx, "/v1/clock", map[string]any{"factor": w.speed})
+	return w.tell(ctx, "/v1/clock", map[string]any{"factor": speed})
 }
 
 // behind are the members that run another version, or are not well.
@@ -250,7 +250,7 @@ func (i *incident) reclaimed(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if err := w.tell(ctx, "/v1/clock", map[string]any{"factor": w.speed}); err != nil {
+	if err := w.tell(ctx, "/v1/clock", map[string]any{"factor": speed}); err != nil {
 		return err
 	}
 	drains, err := i.drains()

@@ -21,7 +21,7 @@ const (
 // killed is the rollout of act 2 once more, with a journal in Azure Storage, and its runner
 // is killed in the middle of it.
 func (i *incident) killed(ctx context.Context) (string, error) {
-	w, err := i.serving(ctx, setting{Clock: 60, Journal: "https://stpay.blob.core.windows.net/fleetctl/pay"})
+	w, err := i.serving(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,17 +16,10 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
 )
 
-// settings are those of the acts.
-var settings = map[string]setting{
-	"act 1": {AutoOS: true},
-	"act 2": {Soak: "1h", Repairs: true},
-	"act 3": {Soak: "10m", Spot: true},
-	"act 4": {Journal: "https://stpay.blob.core.windows.net/fleetctl/pay"},
-}
-
 func TestFiles(t *testing.T) {
 	i := &incident{hsm: &hsm{port: 1792, files: t.TempDir()}}
-	for name, s := range settings {
+	for n, a := range acts {
+		name, s := fmt.Sprintf("act %d", n+1), a.setting
 		i.complete(&s)
 		text, err := fill("scenario.yaml", s)
 		require.NoError(t, err, name)

@@ -44,15 +44,16 @@ func main() {
 
 // An act is a part of the story. It returns what it has proven.
 type act struct {
-	title string
-	play  func(*incident, context.Context) (string, error)
+	title   string
+	setting setting
+	play    func(*incident, context.Context) (string, error)
 }
 
 var acts = []act{
-	{"as the article tells it: automatic OS upgrade, and the canary region only", (*incident).asTold},
-	{"the default way: batches, and one member first", (*incident).byDefault},
-	{"noise in the middle of a good rollout", (*incident).noise},
-	{"fleetctl is killed, and another one goes on", (*incident).killed},
+	{"as the article tells it: automatic OS upgrade, and the canary region only", setting{AutoOS: true}, (*incident).asTold},
+	{"the default way: batches, and one member first", setting{Soak: "1h", Repairs: true}, (*incident).byDefault},
+	{"noise in the middle of a good rollout", setting{Soak: "10m", Spot: true}, (*incident).noise},
+	{"fleetctl is killed, and another one goes on", setting{Journal: "https://stpay.blob.core.windows.net/fleetctl/pay"}, (*incident).killed},
 }
 
 // lanes are the acts that play one after the other. They wait more than they work, so that
@@ -100,7 +101,7 @@ func tell(bin string, seed uint64, only int) error {
 
 // play plays one act.
 func play(ctx context.Context, out io.Writer, bin string, seed uint64, n int) (proven string, err error) {
-	i := &incident{Teller: stage.NewTeller(out), seed: seed}
+	i := &incident{Teller: stage.NewTeller(out), seed: seed, setting: acts[n].setting}
 	_, _ = io.WriteString(out, "\n") // when it fails there is nobody to tell
 	i.Say("Act %d, %s", n+1, acts[n].title)
 	if i.stage, err = stage.New(bin); err != nil {
@@ -122,6 +123,8 @@ type incident struct {
 	stage *stage.Stage
 	hsm   *hsm
 	seed  uint64
+
+	setting setting
 }
 
 // look is the time between two looks at a condition.

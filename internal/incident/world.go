@@ -29,6 +29,8 @@ const (
 	image   = compute + "galleries/galProd/images/ubuntu-app"
 	east    = "vmss-authz"
 	west    = "vmss-authz-west"
+	// speed is how many times as fast as real time the simulated time passes.
+	speed = 60
 	// patience is how long a command that is told to end may take.
 	patience = 5 * time.Second
 )
@@ -43,7 +45,6 @@ type setting struct {
 	Spot    bool   // six of the ten in the west are Spot
 	Soak    string // of the canary
 	Journal string // without it, a directory
-	Clock   float64
 
 	// What the templates are filled with beside.
 	Group, Pin, Baked, HSM, HSM1_7_0, Files string
@@ -55,12 +56,12 @@ type world struct {
 	dir      string // of fleet.yaml
 	endpoint string
 	control  string
-	speed    float64
 }
 
 // newWorld starts a simulated Azure.
-func (i *incident) newWorld(ctx context.Context, name string, s setting) (*world, error) {
-	w := &world{i: i, dir: filepath.Join(i.stage.Dir, name), speed: s.Clock}
+func (i *incident) newWorld(ctx context.Context) (*world, error) {
+	w := &world{i: i, dir: filepath.Join(i.stage.Dir, "fleet")}
+	s := i.setting
 	i.complete(&s)
 	if err := os.Mkdir(w.dir, 0o700); err != nil {
 		return nil, err
@@ -75,8 +76,8 @@ func (i *incident) newWorld(ctx context.Context, name string, s setting) (*world
 		}
 	}
 	ready := filepath.Join(w.dir, "ready.json")
-	_, err := i.stage.Start(name, "fleetsim", "arm", "--scenario", filepath.Join(w.dir, "scenario.yaml"), "--agent", i.stage.Command("fleet-agent"),
-		"--clock", strconv.FormatFloat(s.Clock, 'g', -1, 64), "--control", "127.0.0.1:0", "--ready-file", ready)
+	_, err := i.stage.Start("fleetsim", "fleetsim", "arm", "--scenario", filepath.Join(w.dir, "scenario.yaml"), "--agent", i.stage.Command("fleet-agent"),
+		"--clock", strconv.Itoa(speed), "--control", "127.0.0.1:0", "--ready-file", ready)
 	if err != nil {
 		return nil, err
 	}
