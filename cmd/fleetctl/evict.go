@@ -160,7 +160,7 @@ func (e *evicting) allowed(ctx context.Context, cmd *cobra.Command, spec *fleet.
 	if spot.Delete {
 		end = "deleted, with what is on it"
 	}
-	e.g.out.Say("fleetctl: %s is %s, health %s; once Azure has told it, it is %s", e.member.vm, spot.Power, spot.Health, end)
+	e.g.out.Say("fleetctl: %s is %s, health %s; once Azure has told it, it is %s", e.member.vm, cli.Clean(string(spot.Power)), spot.Health, end)
 	if err := e.g.confirm(ctx, "Evict "+e.member.set.Name()+"/"+e.member.vm+"?"); err != nil {
 		return err
 	}
