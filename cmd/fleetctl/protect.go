@@ -137,27 +137,21 @@ type protected struct {
 
 // A protecting is a change of protections under way.
 type protecting struct {
-	g      *globals
-	client *azure.Client
-	spec   *fleet.Spec // nil: there is no file
-	do     fleet.Protecting
+	onMembers
+	do fleet.Protecting
 }
 
 // protect changes the protection of members. All of them are read before the first is
 // written: a name that leads to nothing, or a refusal, leaves all as they are.
 func (g *globals) protect(ctx context.Context, cmd *cobra.Command, do fleet.Protecting, args []string) error {
-	names, spec, err := g.memberNames(cmd, args)
+	on, err := g.onMembers(cmd, args)
 	if err != nil {
 		return err
 	}
-	client, err := g.client()
-	if err != nil {
-		return err
-	}
-	p := protecting{g: g, client: client, spec: spec, do: do}
-	members := make([]protected, len(names))
+	p := protecting{on, do}
+	members := make([]protected, len(on.names))
 	err = each(ctx, members, func(ctx context.Context, i int) error {
-		members[i].memberName = names[i]
+		members[i].memberName = on.names[i]
 		return p.read(ctx, &members[i])
 	})
 	if err != nil {
@@ -190,7 +184,7 @@ func each(ctx context.Context, members []protected, do func(ctx context.Context,
 func (p *protecting) read(ctx context.Context, m *protected) error {
 	read, err := p.client.Resource(ctx, m.instance(), "")
 	if errors.Is(err, &azure.Error{Kind: azure.NotFound}) {
-		return p.g.notThere(ctx, p.client, m.memberName)
+		return p.notThere(ctx, m.memberName)
 	}
 	if err != nil {
 		return err
