@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -115,13 +114,7 @@ func (g *globals) unfinishedApply(err error, r *apply.Result) error {
 		g.out.Say("fleetctl: interrupted: %s; %s", doneText(r), goesOn)
 		return err
 	}
-	e := &cli.Error{Err: err}
-	if known, ok := errors.AsType[*cli.Error](explained(err)); ok {
-		*e = *known
-	}
-	e.Err = fmt.Errorf("%w (before that: %s)", err, doneText(r))
-	e.Hint = strings.TrimPrefix(e.Hint+"; "+goesOn, "; ")
-	return e
+	return retold(err, fmt.Errorf("%w (before that: %s)", err, doneText(r)), goesOn)
 }
 
 func doneText(r *apply.Result) string {

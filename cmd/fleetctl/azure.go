@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
@@ -49,6 +50,20 @@ func explained(err error) error {
 		return err
 	}
 	return &cli.Error{Code: exitCode(e.Kind), Err: err, Hint: e.Hint}
+}
+
+// retold is an error in other words: text wraps err. Its exit code and its hint stay, and
+// then, which may be empty, is said after the hint.
+func retold(err, text error, then string) error {
+	e := &cli.Error{}
+	if known, ok := errors.AsType[*cli.Error](explained(err)); ok {
+		*e = *known
+	}
+	e.Err = text
+	if then != "" {
+		e.Hint = strings.TrimPrefix(e.Hint+"; "+then, "; ")
+	}
+	return e
 }
 
 func exitCode(kind azure.Kind) int {

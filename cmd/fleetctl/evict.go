@@ -74,8 +74,7 @@ interrupted.`,
 
 // An evicting is an eviction under way.
 type evicting struct {
-	g      *globals
-	client *azure.Client
+	onMembers
 	member memberName
 	now    func() time.Time
 	wait   func(context.Context, time.Duration) error
@@ -84,25 +83,21 @@ type evicting struct {
 
 // evict evicts a member and waits until it is gone.
 func (g *globals) evict(ctx context.Context, cmd *cobra.Command, args []string, ask bool) error {
-	names, spec, err := g.memberNames(cmd, args)
+	on, err := g.onMembers(cmd, args)
 	if err != nil {
 		return err
 	}
-	client, err := g.client()
-	if err != nil {
-		return err
-	}
-	e := &evicting{g: g, client: client, member: names[0]}
-	e.now, e.wait = g.times(client)
+	e := &evicting{onMembers: on, member: on.names[0]}
+	e.now, e.wait = g.times(on.client)
 	spot, err := e.begin(ctx)
 	if err != nil {
 		return err
 	}
 	if !spot.Evicted() {
-		if err := e.allowed(ctx, cmd, spec, spot); err != nil {
+		if err := e.allowed(ctx, cmd, spot); err != nil {
 			return err
 		}
-		if err := e.run(ctx, ask || runsCommands(spec)); err != nil {
+		if err := e.run(ctx, ask || runsCommands(e.spec)); err != nil {
 			return err
 		}
 	}
@@ -132,7 +127,7 @@ func (e *evicting) begin(ctx context.Context) (fleet.Spot, error) {
 		return spot, err
 	}
 	if err != nil || !spot.Set.Same(m.set) {
-		return spot, e.g.notThere(ctx, e.client, m)
+		return spot, e.notThere(ctx, m)
 	}
 	e.view = fleet.EvictView{
 		Version: fleet.ViewVersion, ScaleSet: m.set.Name(), Name: m.vm, ID: m.machine(), Agent: []string{},
@@ -146,8 +141,8 @@ func (e *evicting) begin(ctx context.Context) (fleet.Spot, error) {
 
 // allowed asks whether the member may go: the rollout that may hold it, and whoever is
 // there.
-func (e *evicting) allowed(ctx context.Context, cmd *cobra.Command, spec *fleet.Spec, spot fleet.Spot) error {
-	if err := e.unheld(ctx, spec); err != nil {
+func (e *evicting) allowed(ctx context.Context, cmd *cobra.Command, spot fleet.Spot) error {
+	if err := e.unheld(ctx); err != nil {
 		return err
 	}
 	if e.g.yes {
@@ -160,19 +155,19 @@ func (e *evicting) allowed(ctx context.Context, cmd *cobra.Command, spec *fleet.
 	if spot.Delete {
 		end = "deleted, with what is on it"
 	}
-	e.g.out.Say("fleetctl: %s is %s, health %s; once Azure has told it, it is %s", e.member.vm, spot.Power, spot.Health, end)
+	e.g.out.Say("fleetctl: %s is %s, health %s; once Azure has told it, it is %s", e.member.vm, cli.Clean(string(spot.Power)), spot.Health, end)
 	if err := e.g.confirm(ctx, "Evict "+e.member.set.Name()+"/"+e.member.vm+"?"); err != nil {
 		return err
 	}
-	return e.unheld(ctx, spec) // the answer may have taken long
+	return e.unheld(ctx) // the answer may have taken long
 }
 
 // unheld refuses a member that an unfinished rollout holds.
-func (e *evicting) unheld(ctx context.Context, spec *fleet.Spec) error {
-	if spec == nil {
+func (e *evicting) unheld(ctx context.Context) error {
+	if e.spec == nil {
 		return nil
 	}
-	h, err := e.g.holdToWrite(ctx, spec)
+	h, err := e.g.holdToWrite(ctx, e.spec)
 	if err != nil {
 		return err
 	}

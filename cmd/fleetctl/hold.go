@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/azure"
-	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 )
@@ -21,26 +20,30 @@ const lookWithin = 10 * time.Second
 // long as nobody has made the journal's container or directory there is none. The error
 // is a journal that could not be read.
 func (g *globals) hold(ctx context.Context, spec *fleet.Spec) (*fleet.Hold, error) {
-	id, status, there, err := g.unfinished(ctx, spec)
-	if errors.Is(err, &azure.Error{Kind: azure.NotFound}) {
+	if spec.Rollout == nil {
 		return nil, nil
 	}
-	if err != nil || !there {
-		return nil, err
-	}
-	h := &fleet.Hold{
-		ID: id, Definition: status.Plan.Definition, Version: status.Plan.Version,
-		Phase: string(status.State.Phase), Since: status.State.Since, Left: status.State.Phase == rollout.Incomplete,
-	}
-	for _, set := range status.Plan.Sets {
-		h.Sets = append(h.Sets, fleet.HeldSet{ID: set.ID, Location: set.Location, LastGood: set.LastGood})
-	}
-	slices.SortFunc(h.Sets, func(a, b fleet.HeldSet) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	r, err := g.rolloutsOf(spec)
 	if err != nil {
 		return nil, err
 	}
-	by, err := r.holder(ctx, id)
+	last, _, err := r.newest(ctx)
+	switch {
+	case errors.Is(err, &azure.Error{Kind: azure.NotFound}):
+		return nil, nil
+	case err != nil, last == nil, !unfinished(last.State.Phase):
+		return nil, err
+	}
+	plan, state := &last.Plan, &last.State
+	h := &fleet.Hold{
+		ID: last.id, Definition: plan.Definition, Version: plan.Version,
+		Phase: string(state.Phase), Since: state.Since, Left: state.Phase == rollout.Incomplete,
+	}
+	for _, set := range plan.Sets {
+		h.Sets = append(h.Sets, fleet.HeldSet{ID: set.ID, Location: set.Location, LastGood: set.LastGood})
+	}
+	slices.SortFunc(h.Sets, func(a, b fleet.HeldSet) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	by, err := r.holder(ctx, last.id)
 	if by != nil {
 		h.By = by.Error()
 	}
@@ -53,13 +56,8 @@ func (g *globals) holdToWrite(ctx context.Context, spec *fleet.Spec) (*fleet.Hol
 	if err == nil || ctx.Err() != nil {
 		return h, err
 	}
-	e := &cli.Error{Code: cli.ExitError, Err: err}
-	if known, ok := errors.AsType[*cli.Error](explained(err)); ok {
-		*e = *known
-	}
-	e.Err = fmt.Errorf("whether a rollout is under way is not known, so nothing was written: %w", err)
-	e.Hint = strings.TrimPrefix(e.Hint+"; who knows that none is leaves the section rollout out of a copy of the file", "; ")
-	return nil, e
+	return nil, retold(err, fmt.Errorf("whether a rollout is under way is not known, so nothing was written: %w", err),
+		"who knows that none is leaves the section rollout out of a copy of the file")
 }
 
 // unheld refuses changes to what an unfinished rollout holds. The journal is asked only

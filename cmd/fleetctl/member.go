@@ -33,6 +33,25 @@ func (m memberName) machine() fleet.ResourceID {
 	return fleet.ResourceID(group + "/providers/Microsoft.Compute/virtualMachines/" + m.vm)
 }
 
+// onMembers is what a command does something to: the members that it names, of scale sets
+// of the file or of a resource group.
+type onMembers struct {
+	g      *globals
+	client *azure.Client
+	spec   *fleet.Spec // nil: there is no file
+	names  []memberName
+}
+
+// onMembers opens what a command line names.
+func (g *globals) onMembers(cmd *cobra.Command, args []string) (onMembers, error) {
+	names, spec, err := g.memberNames(cmd, args)
+	if err != nil {
+		return onMembers{}, err
+	}
+	client, err := g.client()
+	return onMembers{g: g, client: client, spec: spec, names: names}, err
+}
+
 // memberForm is what Azure lets scale sets and virtual machines be called.
 var memberForm = regexp.MustCompile(`^([\w][\w.-]{0,79})/([\w][\w.-]{0,79})$`)
 
@@ -81,12 +100,12 @@ func (g *globals) setNamed(name string, spec *fleet.Spec, place *azure.Scope) (f
 }
 
 // notThere explains that a member was not found: which one may be meant.
-func (g *globals) notThere(ctx context.Context, client *azure.Client, m memberName) error {
+func (o *onMembers) notThere(ctx context.Context, m memberName) error {
 	set := m.set.Name()
-	members, err := client.Members(ctx, m.set)
+	members, err := o.client.Members(ctx, m.set)
 	switch {
-	case errors.Is(err, &azure.Error{Kind: azure.NotFound}) && g.resourceGroup != "":
-		sets, err := client.ScaleSets(ctx, g.subscription, g.resourceGroup)
+	case errors.Is(err, &azure.Error{Kind: azure.NotFound}) && o.g.resourceGroup != "":
+		sets, err := o.client.ScaleSets(ctx, o.g.subscription, o.g.resourceGroup)
 		if err != nil {
 			return err
 		}

@@ -171,13 +171,21 @@ func TestProtectPart(t *testing.T) {
 	require.Contains(t, stderr, "1 of 2 members failed")
 	require.True(t, w.instance(t, "vmss-authz_1").SetActions)
 	require.False(t, w.instance(t, "vmss-authz_2").ScaleIn)
+
+	stdout, _, _ = w.run(t, "protect", "vmss-authz/vmss-authz_2", "vmss-authz/vmss-authz_1", "-o", "json")
+	var view fleet.ProtectView
+	require.NoError(t, json.Unmarshal([]byte(stdout), &view))
+	require.Contains(t, view.Members[0].Error, "not allowed")
+	require.Empty(t, view.Members[0].Protected, "it is as it was")
+	require.Empty(t, view.Members[0].Warnings)
+	require.Equal(t, []string{fleet.FromScaleIn, fleet.FromSetActions}, view.Members[1].Protected)
 }
 
 // held makes the file of a world one with a rollout of vmss-authz and vmss-batch that has
-// come to a phase.
-func (w *releaseWorld) held(t *testing.T, phase rollout.Phase) {
+// come to a phase. It returns the directory of its journals.
+func (w *releaseWorld) held(t *testing.T, phase rollout.Phase) (dir string) {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "rollouts")
+	dir = filepath.Join(t.TempDir(), "rollouts")
 	text, err := os.ReadFile(w.file)
 	require.NoError(t, err)
 	w.file = filepath.Join(t.TempDir(), "fleet.yaml")
@@ -186,6 +194,7 @@ func (w *releaseWorld) held(t *testing.T, phase rollout.Phase) {
 	if phase != "" {
 		begin(t, dir, "1", phase)()
 	}
+	return dir
 }
 
 // TestProtectHeld: what an unfinished rollout refuses.
@@ -209,6 +218,38 @@ func TestProtectHeld(t *testing.T) {
 	_, stderr, code = w.run(t, "unprotect", "vmss-authz/vmss-authz_3")
 	require.Zero(t, code, stderr)
 	require.Equal(t, fleet.Protection{}, w.instance(t, "vmss-authz_3").Protection)
+}
+
+// TestProtectBetweenHeld: what somebody else changes between read and write may be what a
+// rollout holds.
+func TestProtectBetweenHeld(t *testing.T) {
+	w := newMemberWorld(t)
+	w.told(t, "protect vmss-authz/vmss-authz_2 --from scale-in")
+	w.held(t, rollout.Rolling)
+	member := theGroup + "virtualMachineScaleSets/vmss-authz/virtualMachines/vmss-authz_2"
+	var puts atomic.Int32
+	w.before = func(r *http.Request) {
+		if r.Method == http.MethodPut && puts.Add(1) == 1 {
+			w.ask(t, http.MethodPut, member, `{"location":"eastus","properties":{"protectionPolicy":{"protectFromScaleIn":true,"protectFromScaleSetActions":true}}}`, http.StatusOK)
+		}
+	}
+	_, stderr, code := w.run(t, "unprotect", "vmss-authz/vmss-authz_2")
+	require.Equal(t, exitRefused, code, stderr)
+	require.Contains(t, stderr, "it holds scale set vmss-authz")
+	require.Equal(t, fleet.Protection{ScaleIn: true, SetActions: true}, w.instance(t, "vmss-authz_2").Protection)
+}
+
+// TestMembersUnread: a journal that cannot be read lets nobody write to a member.
+func TestMembersUnread(t *testing.T) {
+	w := newMemberWorld(t)
+	journal := filepath.Join(w.held(t, rollout.Rolling), "1", "journal")
+	require.NoError(t, os.WriteFile(journal, []byte("no journal\n"), 0o600))
+	for _, command := range []string{"protect vmss-authz/vmss-authz_1", "unprotect vmss-authz/vmss-authz_3", "evict vmss-batch/vmss-batch_2 -y"} {
+		_, stderr, code := w.run(t, strings.Fields(command)...)
+		require.Equal(t, 1, code, command)
+		require.Contains(t, stderr, "whether a rollout is under way is not known, so nothing was written: ", command)
+	}
+	require.Zero(t, w.writes())
 }
 
 // TestEvict: what is refused, what is left alone, and how each policy ends.

@@ -135,33 +135,34 @@ type protected struct {
 	err    error
 }
 
+// A protecting is a change of protections under way.
+type protecting struct {
+	onMembers
+	do fleet.Protecting
+}
+
 // protect changes the protection of members. All of them are read before the first is
 // written: a name that leads to nothing, or a refusal, leaves all as they are.
 func (g *globals) protect(ctx context.Context, cmd *cobra.Command, do fleet.Protecting, args []string) error {
-	names, spec, err := g.memberNames(cmd, args)
+	on, err := g.onMembers(cmd, args)
 	if err != nil {
 		return err
 	}
-	client, err := g.client()
-	if err != nil {
-		return err
-	}
-	members := make([]protected, len(names))
+	p := protecting{on, do}
+	members := make([]protected, len(on.names))
 	err = each(ctx, members, func(ctx context.Context, i int) error {
-		members[i].memberName = names[i]
-		return g.readProtected(ctx, client, do, &members[i])
+		members[i].memberName = on.names[i]
+		return p.read(ctx, &members[i])
 	})
 	if err != nil {
 		return err
 	}
-	if err := g.unheldProtect(ctx, spec, do, members); err != nil {
+	if err := p.unheld(ctx, members); err != nil {
 		return err
 	}
 	var failed atomic.Int32
 	_ = each(ctx, members, func(ctx context.Context, i int) error {
-		m := &members[i]
-		if m.err = g.writeProtected(ctx, client, do, m); m.err != nil {
-			m.view.Error = m.err.Error()
+		if m := &members[i]; p.write(ctx, m) != nil {
 			failed.Add(1)
 		}
 		return nil // the others go on
@@ -179,18 +180,18 @@ func each(ctx context.Context, members []protected, do func(ctx context.Context,
 	return all.Wait()
 }
 
-// readProtected reads a member, and what it is to become.
-func (g *globals) readProtected(ctx context.Context, client *azure.Client, do fleet.Protecting, m *protected) error {
-	read, err := client.Resource(ctx, m.instance(), "")
+// read reads a member, and what it is to become.
+func (p *protecting) read(ctx context.Context, m *protected) error {
+	read, err := p.client.Resource(ctx, m.instance(), "")
 	if errors.Is(err, &azure.Error{Kind: azure.NotFound}) {
-		return g.notThere(ctx, client, m.memberName)
+		return p.notThere(ctx, m.memberName)
 	}
 	if err != nil {
 		return err
 	}
 	m.before, m.etag = fleet.InstanceOf(read.Body), read.ETag
 	m.view = fleet.ProtectedMember{ScaleSet: m.set.Name(), Name: m.vm, ID: m.instance(), Was: append([]string{}, m.before.Names()...)}
-	m.want, err = do.Of(m.before.Protection)
+	m.want, err = p.do.Of(m.before.Protection)
 	if refused, ok := errors.AsType[*fleet.RefusedError](err); ok {
 		refused.Reasons = append([]string{m.set.Name() + "/" + m.vm + ": nothing was written"}, refused.Reasons...)
 	}
@@ -198,51 +199,66 @@ func (g *globals) readProtected(ctx context.Context, client *azure.Client, do fl
 	return err
 }
 
-// unheldProtect refuses changes of what an unfinished rollout holds. Protection from
-// scale-in is nothing to a rollout.
-func (g *globals) unheldProtect(ctx context.Context, spec *fleet.Spec, do fleet.Protecting, members []protected) error {
+// unheld refuses changes of what an unfinished rollout holds. Protection from scale-in is
+// nothing to a rollout.
+func (p *protecting) unheld(ctx context.Context, members []protected) error {
 	acts := func(m protected) bool { return m.want.SetActions != m.before.SetActions }
-	if spec == nil || !slices.ContainsFunc(members, acts) {
+	if p.spec == nil || !slices.ContainsFunc(members, acts) {
 		return nil
 	}
-	h, err := g.holdToWrite(ctx, spec)
+	h, err := p.g.holdToWrite(ctx, p.spec)
 	for i := 0; err == nil && i < len(members); i++ {
 		if acts(members[i]) {
-			err = h.Protect(members[i].set, do.On)
+			err = h.Protect(members[i].set, p.do.On)
 		}
 	}
 	return err
 }
 
-// writeProtected writes a member, unless it is so already, and reads it again. When
-// somebody else changed it meanwhile, what to write is found anew.
-func (g *globals) writeProtected(ctx context.Context, client *azure.Client, do fleet.Protecting, m *protected) error {
+// write writes a member, unless it is so already, and reads it again.
+func (p *protecting) write(ctx context.Context, m *protected) error {
+	m.err = p.tryWrite(ctx, m)
+	if m.err != nil {
+		m.view.Error = m.err.Error()
+		if !m.view.Written {
+			m.view.Protected, m.view.Warnings = m.view.Was, nil
+		}
+	}
+	return m.err
+}
+
+// tryWrite is write as it went. When somebody else changed the member meanwhile, what to
+// write is found anew, and a rollout may hold that.
+func (p *protecting) tryWrite(ctx context.Context, m *protected) error {
 	for try := 1; m.want != m.before.Protection; try++ {
-		op, err := client.Send(ctx, m.want.Write(m.instance(), m.before.Location, m.etag))
+		op, err := p.client.Send(ctx, m.want.Write(m.instance(), m.before.Location, m.etag))
 		if err == nil {
-			m.view.Written, m.view.Pending = true, g.noWait
-			return g.afterProtect(ctx, client, op, m)
+			m.view.Written, m.view.Pending = true, p.g.noWait
+			return p.after(ctx, op, m)
 		}
 		etag := m.etag
 		if !errors.Is(err, &azure.Error{Kind: azure.Conflict}) || try == maxProtects {
 			return err
 		}
-		if again := g.readProtected(ctx, client, do, m); again != nil || m.etag == etag {
+		if again := p.read(ctx, m); again != nil || m.etag == etag {
 			return errors.Join(again, err)
+		}
+		if err := p.unheld(ctx, []protected{*m}); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// afterProtect waits for the end of a write, and looks what came of it.
-func (g *globals) afterProtect(ctx context.Context, client *azure.Client, op *azure.Operation, m *protected) error {
-	if g.noWait {
+// after waits for the end of a write, and looks what came of it.
+func (p *protecting) after(ctx context.Context, op *azure.Operation, m *protected) error {
+	if p.g.noWait {
 		return nil
 	}
 	if _, err := op.Wait(ctx); err != nil {
 		return err
 	}
-	read, err := client.Resource(ctx, m.instance(), "")
+	read, err := p.client.Resource(ctx, m.instance(), "")
 	if err != nil {
 		return fmt.Errorf("it was written, and whether its model is the one of the scale set is not known: %w", err)
 	}
@@ -270,12 +286,7 @@ func (g *globals) protectDone(members []protected, do fleet.Protecting, failed i
 	if first == nil || err != nil {
 		return err
 	}
-	e := &cli.Error{}
-	if known, ok := errors.AsType[*cli.Error](explained(first)); ok {
-		*e = *known
-	}
-	e.Err = fmt.Errorf("%d of %s failed: %w", failed, cli.Plural(len(members), "member"), first)
-	return e
+	return retold(first, fmt.Errorf("%d of %s failed: %w", failed, cli.Plural(len(members), "member"), first), "")
 }
 
 func (g *globals) showProtect(view *fleet.ProtectView) error {

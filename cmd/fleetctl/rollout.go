@@ -197,24 +197,6 @@ func unfinished(p rollout.Phase) bool {
 	return !p.Over() || p == rollout.Held || p == rollout.Incomplete
 }
 
-// unfinished returns the rollout of a file that is not at its end, if there is one. A file
-// without rollouts has none. One that has ended as halted-incomplete is returned, too: its
-// status tells.
-func (g *globals) unfinished(ctx context.Context, spec *fleet.Spec) (id string, status roll.Status, there bool, err error) {
-	if spec.Rollout == nil {
-		return "", roll.Status{}, false, nil
-	}
-	r, err := g.rolloutsOf(spec)
-	if err != nil {
-		return "", roll.Status{}, false, err
-	}
-	last, _, err := r.newest(ctx)
-	if err != nil || last == nil || !unfinished(last.State.Phase) {
-		return "", roll.Status{}, false, err
-	}
-	return last.id, last.Status, true, nil
-}
-
 // runs are the pipelines that are known by their environment: the variable that only they
 // set, and the address of a run.
 var runs = []struct {

@@ -709,9 +709,9 @@ func TestRolloutWithoutSection(t *testing.T) {
 	g.file, g.auth = w.file, "default"
 	spec, err := g.load()
 	require.NoError(t, err)
-	_, _, there, err := g.unfinished(t.Context(), spec)
+	held, err := g.hold(t.Context(), spec)
 	require.NoError(t, err)
-	require.False(t, there)
+	require.Nil(t, held)
 }
 
 // What speaks against a plan refuses it, each reason with what to do.

@@ -177,7 +177,7 @@ func (c *Client) blobPage(ctx context.Context, container string, query url.Value
 		return page, err
 	}
 	if err := xml.Unmarshal(body, &page); err != nil {
-		return page, &Error{Kind: Garbled, Text: "the answer is no list of blobs", Hint: "a proxy may answer in the place of Azure; look with --debug"}
+		return page, &Error{Kind: Garbled, Text: "the answer is no list of blobs", Hint: hintProxy}
 	}
 	return page, nil
 }

@@ -118,7 +118,7 @@ func (c *Client) Wait(ctx context.Context, d time.Duration) error {
 		case <-time.After(left):
 		case <-ctx.Done():
 		}
-		if left == lookEvery {
+		if c.simulator && left == lookEvery {
 			c.lookAtClock(ctx)
 		}
 	}

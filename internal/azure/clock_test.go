@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -85,6 +86,19 @@ func TestClockOfAzure(t *testing.T) {
 	require.NoError(t, err)
 	require.WithinDuration(t, time.Now(), client.Now(), time.Minute)
 	require.NoError(t, client.Wait(t.Context(), time.Millisecond))
+}
+
+// Whoever waits for Azure asks it nothing meanwhile, however long that takes.
+func TestWaitForAzure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		transport := sequence(answer(http.StatusOK, `{}`))
+		client, err := New(Config{Auth: authDefault, Getenv: env(), testOnlyTransport: transport})
+		require.NoError(t, err)
+		began := time.Now()
+		require.NoError(t, client.Wait(t.Context(), lookEvery))
+		require.Equal(t, lookEvery, time.Since(began))
+		require.Zero(t, transport.calls.Load())
+	})
 }
 
 // A simulator of somebody else's, which does not tell its time, is asked once.

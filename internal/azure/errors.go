@@ -79,6 +79,9 @@ func usageError(err error, hint string) error {
 // isNotFound says whether Azure says that there is no such thing.
 func isNotFound(err error) bool { return errors.Is(err, &Error{Kind: NotFound}) }
 
+// hintProxy is what to do about an answer that is whole, and not Azure's.
+const hintProxy = "a proxy may answer in the place of Azure; look with --debug"
+
 // maxText bounds what an error repeats of an answer.
 const maxText = 400
 
@@ -109,6 +112,7 @@ func (e *Error) fromTransport(err error) {
 	var record tls.RecordHeaderError
 	var foreign *foreignLinkError
 	var syntax *json.SyntaxError
+	var wrongType *json.UnmarshalTypeError
 	switch {
 	case errors.Is(err, errHangs):
 		e.Text, e.Hint = errHangs.Error(), "the service or a proxy before it hangs; look at https://azure.status.microsoft, and try again"
@@ -117,7 +121,7 @@ func (e *Error) fromTransport(err error) {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		e.Kind, e.Text, e.Hint = Garbled, "the answer ends too early", "a proxy may have cut it; try again"
 	case errors.Is(err, errEmpty):
-		e.Kind, e.Text, e.Hint = Garbled, errEmpty.Error(), "a proxy may answer in the place of Azure; look with --debug"
+		e.Kind, e.Text, e.Hint = Garbled, errEmpty.Error(), hintProxy
 	case errors.Is(err, errTooLarge):
 		e.Kind, e.Text, e.Hint = Garbled, errTooLarge.Error(), "that is not Azure's; look at what answers there with --debug"
 	case errors.As(err, &foreign):
@@ -129,7 +133,7 @@ func (e *Error) fromTransport(err error) {
 		e.Text, e.Hint = "the answer is not TLS", "something else listens there; look at HTTPS_PROXY"
 	case errors.As(err, &dns):
 		e.Text, e.Hint = fmt.Sprintf("the name %s cannot be resolved", dns.Name), "is this machine online? behind a proxy, set HTTPS_PROXY"
-	case errors.As(err, &syntax), strings.Contains(err.Error(), "unmarshalling type"), strings.Contains(err.Error(), "unexpected end of JSON input"):
+	case errors.As(err, &syntax), errors.As(err, &wrongType), strings.Contains(err.Error(), "unmarshalling type"), strings.Contains(err.Error(), "unexpected end of JSON input"):
 		e.Kind, e.Text, e.Hint = Garbled, garbled(err), "a proxy may have cut or changed it; try again, and look with --debug"
 	default:
 		e.Text, e.Hint = cause(err), "is Azure reachable from here? behind a proxy, set HTTPS_PROXY"

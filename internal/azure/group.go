@@ -35,7 +35,7 @@ func told(op string, id fleet.ResourceID) error {
 		err = fmt.Errorf("%q is not the id of a resource", string(id))
 	}
 	if err != nil {
-		return &Error{Kind: Garbled, Op: op, Text: safetext.Line("the answer is not what Azure says: "+err.Error(), maxText), Hint: "a proxy may answer in the place of Azure; look with --debug"}
+		return &Error{Kind: Garbled, Op: op, Text: safetext.Line("the answer is not what Azure says: "+err.Error(), maxText), Hint: hintProxy}
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ func (c *Client) Resources(ctx context.Context, collection fleet.ResourceID, fil
 // link back: what is shorter or longer than the list is not the list. Errors name op.
 func list[T any](ctx context.Context, c *Client, op string, collection fleet.ResourceID, query url.Values, read func(fleet.Document) T) ([]T, error) {
 	garbled := func(text string) error {
-		return &Error{Kind: Garbled, Op: op, Text: text, Hint: "a proxy may answer in the place of Azure; look with --debug"}
+		return &Error{Kind: Garbled, Op: op, Text: text, Hint: hintProxy}
 	}
 	var all []T
 	seen := make(map[string]bool) // pages, by URL
@@ -97,7 +97,7 @@ func list[T any](ctx context.Context, c *Client, op string, collection fleet.Res
 		seen[address] = true
 		var values []fleet.Document
 		if err := json.Unmarshal(page.Value, &values); err != nil {
-			return nil, explain(op, fmt.Errorf("unmarshalling type of a page: %w", err))
+			return nil, explain(op, err)
 		}
 		for _, v := range values {
 			if v != nil {

@@ -18,6 +18,10 @@ const (
 	FromSetActions = "scale-set-actions"
 )
 
+func (m *Member) protection() Protection {
+	return Protection{ScaleIn: m.ProtectScaleIn, SetActions: m.ProtectSetActions}
+}
+
 // Names returns what it keeps from, in words.
 func (p Protection) Names() []string {
 	var names []string
@@ -39,14 +43,8 @@ type Instance struct {
 
 // InstanceOf reads an instance of a scale set.
 func InstanceOf(body Document) Instance {
-	i := Instance{Location: textAt(body, "location")}
-	policy := dig(body, "properties", "protectionPolicy")
-	i.ScaleIn, _ = dig(policy, "protectFromScaleIn").(bool)
-	i.SetActions, _ = dig(policy, "protectFromScaleSetActions").(bool)
-	if latest, known := dig(body, "properties", "latestModelApplied").(bool); known {
-		i.LatestModel = &latest
-	}
-	return i
+	m := ReadListedMember(body)
+	return Instance{Protection: m.protection(), Location: textAt(body, "location"), LatestModel: m.LatestModel}
 }
 
 // A Protecting is a change of protections: those of From are to be as On says, and the
@@ -180,21 +178,11 @@ type Spot struct {
 
 // SpotOf reads a virtual machine with its instance view.
 func SpotOf(vm Document) Spot {
-	p := dig(vm, "properties")
-	s := Spot{
-		Set:  ResourceID(textAt(p, "virtualMachineScaleSet", "id")),
-		Spot: strings.EqualFold(textAt(p, "priority"), "Spot"), Delete: strings.EqualFold(textAt(p, "evictionPolicy"), "Delete"),
-		Health: HealthMissing,
+	m, p := ReadMachine(vm), dig(vm, "properties")
+	return Spot{
+		Set: ResourceID(textAt(p, "virtualMachineScaleSet", "id")), Spot: m.Spot, Delete: strings.EqualFold(textAt(p, "evictionPolicy"), "Delete"),
+		Power: m.Power, Health: m.Health,
 	}
-	for _, status := range listAt(p, "instanceView", "statuses") {
-		if power, ok := strings.CutPrefix(textAt(status, "code"), "PowerState/"); ok {
-			s.Power = PowerState(power)
-		}
-	}
-	if code := textAt(p, "instanceView", "vmHealth", "status", "code"); code != "" {
-		s.Health = HealthOf(code)
-	}
-	return s
 }
 
 // Evictable refuses what Azure does not evict: a regular virtual machine.

@@ -3,7 +3,6 @@ package fleet
 import (
 	"cmp"
 	"maps"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -261,20 +260,3 @@ func isoDuration(d time.Duration) string {
 	}
 	return text.String()
 }
-
-// parseISO reads a duration as ARM writes it, whose parts are days, hours, minutes and
-// seconds in this order: PT1H30M, which is PT90M, too.
-func parseISO(text string) (time.Duration, bool) {
-	parts := isoPattern.FindStringSubmatch(text)
-	if parts == nil || strings.HasSuffix(text, "P") || strings.HasSuffix(text, "T") {
-		return 0, false
-	}
-	var d time.Duration
-	for i, unit := range []time.Duration{24 * time.Hour, time.Hour, time.Minute, time.Second} {
-		n, _ := strconv.Atoi(cmp.Or(parts[i+1], "0")) // digits, and few: it cannot fail
-		d += time.Duration(n) * unit
-	}
-	return d, true
-}
-
-var isoPattern = regexp.MustCompile(`^P(?:([0-9]{1,5})D)?(?:T(?:([0-9]{1,6})H)?(?:([0-9]{1,6})M)?(?:([0-9]{1,6})S)?)?$`)

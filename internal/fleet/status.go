@@ -304,7 +304,7 @@ func memberStatus(m *Member, t *Target) MemberStatus {
 		on := s.Version == t.Version
 		s.OnModel = &on
 	}
-	s.Protected = Protection{m.ProtectScaleIn, m.ProtectSetActions}.Names()
+	s.Protected = m.protection().Names()
 	return s
 }
 

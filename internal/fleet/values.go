@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -129,18 +128,27 @@ func timeAt(v any, keys ...string) time.Time {
 	return time.Time{} // what is no time is none
 }
 
-// spanText is a duration as ARM writes it, of days and less: PT30M, P1DT2H.
-var spanText = regexp.MustCompile(`^P(?:(\d{1,5})D)?(?:T(?:(\d{1,5})H)?(?:(\d{1,6})M)?(?:(\d{1,7})(?:\.\d+)?S)?)?$`)
+// isoPattern is a duration as ARM writes it, of days and less: PT30M, P1DT2H.
+var isoPattern = regexp.MustCompile(`^P(?:(\d{1,5})D)?(?:T(?:(\d{1,5})H)?(?:(\d{1,6})M)?(?:(\d{1,7})(?:\.\d+)?S)?)?$`)
+
+// parseISO reads such a duration: PT1H30M, which is PT90M, too. Parts of a second are left
+// out.
+func parseISO(text string) (d time.Duration, ok bool) {
+	parts := isoPattern.FindStringSubmatch(text)
+	if parts == nil {
+		return 0, false
+	}
+	for i, unit := range []time.Duration{24 * time.Hour, time.Hour, time.Minute, time.Second} {
+		n, err := strconv.Atoi(parts[i+1]) // digits, and few: it fails where there are none
+		d, ok = d+time.Duration(n)*unit, ok || err == nil
+	}
+	return d, ok
+}
 
 func durationAt(v any, keys ...string) *time.Duration {
-	m := spanText.FindStringSubmatch(textAt(v, keys...))
-	if m == nil || !slices.ContainsFunc(m[1:], func(n string) bool { return n != "" }) {
+	d, ok := parseISO(textAt(v, keys...))
+	if !ok {
 		return nil
-	}
-	var d time.Duration
-	for i, unit := range []time.Duration{24 * time.Hour, time.Hour, time.Minute, time.Second} {
-		n, _ := strconv.Atoi(m[i+1]) // "" is 0; the expression bounds the rest
-		d += time.Duration(n) * unit
 	}
 	return &d
 }
