@@ -593,6 +593,24 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "8: waves that begin again have begun nothing of those behind them", sizes: map[string]int{"a": 0, "b": 1}, phase: Succeeded, runs: 3, atMost: 10 * time.Hour,
+			waves: []Wave{{Name: "canary", Sets: []string{"a"}, Soak: time.Hour}, {Name: "all", Sets: []string{"b"}, Soak: time.Minute}},
+			setup: func(a *azure) { a.Sets["a"].Max = 1 },
+			when:  batchIs("b", Verifying), then: lostEverybody,
+		},
+		{
+			name: "8: a set of the platform's that was stopped waits for its wave when the waves begin again", sizes: map[string]int{"a": 0, "b": 1}, phase: Succeeded, runs: 3, atMost: 10 * time.Hour,
+			waves: []Wave{{Name: "canary", Sets: []string{"a"}, Soak: time.Hour}, {Name: "all", Sets: []string{"b"}, Soak: time.Minute}},
+			setup: func(a *azure) {
+				a.Sets["a"].Max = 1
+				for _, s := range a.Sets {
+					s.Mode = fleet.Rolling
+				}
+			},
+			plan: drivenBy(fleet.DriverPlatformRolling),
+			when: func(r *rig) bool { return onVersion(r, "b") != "" }, then: lostEverybody,
+		},
+		{
 			name: "9: a soak that nobody looks at often enough is held in the end", every: 20 * time.Minute, phase: Held, runs: 1, atMost: 5 * 24 * time.Hour,
 			when: step(0, Soaking), then: func(*rig) {},
 			plan: func(p *Plan) { p.Drain, p.Limits.HealthyFor = false, 0 },
@@ -859,6 +877,22 @@ func TestDecisions(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(s.name, "/", " "), s.play)
 	}
+}
+
+// lostEverybody takes the only member of the last wave away, and has the waves begin again.
+func lostEverybody(r *rig) {
+	a, b := r.azure.Sets["a"], r.azure.Sets["b"]
+	r.azure.gone(b, onVersion(r, "b"), ScaledIn)
+	for range 60 { // until all waves are over: it is held
+		r.tick()
+		r.azure.advance(time.Minute)
+	}
+	if r.state.Phase != Held {
+		panic("it is " + string(r.state.Phase))
+	}
+	r.azure.scaleOut(a)
+	r.azure.scaleOut(b)
+	ask(Resume, false)(r)
 }
 
 func drivenBy(d fleet.Driver) func(*Plan) {

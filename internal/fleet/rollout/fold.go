@@ -40,7 +40,7 @@ func (s *State) Apply(p *Plan, e *Event) {
 	case PhaseTo:
 		s.phaseTo(e)
 	case WaveTo:
-		s.waveTo(e)
+		s.waveTo(p, e)
 	case BatchTo:
 		s.batchTo(p, e)
 	case Blocked:
@@ -160,13 +160,20 @@ func (s *State) phaseTo(e *Event) {
 	}
 }
 
-func (s *State) waveTo(e *Event) {
+func (s *State) waveTo(p *Plan, e *Event) {
 	s.Wave = e.Wave
 	w := &s.Waves[e.Wave]
 	w.Step, w.Since = e.Step, e.At
 	switch e.Step {
-	case Replicating:
+	case Replicating: // when the waves begin again, nothing of those behind it has begun
 		w.Approved, w.Evidence = false, nil
+		clear(s.Waves[e.Wave+1:])
+		for name, set := range s.Sets {
+			if p.Sets[name].LastWave >= e.Wave {
+				set.Whole = false
+				s.Sets[name] = set
+			}
+		}
 	case Soaking:
 		w.Soaked, w.Missed = 0, 0
 	case WaveDone, Skipped:
