@@ -945,6 +945,13 @@ func TestAnEventThatIsNotUnderstoodIsRefused(t *testing.T) {
 	}
 	_, _, err := Fold(nil)
 	require.ErrorContains(t, err, "does not begin with a plan")
+	a := newAzure(map[string]int{"a": 2})
+	begin := Begin(planned(a, twoWaves()[:1], nil), start)
+	_, _, err = Fold([]Event{begin, {Format: Format, Kind: WaveTo, Wave: 1, Step: Replicating}})
+	require.ErrorContains(t, err, "event 2 is of wave 2, and the plan has 1")
+	begin.Plan.Waves = nil
+	_, _, err = Fold([]Event{begin, {Format: Format, Kind: Observed}})
+	require.ErrorContains(t, err, "event 1 is of wave 1, and the plan has 0")
 }
 
 // FuzzDecodeEvent reads anything without harm, and what it reads folds.

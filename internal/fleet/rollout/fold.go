@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -19,6 +20,9 @@ func Fold(events []Event) (Plan, State, error) {
 	plan := *events[0].Plan
 	var s State
 	for i := range events {
+		if wave := events[i].Wave; wave >= len(plan.Waves) {
+			return Plan{}, State{}, fmt.Errorf("fold a journal: event %d is of wave %d, and the plan has %d", i+1, wave+1, len(plan.Waves))
+		}
 		s.Apply(&plan, &events[i])
 	}
 	return plan, s, nil
