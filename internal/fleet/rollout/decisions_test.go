@@ -297,6 +297,10 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "7: what was canceled is at rest", phase: Succeeded, runs: 5,
+			setup: func(a *azure) { a.Sets["a"].Rests = "Canceled" },
+		},
+		{
 			name: "8: a member of the canary that is evicted is replaced, and the soak starts again", phase: Succeeded, runs: 5,
 			when: step(0, Soaking), then: func(r *rig) { r.azure.gone(r.azure.Sets["a"], onVersion(r, "a"), Evicted) },
 			require: func(t *testing.T, r *rig) {
