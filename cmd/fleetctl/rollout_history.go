@@ -276,7 +276,8 @@ func (p *page) rolloutRan(v *rollout.View) {
 		p.Text(0, cli.Bold, "The blast radius: no member ever ran "+v.ImageVersion, 1)
 		return
 	}
-	p.Text(0, cli.Bold, "The blast radius: "+cli.Plural(ranMembers(v.Ran), "member")+" ever ran "+v.ImageVersion, 1)
+	ever, _ := rollout.Reached(v.Ran)
+	p.Text(0, cli.Bold, "The blast radius: "+cli.Plural(ever, "member")+" ever ran "+v.ImageVersion, 1)
 	for i := range v.Ran {
 		ran := &v.Ran[i]
 		until := "now"

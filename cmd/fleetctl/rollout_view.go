@@ -126,12 +126,7 @@ func (p *page) rolloutHeadline(v *rollout.View) {
 		p.Flow(p.leading(0, markWarning), 2, painted(cli.BoldAmber, fmt.Sprintf("it stands still (%s)", v.Class)), dim(p.since(v.PausedSince)))
 		p.Text(2, cli.Yellow, v.Paused, whyLines)
 	}
-	running := 0
-	for i := range v.Ran {
-		if v.Ran[i].To.IsZero() {
-			running++
-		}
-	}
+	ran, running := rollout.Reached(v.Ran)
 	observed := "Azure was not read yet"
 	if !v.Observed.IsZero() {
 		observed = "read " + cli.Relative(v.Observed, p.now)
@@ -140,16 +135,7 @@ func (p *page) rolloutHeadline(v *rollout.View) {
 	if v.Next.After(p.now) && !v.Overdue {
 		next = "next look " + cli.Relative(v.Next, p.now)
 	}
-	p.Flow(cli.Cell{Text: "  "}, 2, dim("begun "+cli.Clock(v.Begun, p.now)), dim(fmt.Sprintf("%s ran it, %d now", cli.Plural(ranMembers(v.Ran), "member"), running)), dim(observed), dim(next), dim(v.Lock))
-}
-
-// ranMembers counts the members that ever ran the version.
-func ranMembers(ran []rollout.Ran) int {
-	members := make(map[[2]string]bool)
-	for i := range ran {
-		members[[2]string{ran[i].Set, ran[i].Member}] = true
-	}
-	return len(members)
+	p.Flow(cli.Cell{Text: "  "}, 2, dim("begun "+cli.Clock(v.Begun, p.now)), dim(fmt.Sprintf("%s ran it, %d now", cli.Plural(ran, "member"), running)), dim(observed), dim(next), dim(v.Lock))
 }
 
 // since says since when something is so.

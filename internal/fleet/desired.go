@@ -56,12 +56,11 @@ func (s Seen) state() string { return textAt(s.Body, "properties", "provisioning
 
 // Busy says whether a write of the resource goes on, and which: "Creating".
 func (s Seen) Busy() (string, bool) {
-	switch state := s.state(); state {
-	case "", "Succeeded", stateFailed, "Canceled", "Migrating":
+	state := s.state()
+	if !AtWork(state) || state == "Migrating" {
 		return "", false
-	default:
-		return state, true
 	}
+	return state, true
 }
 
 const stateFailed = "Failed"

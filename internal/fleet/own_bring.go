@@ -319,6 +319,4 @@ func (s *Set) member(name string) *Member {
 }
 
 // moving says whether the platform is at work on a member.
-func (m *Member) moving() bool {
-	return m.Provisioning != Succeeded && m.Provisioning != Failed && m.Provisioning != ""
-}
+func (m *Member) moving() bool { return AtWork(m.Provisioning) }

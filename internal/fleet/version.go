@@ -19,6 +19,17 @@ const (
 	Updating  = "Updating"
 )
 
+// AtWork says whether a provisioning state is one that ends by itself. One that is not
+// told is at rest.
+func AtWork(provisioning string) bool {
+	switch provisioning {
+	case "", Succeeded, Failed, "Canceled":
+		return false
+	default:
+		return true
+	}
+}
+
 // Tags that say what is known of a resource. The first three are on an image template
 // and on its version, the next three on a version, then one on a scale set, one on the scale set of a boot
 // test, and two on a template. The value of TagFailed is the reason, or empty; times are

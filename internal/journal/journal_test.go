@@ -62,7 +62,7 @@ func TestRefusesEntries(t *testing.T) {
 		require.ErrorContains(t, l.Append(t.Context(), json.RawMessage("{")), "is not JSON")
 		require.ErrorContains(t, l.Append(t.Context(), nil), "is not JSON")
 		large := `"` + strings.Repeat("x", maxEntry-2) + `"`
-		require.ErrorContains(t, l.Append(t.Context(), json.RawMessage(large[:1]+"x"+large[1:])), "at most 262144")
+		require.ErrorContains(t, l.Append(t.Context(), json.RawMessage(large[:1]+"x"+large[1:])), "at most 2097152")
 		appended(t, l, large)
 		require.Equal(t, []string{large}, s.entries(t, "7"))
 	})

@@ -12,8 +12,9 @@ import (
 
 // The bounds of a journal.
 const (
-	// maxEntry is how large an entry may be.
-	maxEntry = 256 << 10
+	// maxEntry is how large an entry may be: some name every member of a fleet. A block of
+	// an append blob takes 4 MiB.
+	maxEntry = 2 << 20
 	// maxJournal is how large a journal may be.
 	maxJournal = 64 << 20
 	// maxLines is how many lines it may have: Azure's limit of the blocks of an append
@@ -55,7 +56,7 @@ type content struct {
 }
 
 // head is what stands before an entry.
-var head = regexp.MustCompile(`^1 ([1-9]\d{0,8}) (\d{1,11}) ([0-9a-f]{8}) (\d{1,6}) ([0-9a-f]{8}) `)
+var head = regexp.MustCompile(`^1 ([1-9]\d{0,8}) (\d{1,11}) ([0-9a-f]{8}) (\d{1,7}) ([0-9a-f]{8}) `)
 
 // otherFormat is how a line of a later format begins.
 var otherFormat = regexp.MustCompile(`^([1-9]\d{0,3}) `)

@@ -10,26 +10,6 @@ import (
 // who is a member of a set.
 type who struct{ set, member string }
 
-// reached counts the members that ever ran the version.
-func reached(list []rollout.Ran) int {
-	seen := make(map[who]bool, len(list))
-	for i := range list {
-		seen[who{list[i].Set, list[i].Member}] = true
-	}
-	return len(seen)
-}
-
-// running counts the times that have no end.
-func running(list []rollout.Ran) int {
-	n := 0
-	for i := range list {
-		if list[i].To.IsZero() {
-			n++
-		}
-	}
-	return n
-}
-
 // end is when a member ceased to run the version, or the moment that is shown.
 func (r *report) end(ran *rollout.Ran) time.Time {
 	if ran.To.IsZero() {
@@ -52,7 +32,8 @@ func (r *report) blast() {
 		}
 	}
 	r.html("<p>")
-	r.count(reached(v.Ran), "member")
+	ever, _ := rollout.Reached(v.Ran)
+	r.count(ever, "member")
 	r.html(" ever ran the version; ")
 	if len(failed) == 0 {
 		r.html("none failed.</p>\n")

@@ -87,8 +87,9 @@ func (r *report) headline() {
 		f.fact("Ended").moment(v.Ended, time.DateTime)
 	}
 	f.fact("Duration").duration(r.lasted())
-	f.fact("Members that ran it").number(reached(v.Ran))
-	f.fact("Members that run it now").number(running(v.Ran))
+	ever, now := rollout.Reached(v.Ran)
+	f.fact("Members that ran it").number(ever)
+	f.fact("Members that run it now").number(now)
 	f.end()
 	r.html("</header>\n")
 }

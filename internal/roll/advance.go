@@ -87,7 +87,7 @@ func (r *Runner) event(kind rollout.Kind, a *rollout.Action, result *rollout.Res
 // idle says whether a rollout has ended and owes nothing: nothing of Azure is asked for
 // it.
 func idle(p *rollout.Plan, s *rollout.State, now time.Time) bool {
-	return s.Phase.Over() && s.Phase != rollout.Held && s.Phase != rollout.Incomplete && settled(s) && told(p, s, now)
+	return s.Phase.Over() && s.Phase != rollout.Held && s.Phase != rollout.Incomplete && s.Settled() && told(p, s, now)
 }
 
 // told says whether the webhook knows of the end, or was tried for long enough. A notice
@@ -100,16 +100,6 @@ func told(p *rollout.Plan, s *rollout.State, now time.Time) bool {
 		since = last.Since
 	}
 	return !p.Notify || tried && (last.Outcome == rollout.Done || now.Sub(since) >= p.Limits.Stuck)
-}
-
-// settled says whether nothing is under way, drained or suspended by a rollout.
-func settled(s *rollout.State) bool {
-	for _, set := range s.Sets {
-		if set.Suspended != rollout.NotSuspended {
-			return false
-		}
-	}
-	return len(s.Drains) == 0 && len(s.Ops) == 0
 }
 
 // tick goes round until there is no action left.
@@ -215,7 +205,7 @@ func busy(s *rollout.State) bool {
 func (r *Runner) Run(ctx context.Context) (Status, error) {
 	for {
 		s, err := r.Advance(ctx)
-		if err != nil || s.Again.IsZero() || s.State.Phase.Over() && settled(&s.State) {
+		if err != nil || s.Again.IsZero() || s.State.Phase.Over() && s.State.Settled() {
 			return s, err
 		}
 		var known []rollout.Request

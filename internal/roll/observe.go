@@ -168,7 +168,7 @@ func operations(l *ledger, o *rollout.Observation) map[int]rollout.Result {
 
 // endOf says whether what Azure accepted has ended, and how that is known.
 func endOf(l *ledger, op *rollout.Op, seen *rollout.SetSeen, at time.Time) (text string, ended bool) {
-	quiet := !atWork(seen.Model.Provisioning) && !at.Before(op.Began.Add(showsWithin))
+	quiet := !fleet.AtWork(seen.Model.Provisioning) && !at.Before(op.Began.Add(showsWithin))
 	switch op.Action.Do {
 	case rollout.ManualUpgrade:
 		done := true
@@ -177,12 +177,12 @@ func endOf(l *ledger, op *rollout.Op, seen *rollout.SetSeen, at time.Time) (text
 			if !slices.Contains(op.Action.Members, m.Name) {
 				continue
 			}
-			if atWork(m.Provisioning) {
+			if fleet.AtWork(m.Provisioning) {
 				return "", false
 			}
 			done = done && runs(l, m, op.Action.Version)
 		}
-		if done && !atWork(seen.Model.Provisioning) {
+		if done && !fleet.AtWork(seen.Model.Provisioning) {
 			return "every member that was named runs " + op.Action.Version, true
 		}
 		return "no member that was named is at work any more", quiet
@@ -193,11 +193,6 @@ func endOf(l *ledger, op *rollout.Op, seen *rollout.SetSeen, at time.Time) (text
 	default:
 		return "nothing is at work there any more", quiet
 	}
-}
-
-// atWork says whether a provisioning state is one that ends by itself.
-func atWork(state string) bool {
-	return state != "" && state != fleet.Succeeded && state != fleet.Failed && state != "Canceled"
 }
 
 // runs says whether a member's disk is of a version of the rollout's image.

@@ -39,3 +39,16 @@ func Accounting(s State) []Ran {
 	})
 	return list
 }
+
+// Reached counts the members of an accounting: those that ever ran the version, and those
+// that run it now.
+func Reached(list []Ran) (ever, now int) {
+	seen := make(map[[2]string]bool, len(list))
+	for i := range list {
+		seen[[2]string{list[i].Set, list[i].Member}] = true
+		if list[i].To.IsZero() {
+			now++
+		}
+	}
+	return len(seen), now
+}

@@ -124,19 +124,6 @@ func (m *machine) resumeRepairs(set string) {
 	m.wait("the automatic repairs of "+set, until)
 }
 
-// paid says whether nothing is owed.
-func (m *machine) paid() bool {
-	if len(m.s.Drains) > 0 {
-		return false
-	}
-	for _, s := range m.s.Sets {
-		if s.Suspended != NotSuspended {
-			return false
-		}
-	}
-	return true
-}
-
 // splitKey takes a memberKey apart: no name of a member has a slash.
 func splitKey(key string) (set, member string) {
 	i := strings.LastIndexByte(key, '/')

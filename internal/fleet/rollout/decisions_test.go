@@ -297,6 +297,10 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "7: what was canceled is at rest", phase: Succeeded, runs: 5,
+			setup: func(a *azure) { a.Sets["a"].Rests = "Canceled" },
+		},
+		{
 			name: "8: a member of the canary that is evicted is replaced, and the soak starts again", phase: Succeeded, runs: 5,
 			when: step(0, Soaking), then: func(r *rig) { r.azure.gone(r.azure.Sets["a"], onVersion(r, "a"), Evicted) },
 			require: func(t *testing.T, r *rig) {
@@ -593,6 +597,24 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "8: waves that begin again have begun nothing of those behind them", sizes: map[string]int{"a": 0, "b": 1}, phase: Succeeded, runs: 3, atMost: 10 * time.Hour,
+			waves: []Wave{{Name: "canary", Sets: []string{"a"}, Soak: time.Hour}, {Name: "all", Sets: []string{"b"}, Soak: time.Minute}},
+			setup: func(a *azure) { a.Sets["a"].Max = 1 },
+			when:  batchIs("b", Verifying), then: lostEverybody,
+		},
+		{
+			name: "8: a set of the platform's that was stopped waits for its wave when the waves begin again", sizes: map[string]int{"a": 0, "b": 1}, phase: Succeeded, runs: 3, atMost: 10 * time.Hour,
+			waves: []Wave{{Name: "canary", Sets: []string{"a"}, Soak: time.Hour}, {Name: "all", Sets: []string{"b"}, Soak: time.Minute}},
+			setup: func(a *azure) {
+				a.Sets["a"].Max = 1
+				for _, s := range a.Sets {
+					s.Mode = fleet.Rolling
+				}
+			},
+			plan: drivenBy(fleet.DriverPlatformRolling),
+			when: func(r *rig) bool { return onVersion(r, "b") != "" }, then: lostEverybody,
+		},
+		{
 			name: "9: a soak that nobody looks at often enough is held in the end", every: 20 * time.Minute, phase: Held, runs: 1, atMost: 5 * 24 * time.Hour,
 			when: step(0, Soaking), then: func(*rig) {},
 			plan: func(p *Plan) { p.Drain, p.Limits.HealthyFor = false, 0 },
@@ -861,6 +883,22 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
+// lostEverybody takes the only member of the last wave away, and has the waves begin again.
+func lostEverybody(r *rig) {
+	a, b := r.azure.Sets["a"], r.azure.Sets["b"]
+	r.azure.gone(b, onVersion(r, "b"), ScaledIn)
+	for range 60 { // until all waves are over: it is held
+		r.tick()
+		r.azure.advance(time.Minute)
+	}
+	if r.state.Phase != Held {
+		panic("it is " + string(r.state.Phase))
+	}
+	r.azure.scaleOut(a)
+	r.azure.scaleOut(b)
+	ask(Resume, false)(r)
+}
+
 func drivenBy(d fleet.Driver) func(*Plan) {
 	return func(p *Plan) {
 		for name, s := range p.Sets {
@@ -911,6 +949,13 @@ func TestAnEventThatIsNotUnderstoodIsRefused(t *testing.T) {
 	}
 	_, _, err := Fold(nil)
 	require.ErrorContains(t, err, "does not begin with a plan")
+	a := newAzure(map[string]int{"a": 2})
+	begin := Begin(planned(a, twoWaves()[:1], nil), start)
+	_, _, err = Fold([]Event{begin, {Format: Format, Kind: WaveTo, Wave: 1, Step: Replicating}})
+	require.ErrorContains(t, err, "event 2 is of wave 2, and the plan has 1")
+	begin.Plan.Waves = nil
+	_, _, err = Fold([]Event{begin, {Format: Format, Kind: Observed}})
+	require.ErrorContains(t, err, "event 1 is of wave 1, and the plan has 0")
 }
 
 // FuzzDecodeEvent reads anything without harm, and what it reads folds.

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -19,6 +20,9 @@ func Fold(events []Event) (Plan, State, error) {
 	plan := *events[0].Plan
 	var s State
 	for i := range events {
+		if wave := events[i].Wave; wave >= len(plan.Waves) {
+			return Plan{}, State{}, fmt.Errorf("fold a journal: event %d is of wave %d, and the plan has %d", i+1, wave+1, len(plan.Waves))
+		}
 		s.Apply(&plan, &events[i])
 	}
 	return plan, s, nil
@@ -40,7 +44,7 @@ func (s *State) Apply(p *Plan, e *Event) {
 	case PhaseTo:
 		s.phaseTo(e)
 	case WaveTo:
-		s.waveTo(e)
+		s.waveTo(p, e)
 	case BatchTo:
 		s.batchTo(p, e)
 	case Blocked:
@@ -160,13 +164,20 @@ func (s *State) phaseTo(e *Event) {
 	}
 }
 
-func (s *State) waveTo(e *Event) {
+func (s *State) waveTo(p *Plan, e *Event) {
 	s.Wave = e.Wave
 	w := &s.Waves[e.Wave]
 	w.Step, w.Since = e.Step, e.At
 	switch e.Step {
-	case Replicating:
+	case Replicating: // when the waves begin again, nothing of those behind it has begun
 		w.Approved, w.Evidence = false, nil
+		clear(s.Waves[e.Wave+1:])
+		for name, set := range s.Sets {
+			if p.Sets[name].LastWave >= e.Wave {
+				set.Whole = false
+				s.Sets[name] = set
+			}
+		}
 	case Soaking:
 		w.Soaked, w.Missed = 0, 0
 	case WaveDone, Skipped:

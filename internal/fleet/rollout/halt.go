@@ -249,5 +249,5 @@ func (m *machine) demoted() bool {
 			restored = false
 		}
 	}
-	return restored && m.paid()
+	return restored && m.s.paid()
 }

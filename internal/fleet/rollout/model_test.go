@@ -93,6 +93,7 @@ type azureSet struct {
 	Suspended bool
 	BusyUntil time.Time
 	BusyWhy   string
+	Rests     string // its provisioning state when nobody works on it; empty: Succeeded
 	Gone      []Departure
 	OpUntil   time.Time // of an operation on the set
 	Rolling   *fleet.RollingUpgrade
@@ -319,7 +320,7 @@ func (a *azure) seen(s *azureSet) SetSeen {
 		}
 	}
 	seen.Model = fleet.ScaleSet{
-		ID: setID(s.Name), Location: s.Region, ETag: strconv.Itoa(s.ETag), Provisioning: fleet.Succeeded, Image: reference(s.Model), Capacity: len(s.Members),
+		ID: setID(s.Name), Location: s.Region, ETag: strconv.Itoa(s.ETag), Provisioning: cmp.Or(s.Rests, fleet.Succeeded), Image: reference(s.Model), Capacity: len(s.Members),
 		VMSize: fmt.Sprintf("size-%d", s.Tag), Upgrade: fleet.UpgradePolicy{Mode: s.Mode, AutoOS: s.AutoOS}, Repairs: fleet.RepairsPolicy{Enabled: true},
 	}
 	if a.moving(s) && !a.Terse {
@@ -335,7 +336,7 @@ func (a *azure) seen(s *azureSet) SetSeen {
 	for _, name := range sorted(s.Members) {
 		m := s.Members[name]
 		f := fleet.Member{
-			Name: name, Zone: m.Zone, Created: m.Created, Provisioning: fleet.Succeeded, Power: fleet.Running, Spot: m.Spot,
+			Name: name, Zone: m.Zone, Created: m.Created, Provisioning: cmp.Or(s.Rests, fleet.Succeeded), Power: fleet.Running, Spot: m.Spot,
 			Image: reference(m.Version), ProtectSetActions: m.Protected,
 		}
 		f.Image.ExactVersion = m.Version

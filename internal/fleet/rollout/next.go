@@ -276,10 +276,7 @@ func (m *machine) modelIs(seen *SetSeen, patch *Action) bool {
 
 // moves says whether Azure is at work on a set, for whomever.
 func moves(seen *SetSeen) bool {
-	if p := seen.Model.Provisioning; p != "" && p != fleet.Succeeded && p != fleet.Failed {
-		return true
-	}
-	return seen.Busy != ""
+	return fleet.AtWork(seen.Model.Provisioning) || seen.Busy != ""
 }
 
 // modelVersion is the version that a model asks for by its reference: "" is the latest,

@@ -92,9 +92,7 @@ const (
 func running(m *fleet.Member) bool { return !m.Vanished && m.Power != fleet.Deallocated }
 
 // moving says whether the platform is at work on a member.
-func moving(m *fleet.Member) bool {
-	return m.Provisioning != fleet.Succeeded && m.Provisioning != fleet.Failed && m.Provisioning != ""
-}
+func moving(m *fleet.Member) bool { return fleet.AtWork(m.Provisioning) }
 
 // untakeable says why no upgrade can reach a member as it is; empty: one can.
 func untakeable(m *fleet.Member) string {

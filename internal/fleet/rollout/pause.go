@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
@@ -203,7 +202,7 @@ func (m *machine) refusals() {
 	classes := map[Outcome]Class{Capacity: NoCapacity, Changed: NotOurs, Denied: Inconclusive, Errored: Inconclusive}
 	for _, t := range sorted(m.s.Last) {
 		last := m.s.Last[t]
-		if strings.HasPrefix(t, string(QueryGate)) || strings.HasPrefix(t, string(AskAgent)) || strings.HasPrefix(t, string(Notify)) || last.Verb == Undrain || last.Verb == ResumeRepairs {
+		if v := last.Verb; v.reads() || v == Notify || v == Undrain || v == ResumeRepairs {
 			continue
 		}
 		if last.Outcome == Done || last.Since.IsZero() {

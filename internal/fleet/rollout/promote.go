@@ -10,7 +10,7 @@ import (
 func (m *machine) promote() {
 	m.models()
 	v := &m.obs.Version
-	if m.blockedNow() || v.Unknown != "" || !m.paid() || m.underway(versionTarget) || m.epoch < m.s.Last[versionTarget].Epoch {
+	if m.blockedNow() || v.Unknown != "" || !m.s.paid() || m.underway(versionTarget) || m.epoch < m.s.Last[versionTarget].Epoch {
 		m.wait("to promote", later(m.s.Since, m.s.Resumed).Add(m.plan.Limits.Stuck))
 		return
 	}

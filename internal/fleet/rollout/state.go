@@ -109,6 +109,19 @@ type State struct {
 	Unpaid   []Left               // debts that were given up
 }
 
+// Settled says whether nothing is under way, drained or suspended by the rollout.
+func (s *State) Settled() bool { return len(s.Ops) == 0 && s.paid() }
+
+// paid says whether nothing is owed.
+func (s *State) paid() bool {
+	for _, set := range s.Sets {
+		if set.Suspended != NotSuspended {
+			return false
+		}
+	}
+	return len(s.Drains) == 0
+}
+
 // WaveState is where a wave stands.
 type WaveState struct {
 	Step     Step
