@@ -393,7 +393,7 @@ func (a *Agent) restore() {
 		}
 	case a.flag.raised && (!known || !read):
 		a.coordinator.forgotten = true
-	default: // whatever the flag was for is over
+	case a.flag.raised: // whatever the flag was for is over
 		if err := a.gate.setDrain(nil); err != nil {
 			a.logger.Error("drain flag not lowered", "err", err)
 		}

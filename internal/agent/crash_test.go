@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -44,6 +45,7 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(childEnv); text != "" {
 		os.Exit(runCrashChild(text))
 	}
+	_ = flag.Set("test.parallel", "8") // what runs in parallel waits most of the time
 	os.Exit(m.Run())
 }
 
@@ -240,6 +242,7 @@ func (c *crash) accepted() int {
 // is not ready before the drain has ended, no finished step runs again, the ack
 // is sent once, and the node returns to service.
 func TestKilledAfterEveryJournalEntry(t *testing.T) {
+	t.Parallel()
 	// vm-seen, name-seen, boot-seen, drain-started, three times two for the steps,
 	// drain-finished, ack-intended, acked, undrain-started, undrain-finished.
 	const entries = 15

@@ -191,3 +191,16 @@ func TestAnOperatorIsToldWhatIsNotOnDisk(t *testing.T) {
 		require.NotContains(t, again.Message, told)
 	})
 }
+
+// TestRunDirHangsAtTheStart for a moment: there is no flag, and so nothing that keeps
+// the node out of service, or says so.
+func TestRunDirHangsAtTheStart(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.prepare = func(a *Agent) { a.gate.flags.working, a.gate.flags.behind = true, true } // with what does not end
+		w.start()
+		w.pass(time.Second)
+		go w.agent.gate.flags.work() // it answers again
+		w.awaitState(control.StateServing, 5*time.Second)
+		require.Equal(t, http.StatusOK, w.code("/readyz"))
+	})
+}

@@ -44,6 +44,8 @@ type world struct {
 
 	// steps are the plan: steps that the test controls.
 	steps []*testStep
+	// prepare, if set, sees to an agent before it runs.
+	prepare func(*Agent)
 
 	agent *Agent
 	stop  context.CancelFunc
@@ -103,7 +105,7 @@ func (s *testStep) counts() (begun, ended, undone int) {
 // started.
 func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := fastDir(t)
 	synctest.Test(t, func(t *testing.T) {
 		conf := config.Default()
 		conf.StateDir, conf.RunDir = filepath.Join(dir, "state"), filepath.Join(dir, "run")
@@ -150,6 +152,9 @@ func (w *world) start() {
 	address := "127.0.0.1:0"
 	a.probeAddr.Store(&address)
 	a.closeGate()
+	if w.prepare != nil {
+		w.prepare(a)
+	}
 	ctx, stop := context.WithCancel(w.t.Context())
 	w.agent, w.stop, w.done = a, stop, make(chan error, 1)
 	go func() { w.done <- serve(ctx, a.core()...) }()

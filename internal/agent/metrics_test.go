@@ -86,6 +86,7 @@ func page(exposition string) string {
 // to live through, and no series comes or goes: whatever happens, alerts and
 // dashboards have had the series before.
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	sim := simimds.New(simimds.Config{VMs: []simimds.Instance{{Name: self}}})
 	metadata := httptest.NewServer(sim)
 	defer metadata.Close()

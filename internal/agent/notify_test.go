@@ -25,6 +25,7 @@ import (
 // over real sockets; a server that is down for a moment is tried again, and no
 // secret is in the log.
 func TestNotifications(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		fails bool
 		want  []string
@@ -33,6 +34,7 @@ func TestNotifications(t *testing.T) {
 		"a drain that fails":    {true, []string{"drain-started", "drain-failed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			got := make(chan notification, 10)
 			var refused atomic.Bool
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -42,20 +42,23 @@ import (
 // startup delay. Here the defaults run, and what is not there only fails the
 // step that needs it.
 func TestDefaultsMeetAnEvent(t *testing.T) {
-	sim := simimds.New(simimds.Config{VMs: []simimds.Instance{{Name: self}}})
-	metadata := httptest.NewServer(sim)
-	defer metadata.Close()
-	conf := *config.Default()
-	conf.Listen = config.Listen{Probe: "127.0.0.1:0"}
-	conf.IMDS.Endpoint = metadata.URL
-	conf.Drain.Settle = 0
-	conf.Drain.Plan = append([]config.Step{}, conf.Drain.Plan...)
-	conf.Drain.Plan[0].Max = config.Duration(time.Second)
-	d := startDaemon(t, conf, nil)
-	ops := &controlOps{d.Agent}
-	sim.Publish(simimds.EventSpec{Type: simimds.Terminate, Resources: []string{self}, Hold: true})
-	d.await("the drain has failed", func() bool { s := ops.Status(); return s.Drain != nil && s.Drain.Phase == "failed" })
-	require.Contains(t, ops.Status().Reason, "systemd is not reachable over D-Bus")
+	t.Parallel()
+	var sim *simimds.Server
+	w := outOfTime(t, "D-Bus", func(limit time.Duration) *busWorld {
+		sim = simimds.New(simimds.Config{VMs: []simimds.Instance{{Name: self}}})
+		metadata := httptest.NewServer(sim)
+		t.Cleanup(metadata.Close)
+		conf := *config.Default()
+		conf.Listen = config.Listen{Probe: "127.0.0.1:0"}
+		conf.IMDS.Endpoint = metadata.URL
+		conf.Drain.Settle = 0
+		conf.Drain.Plan = append([]config.Step{}, conf.Drain.Plan...)
+		conf.Drain.Plan[0].Max = config.Duration(limit)
+		d := startDaemon(t, conf, nil)
+		sim.Publish(simimds.EventSpec{Type: simimds.Terminate, Resources: []string{self}, Hold: true})
+		return &busWorld{daemon: d}
+	})
+	require.Contains(t, w.status().Reason, "systemd is not reachable over D-Bus")
 	require.Empty(t, sim.Acks())
 }
 

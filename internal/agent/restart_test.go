@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bufio"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	simimds "github.com/fleet-agent/fleet-agent/internal/sim/imds"
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
 // restarts is how often the agent is restarted under load: go test -restarts 80
@@ -80,10 +80,11 @@ func startLoad(address string) *load {
 			slots <- struct{}{}
 			wg.Go(func() {
 				defer func() { <-slots }()
-				switch err := probeAfter(address, time.Duration(i%2)*2*time.Millisecond); {
+				late, err := probeAfter(address, time.Duration(i%2)*2*time.Millisecond)
+				switch {
 				case err == nil:
 					l.answered.Add(1)
-				case !errors.Is(err, errLate):
+				case !late:
 					l.lost.Add(1)
 					l.last.Store(&err)
 				}
@@ -104,39 +105,36 @@ func (l *load) more(n int64) func() bool {
 	return func() bool { return l.answered.Load() >= want }
 }
 
-// errLate says that the client itself was kept from asking for so long that the
-// agent need not have waited: that proves nothing.
-var errLate = errors.New("the client was late")
-
-// probeAfter asks once, a time after it has connected.
-func probeAfter(address string, pause time.Duration) error {
+// probeAfter asks once, a time after it has connected. It is late when it was kept
+// from asking for so long that the agent need not have waited: an error proves
+// nothing then.
+func probeAfter(address string, pause time.Duration) (late bool, err error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer conn.Close()
 	connected := time.Now()
 	_ = conn.SetDeadline(connected.Add(20 * time.Second)) // then it is not slow, but lost
 	<-time.After(pause)
 	_, err = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-	if time.Since(connected) > 500*time.Millisecond {
-		return errLate
-	}
+	late = time.Since(connected) > 500*time.Millisecond
 	if err != nil {
-		return err
+		return late, err
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		return err
+		return late, err
 	}
 	defer resp.Body.Close()
 	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<16))
-	return err
+	return late, err
 }
 
 // TestFewDescriptors: with 64 descriptors, 70 idle connections stop nothing; and the
 // soft limit is not the one that counts.
 func TestFewDescriptors(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		limits string
 		held   int // of 70 connections, at most
@@ -165,13 +163,13 @@ func TestFewDescriptors(t *testing.T) {
 				idle = append(idle, conn)
 			}
 			for range 5 {
-				require.NoError(t, probeAfter(c.address, 0))
-				require.NotEmpty(t, c.state(), "the control socket answers")
+				_, err := probeAfter(c.address, 0)
+				require.NoError(t, err)
+				c.until("the control socket answers", nil, func() bool { return c.state() != "" })
 			}
 			held := 0
 			for _, conn := range idle {
-				_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
-				if _, err := io.Copy(io.Discard, conn); os.IsTimeout(err) {
+				if testkit.Established(t, conn) {
 					held++
 				}
 			}

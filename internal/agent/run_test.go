@@ -72,6 +72,7 @@ func (m *manager) await(want string) []string {
 // service manager: READY=1 after the first verdict, STATUS= on every transition,
 // WATCHDOG=1, and STOPPING=1 only when it stops, not when the node drains.
 func TestRunNotifies(t *testing.T) {
+	t.Parallel()
 	m, socket := newManager(t)
 	sim := simimds.New(simimds.Config{VMs: []simimds.Instance{{Name: self}}})
 	metadata := httptest.NewServer(sim)

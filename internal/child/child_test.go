@@ -126,7 +126,7 @@ func TestGrace(t *testing.T) {
 					}
 				}
 			}()
-			marker := "MARKER=" + t.Name()
+			marker := "MARKER=" + strconv.Itoa(os.Getpid()) + t.Name() // of no other run of this test
 			_, err := Command{Args: []string{"sh", "-c", tc.script}, Env: []string{marker}, Output: w, Grace: tc.grace}.Run(ctx)
 			require.NoError(t, err)
 			require.NoError(t, w.Close())

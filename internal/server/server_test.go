@@ -31,9 +31,14 @@ func copyBounded(w io.Writer, r io.Reader) (int64, error) {
 // start runs a server until the end of the test, or stop, which waits for that.
 func start(t *testing.T, cfg Config, listeners ...net.Listener) (stop func()) {
 	t.Helper()
+	return run(t, New(cfg), listeners...)
+}
+
+func run(t *testing.T, s *Server, listeners ...net.Listener) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- New(cfg).Run(ctx, listeners...) }()
+	go func() { ended <- s.Run(ctx, listeners...) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(t, <-ended)

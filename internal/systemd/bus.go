@@ -53,6 +53,7 @@ type link struct {
 	// that the service itself sent. It must not block.
 	signal func(*dbus.Signal)
 	logger *slog.Logger
+	grace  time.Duration // reconnectGrace, outside tests
 
 	mu      sync.Mutex
 	session *session
@@ -221,7 +222,7 @@ func (l *link) connected(ctx context.Context) (*session, error) {
 		if s != nil && !s.ended() {
 			return s, nil
 		}
-		wait := reconnectGrace
+		wait := l.grace
 		if s == nil && err != nil {
 			wait -= time.Since(lostAt) // ages ago when there was none
 		}

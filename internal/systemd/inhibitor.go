@@ -100,6 +100,8 @@ type Inhibitor struct {
 	lock      *os.File
 	refusal   error // why there is no lock
 	maxDelay  time.Duration
+
+	delayTimeout time.Duration // delayTimeout, outside tests
 }
 
 // NewInhibitor returns an Inhibitor. It takes no lock before Run.
@@ -110,7 +112,7 @@ func NewInhibitor(cfg InhibitorConfig) *Inhibitor {
 	if cfg.OnCalledOff == nil {
 		cfg.OnCalledOff = func(context.Context) {}
 	}
-	i := &Inhibitor{cfg: cfg, changed: make(chan struct{}, 1)}
+	i := &Inhibitor{cfg: cfg, changed: make(chan struct{}, 1), delayTimeout: delayTimeout}
 	i.link = &link{
 		address: cfg.Address,
 		service: logindName,
@@ -118,6 +120,7 @@ func NewInhibitor(cfg InhibitorConfig) *Inhibitor {
 		serve:   i.serve,
 		signal:  i.signal,
 		logger:  cfg.Logger,
+		grace:   reconnectGrace,
 		changed: make(chan struct{}),
 	}
 	return i
@@ -248,7 +251,7 @@ func (i *Inhibitor) prepare(ctx context.Context) {
 // connection was made, and returns the last one known where it does not answer
 // soon: the time runs.
 func (i *Inhibitor) refreshDelay(ctx context.Context) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, delayTimeout)
+	ctx, cancel := context.WithTimeout(ctx, i.delayTimeout)
 	defer cancel()
 	limit, err := i.MaxDelay(ctx)
 	i.mu.Lock()

@@ -44,6 +44,7 @@ func runInhibitor(t *testing.T, address string) (*Inhibitor, *shutdowns) {
 		OnCalledOff: func(context.Context) { s.calledOff <- struct{}{} },
 		Logger:      slog.New(slog.NewTextHandler(&s.log, nil)),
 	})
+	i.delayTimeout = time.Minute // a slow machine is no logind that hangs
 	run(t, i.Run)
 	return i, s
 }
@@ -67,11 +68,12 @@ func TestInhibitorHoldsALockUntilTheWorkIsDone(t *testing.T) {
 	require.Equal(t, time.Minute, delay)
 
 	down := make(chan bool, 1)
+	before := time.Now()
 	go func() { down <- bus.Logind.Shutdown() }()
 	ctx := receive(t, told.announced)
 	deadline, ok := ctx.Deadline()
 	require.True(t, ok)
-	require.InDelta(t, 60, time.Until(deadline).Seconds(), 30)
+	require.WithinRange(t, deadline, before.Add(time.Minute), time.Now().Add(time.Minute))
 	require.Len(t, bus.Logind.Locks(), 1, "held while the work goes on")
 	require.Empty(t, down)
 	require.Equal(t, InhibitorShuttingDown, i.Status().State)
@@ -109,11 +111,11 @@ func TestInhibitorKnowsTheLimitOfTheDay(t *testing.T) {
 	bus.Logind.SetMaxDelay(time.Hour)
 	_, told := runInhibitor(t, bus.Address())
 	bus.Logind.WaitLocks(1)
-	bus.Logind.SetMaxDelay(4 * time.Second)
+	bus.Logind.SetMaxDelay(time.Minute)
 	bus.Logind.PrepareForShutdown(true)
 	deadline, ok := receive(t, told.announced).Deadline()
 	require.True(t, ok)
-	require.LessOrEqual(t, time.Until(deadline), 4*time.Second)
+	require.LessOrEqual(t, time.Until(deadline), time.Minute)
 	told.finish <- struct{}{}
 }
 

@@ -61,6 +61,7 @@ func NewManager(cfg ManagerConfig) *Manager {
 		serve:   m.serve,
 		signal:  m.signal,
 		logger:  cfg.Logger,
+		grace:   reconnectGrace,
 		changed: make(chan struct{}),
 	}
 	return m

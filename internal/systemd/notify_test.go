@@ -49,12 +49,15 @@ func (s *notifySocket) receive() string {
 	return string(buf[:n])
 }
 
-// empty says that no message is queued.
+// requireEmpty fails when a message is queued.
 func (s *notifySocket) requireEmpty() {
 	s.t.Helper()
-	require.NoError(s.t, s.conn.SetReadDeadline(time.Unix(1, 0)))
-	_, err := s.conn.Read(make([]byte, 1))
-	require.ErrorIs(s.t, err, os.ErrDeadlineExceeded)
+	raw, err := s.conn.SyscallConn()
+	require.NoError(s.t, err)
+	require.NoError(s.t, raw.Control(func(fd uintptr) {
+		_, _, err = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	}))
+	require.ErrorIs(s.t, err, unix.EAGAIN)
 }
 
 // The messages of an agent's life, byte for byte, in both kinds of sockets.

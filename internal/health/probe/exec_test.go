@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fleet-agent/fleet-agent/internal/child"
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
 func shell(script string) []string { return []string{"/bin/sh", "-c", script} }
@@ -71,11 +72,18 @@ func TestExec(t *testing.T) {
 }
 
 func TestExecTimeout(t *testing.T) {
-	p, err := Exec(ExecConfig{Command: shell(`trap "" TERM INT HUP; echo waiting for the token; sleep 1000`)})
+	ready := filepath.Join(t.TempDir(), "ready")
+	p, err := Exec(ExecConfig{
+		Command: shell(`trap "" TERM INT HUP; echo waiting for the token; echo >"$READY"; sleep 1000`),
+		Env:     map[string]string{"READY": ready},
+	})
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	err = p(ctx)
+	ctx, expire := testkit.Expiring(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p(ctx) }()
+	require.Eventually(t, func() bool { _, err := os.Stat(ready); return err == nil }, patience, time.Millisecond)
+	expire()
+	err = <-ended
 	requireFinding(t, err)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, "exec /bin/sh: killed: timed out")
