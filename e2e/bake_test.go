@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -82,12 +83,14 @@ func (g *group) bake(c *check) {
 
 	deb, err := os.ReadFile(settings.newDeb)
 	require.NoError(c, err)
-	cmd := exec.Command("ip", "netns", "exec", g.name+"-imds", "packer", "build", "-color=false", "-only=null.machine",
+	ctx, cancel := context.WithTimeout(c.Context(), longest)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", g.name+"-imds", "packer", "build", "-color=false", "-only=null.machine",
 		"-var", "deb="+settings.newDeb, "-var", fmt.Sprintf("deb_sha256=%x", sha256.Sum256(deb)),
 		"-var", "agent_version="+g.packageVersion(), "-var", `prepare=["sudo systemctl enable nginx.service"]`,
 		"-var", "ssh_host=169.254.0.10", "-var", "ssh_private_key_file="+key,
 		filepath.Join(settings.root, "aib/packer/build.pkr.hcl"))
-	cmd.Env = append(os.Environ(), "CHECKPOINT_DISABLE=1", "HOME="+dir)
+	cmd.Env, cmd.WaitDelay = append(os.Environ(), "CHECKPOINT_DISABLE=1", "HOME="+dir), time.Minute
 	out, err = cmd.CombinedOutput()
 	require.NoError(c, err, string(out))
 	require.Contains(c, string(out), "validate: done")

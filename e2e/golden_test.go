@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -21,6 +22,9 @@ const (
 	// goldenClock is how fast the simulated Azure's time passes: what Packer does and
 	// what a boot takes is real.
 	goldenClock = "20"
+	// longest is how long a command that builds an image may take: what hangs is one
+	// check that fails, with what it said, and not the end of all.
+	longest = 10 * time.Minute
 )
 
 // checkGolden goes from fleet.yaml to an image that is promoted, with the commands that
@@ -35,7 +39,8 @@ func checkGolden(g *group) {
 	g.must("fleetctl apply makes what bakes need, once", func(c *check) {
 		azure.fleetctl(c, 0, "preflight")
 		azure.fleetctl(c, 0, "apply", "--yes")
-		azure.fleetctl(c, 0, "plan", "--exit-code")
+		plan := azure.fleetctl(c, 8, "plan", "--exit-code") // the set waits for its first version
+		require.Contains(c, plan, "web · 1 waiting, 7 as they should be\n")
 	})
 	g.must("fleetctl bake builds by Packer, boots the image and proves it", func(c *check) {
 		out := azure.fleetctl(c, 0, "bake", "-o", "json")
@@ -117,16 +122,19 @@ func (g *group) simulateAzure(c *check) *simulatedAzure {
 
 	suite, _, _ := strings.Cut(g.label, "/")
 	ready := filepath.Join(a.dir, "ready.json")
-	fleetsim := exec.Command(settings.fleetsim, "arm", "--scenario", filepath.Join(a.dir, "scenario.yaml"), "--clock", goldenClock, "--ready-file", ready,
+	ctx, end := context.WithCancel(context.WithoutCancel(c.Context()))
+	fleetsim := exec.CommandContext(ctx, settings.fleetsim, "arm", "--scenario", filepath.Join(a.dir, "scenario.yaml"), "--clock", goldenClock, "--ready-file", ready,
 		"--packer", filepath.Join(a.dir, "packer.yaml"), "--machines", filepath.Join(settings.root, "e2e/machines.sh"))
 	fleetsim.Env = append(os.Environ(), "PATH="+filepath.Join(a.dir, "bin")+":"+os.Getenv("PATH"),
 		"E2E_BUILD="+g.name, "E2E_ROOTFS="+filepath.Join(os.Getenv("E2E_STATE"), "rootfs-"+suite), "E2E_FLEETSIM="+settings.fleetsim)
 	var log bytes.Buffer
 	fleetsim.Stderr = &log
+	fleetsim.Cancel = func() error { return fleetsim.Process.Signal(syscall.SIGTERM) }
+	fleetsim.WaitDelay = 2 * time.Minute // it stops its machines
 	require.NoError(c, fleetsim.Start())
 	g.t.Cleanup(func() {
-		_ = fleetsim.Process.Signal(syscall.SIGTERM)
-		_ = fleetsim.Wait()
+		end()
+		_ = fleetsim.Wait() // it was told to end
 		if g.t.Failed() {
 			g.t.Logf("fleetsim arm:\n%s", log.String())
 		}
@@ -156,11 +164,14 @@ func (a *simulatedAzure) write(c *check, name, text string) {
 // printed on standard output, or all of it when the code is an error's.
 func (a *simulatedAzure) fleetctl(c *check, code int, args ...string) string {
 	c.Helper()
-	cmd := exec.Command(settings.fleetctl, args...)
+	ctx, cancel := context.WithTimeout(c.Context(), longest)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, settings.fleetctl, args...)
 	cmd.Dir, cmd.Env = a.dir, a.env
 	var out, talk bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &talk
 	_ = cmd.Run() // the code says it
+	require.NoError(c, ctx.Err(), "fleetctl %s has not ended\n%s%s", strings.Join(args, " "), &out, &talk)
 	require.Equal(c, code, cmd.ProcessState.ExitCode(), "fleetctl %s\n%s%s", strings.Join(args, " "), &out, &talk)
 	if code != 0 {
 		return out.String() + talk.String()

@@ -140,8 +140,8 @@ checks:
 		g.reaches(c, control.StateServing, 10*time.Second)
 	})
 	// What arrives on the probe port is under the socket's list.
-	probe := func() error {
-		resp, err := clientIn(g.name+"-imds", time.Second).Get("http://169.254.0.10:8080/healthz")
+	probe := func(within time.Duration) error {
+		resp, err := clientIn(g.name+"-imds", within).Get("http://169.254.0.10:8080/healthz")
 		if err != nil {
 			return err
 		}
@@ -154,11 +154,11 @@ checks:
 	}
 	g.check("the address filter of the probe port, opened to the network, blocks another address", func(c *check) {
 		listen(c, "")
-		require.Error(c, probe())
+		require.Error(c, probe(time.Second))
 	})
 	g.check("a drop-in that allows the address lets its probes through (the control)", func(c *check) {
 		listen(c, "IPAddressAllow=169.254.169.254\n")
-		require.NoError(c, probe())
+		require.NoError(c, probe(time.Minute))
 	})
 }
 

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -96,12 +97,19 @@ func (n *node) serve(t *testing.T, address string, h http.Handler) {
 	})
 }
 
-// nodeScript runs node.sh.
+// nodeScript runs node.sh, for at most five minutes: what hangs is one check that
+// fails, with what it was, and not the end of all.
 func nodeScript(args ...string) (stdout string, err error) {
-	cmd := exec.Command(filepath.Join(settings.root, "e2e/node.sh"), args...)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(settings.root, "e2e/node.sh"), args...)
+	cmd.WaitDelay = time.Minute // a child of it may still hold the pipes; what was read late is no error
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = errors.New("no end after five minutes")
+		}
 		return strings.TrimSpace(out.String()), fmt.Errorf("%s: %w: %s%s", strings.Join(args, " "), err, &errs, &out)
 	}
 	return strings.TrimSpace(out.String()), nil

@@ -185,7 +185,7 @@ func (g *group) checkPort() {
 		listenOn(c, "127.0.0.1:8090")
 		g.sh(c, systemd.ApplySocket)
 		g.reaches(c, control.StateServing, 10*time.Second)
-		resp, err := clientIn(g.name, time.Second).Get("http://127.0.0.1:8090/healthz")
+		resp, err := clientIn(g.name, time.Minute).Get("http://127.0.0.1:8090/healthz")
 		require.NoError(c, err)
 		require.NoError(c, resp.Body.Close())
 	})

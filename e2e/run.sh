@@ -19,7 +19,7 @@ fi
   exit 1
 }
 
-e2e/tools.sh systemd-nspawn:systemd-container mmdebstrap:mmdebstrap zstd:zstd ip:iproute2 nsenter:util-linux pgrep:procps \
+e2e/tools.sh systemd-nspawn:systemd-container mmdebstrap:mmdebstrap zstd:zstd ip:iproute2 nsenter:util-linux \
   packer:packer ssh-keygen:openssh-client
 
 out=$PWD/bin/e2e

@@ -3,6 +3,9 @@
 package e2e
 
 import (
+	"fmt"
+	"os"
+	"strconv"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -26,6 +29,29 @@ func checkShutdown(g *group) {
 			c.eventually(10*time.Second, func() error { return g.active(unit) })
 		}
 		require.Contains(c, g.run(c, "fleet-agent", "events"), "shutdown")
+	})
+	g.check("it reboots while people run commands in it", func(c *check) {
+		const people = 40
+		visits := make(chan error, people)
+		g.sh(c, "mkdir /root/visits")
+		for i := range people {
+			go func() {
+				_, err := g.try("sh", "-c", "touch /root/visits/"+strconv.Itoa(i)+"; exec sleep infinity")
+				visits <- err
+			}()
+		}
+		c.eventually(20*time.Second, func() error {
+			began, err := os.ReadDir(g.path("/root/visits"))
+			if err == nil && len(began) < people {
+				err = fmt.Errorf("%d commands run", len(began))
+			}
+			return err
+		})
+		g.reboot(c)
+		for range people {
+			require.Error(c, <-visits, "the command outlived its machine")
+		}
+		g.reaches(c, control.StateServing, 20*time.Second)
 	})
 	g.check("a limit shorter than the drain ends the drain in time", func(c *check) {
 		g.write(c, "/etc/systemd/logind.conf.d/zz-fleet-agent.conf", "[Login]\nInhibitDelayMaxSec=4\n")
