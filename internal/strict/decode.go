@@ -214,7 +214,7 @@ func (d *decoder) unknownKey(key *yaml.Node, w where) {
 	} else if near := graph.Nearest(key.Value, known); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
-	d.fail(key, w, hint, "unknown key %q", Clip(key.Value))
+	d.fail(key, w, hint, "unknown key %+q", Clip(key.Value)) // letters that look like others are told apart
 }
 
 // entries reads a map whose keys the user chose.

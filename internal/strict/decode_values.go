@@ -166,6 +166,9 @@ func (d *decoder) raw(n *yaml.Node, w where) any {
 		d.fail(n, w, "remove the tag", "the tag %s is not supported", Clip(n.Tag))
 		return nil
 	}
+	if d.Origins != nil {
+		d.Origins[w.path] = Place{d.File, n.Line, n.Column, w.shown}
+	}
 	switch n.Kind {
 	case yaml.MappingNode:
 		m := make(map[string]any)

@@ -4,8 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"github.com/stretchr/testify/require"
 )
 
 // Published returns a directory of what Azure publishes, "types" or "examples". It is
@@ -13,15 +11,23 @@ import (
 // or beside the folder of its work trees, in shared/azure.
 func Published(tb testing.TB, name string) string {
 	tb.Helper()
+	dir, found := FindPublished(name)
+	Need(tb, found, "shared/azure/"+name+" beside the repository: what Azure publishes")
+	return dir
+}
+
+// FindPublished is Published for what goes on without it.
+func FindPublished(name string) (dir string, found bool) {
 	dir, err := os.Getwd()
-	require.NoError(tb, err)
+	if err != nil {
+		return "", false
+	}
 	for dir != filepath.Dir(dir) {
 		dir = filepath.Dir(dir)
-		found := filepath.Join(dir, "shared", "azure", name)
-		if info, err := os.Stat(found); err == nil && info.IsDir() {
-			return found
+		there := filepath.Join(dir, "shared", "azure", name)
+		if info, err := os.Stat(there); err == nil && info.IsDir() {
+			return there, true
 		}
 	}
-	Need(tb, false, "shared/azure/"+name+" beside the repository: what Azure publishes")
-	return ""
+	return "", false
 }

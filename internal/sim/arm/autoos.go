@@ -109,7 +109,7 @@ func (tx *txn) startOS(setID, exact, by string) {
 		list = slices.Insert(slices.Clone(list), 0, any(entry))
 		hidden["history"] = list[:min(len(list), maxHistory)]
 	})
-	tx.roll(setID, pending, policy, object{
+	tx.roll(setID, pending, policy, nil, object{
 		"exact": exact, "startedBy": by, "restores": by == "Platform" && !boolean(r.Body, autoOSPath+".disableAutomaticRollback"),
 	})
 }
@@ -154,7 +154,7 @@ func (tx *txn) restore(setID string, batch []string) int {
 	n := 0
 	for _, id := range batch {
 		if tx.bad(id) && sub(tx.get(id).Hidden, "before") != nil {
-			tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
+			tx.takeDown(id)
 			tx.schedule(tx.now.Add(upgradeTime), vmType, id, "restored", object{"number": dig(r.Hidden, "roll.number")})
 			n++
 		}
@@ -170,7 +170,7 @@ func (tx *txn) restored(id string, args object) {
 	if r == nil {
 		return
 	}
-	if before := sub(r.Hidden, "before"); before != nil && r.state() != "Deleting" {
+	if before := sub(r.Hidden, "before"); before != nil && !tx.went(id) {
 		tx.edit(id, func(r *resource) {
 			set(r.Body, "properties.storageProfile.imageReference", before)
 			delete(r.Hidden, "before")

@@ -19,6 +19,7 @@ type armError struct {
 	Inner string `json:"inner,omitempty"`
 	// RetryAfter is simulated time; zero is not sent.
 	RetryAfter time.Duration     `json:"-"`
+	Info       object            `json:"-"` // additionalInfo
 	Headers    map[string]string `json:"-"` // further headers of the answer
 }
 
@@ -39,6 +40,9 @@ func (e *armError) object() object {
 			details[i] = e.Details[i].object()
 		}
 		o["details"] = details
+	}
+	if e.Info != nil {
+		o["additionalInfo"] = []any{e.Info}
 	}
 	if e.Inner != "" {
 		o["innerError"] = object{"internalErrorCode": e.Inner}
@@ -69,6 +73,12 @@ func invalid(target, format string, args ...any) *armError {
 // conflict is a 409.
 func conflict(code, format string, args ...any) *armError {
 	return errorf(http.StatusConflict, code, format, args...)
+}
+
+// concurrent is the refusal of a request that came while another one is carried out.
+func concurrent() *armError {
+	return conflict("Conflict", "The request failed due to conflict with a concurrent request. "+
+		"To resolve it, please refer to https://aka.ms/activitylog to get more details on the conflicting requests.")
 }
 
 // unknown says that the simulator cannot do something that Azure may well do.

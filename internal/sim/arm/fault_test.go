@@ -105,6 +105,22 @@ func TestOperationFails(t *testing.T) {
 	require.Equal(t, "Failed", str(w.get(galProd).body, "properties.provisioningState"))
 }
 
+// TestOperationOnMembersFails: none of them is at work for ever.
+func TestOperationOnMembersFails(t *testing.T) {
+	w := applied(t, images)
+	w.do("PUT", aSet, model(t, 2)).want(201)
+	w.clock.Advance(time.Minute)
+	require.NoError(t, w.server.SetFault(Fault{Kind: FaultOperation, Path: "/manualupgrade", Count: 1, Code: "InternalExecutionError"}))
+	members := w.all(aSet + "/virtualMachines")
+	require.Len(t, members, 2)
+	w.do("POST", aSet+"/manualupgrade", object{"instanceIds": []any{str(members[0], "name")}}).want(202)
+	require.Equal(t, "Updating", str(w.all(aSet + "/virtualMachines")[0], "properties.provisioningState"))
+	w.clock.Advance(2 * time.Minute)
+	members = w.all(aSet + "/virtualMachines")
+	require.Equal(t, "Failed", str(members[0], "properties.provisioningState"))
+	require.Equal(t, "Succeeded", str(members[1], "properties.provisioningState"))
+}
+
 // TestFaultsInTime: after and for are simulated time.
 func TestFaultsInTime(t *testing.T) {
 	w := newWorld(t)

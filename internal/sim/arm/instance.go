@@ -134,6 +134,9 @@ func putInstance(tx *txn, c *call) (answer, error) {
 		if err := precondition(c, r); err != nil {
 			return answer{}, err
 		}
+		if atWork(r) {
+			return answer{}, concurrent()
+		}
 		p := sub(c.Body, "properties")
 		policy, given := p["protectionPolicy"].(object)
 		if given {

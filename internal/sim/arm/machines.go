@@ -82,7 +82,7 @@ func (s *Server) Machines() ([]Machine, error) {
 	var all []Machine
 	err := s.within(func(tx *txn) error {
 		for _, r := range tx.list(vmType, "/subscriptions/"+s.cfg.Subscription) {
-			if tx.real(r) && str(r.Hidden, "power") == "running" && !boolean(r.Hidden, "vanished") {
+			if tx.real(r) && up(r) && !boolean(r.Hidden, "vanished") {
 				all = append(all, tx.machine(r))
 			}
 		}
@@ -174,7 +174,7 @@ func (s *Server) ReportHealth(id string, boot int, state string) error {
 	}
 	return s.within(func(tx *txn) error {
 		r := tx.get(id)
-		if r == nil || str(r.Hidden, "power") != "running" || !reportsHealth(r) || str(r.Hidden, "health") == state {
+		if r == nil || !up(r) || !reportsHealth(r) || str(r.Hidden, "health") == state {
 			return nil
 		}
 		if is, _ := integer(r.Hidden, "boot"); is == boot {

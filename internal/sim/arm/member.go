@@ -15,6 +15,7 @@ import (
 //	model       what of its set's model it was made from (see modelOf), or custom
 //	boot        how many times it has booted
 //	power       running, stopped, deallocated, starting or deallocating
+//	down        its disk is being replaced
 //	health      Healthy, Unhealthy, Unknown, Initializing or missing
 //	healthAt    when that was seen
 //	extensions  what runs on it: name, publisher, type, version, settings
@@ -481,6 +482,7 @@ func (tx *txn) running(id string) {
 		boot, _ := integer(r.Hidden, "boot")
 		r.Hidden["boot"] = whole(boot + 1)
 		delete(r.Hidden, "failure")
+		delete(r.Hidden, "down")
 		if reportsHealth(r) {
 			r.Hidden["health"], r.Hidden["healthAt"] = "Initializing", stamp(tx.now)
 		} else {

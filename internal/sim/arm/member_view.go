@@ -13,7 +13,7 @@ func (tx *txn) instanceView(r *resource) object {
 	if disk := str(r.Body, "properties.storageProfile.osDisk.name"); disk != "" {
 		view["disks"] = []any{object{"name": disk, "statuses": []any{provisioningStatus(r)}}}
 	}
-	if power != "running" {
+	if !up(r) {
 		return view
 	}
 	view["computerName"] = cmp.Or(str(r.Body, "properties.osProfile.computerName"), r.name())
@@ -91,7 +91,7 @@ var healthTexts = map[string][2]string{
 // extension, or where the platform does not tell.
 func healthStatus(r *resource) object {
 	texts, known := healthTexts[str(r.Hidden, "health")]
-	if !known || str(r.Hidden, "power") != "running" || !reportsHealth(r) {
+	if !known || !up(r) || !reportsHealth(r) {
 		return nil
 	}
 	status := object{"code": "HealthState/" + strings.ToLower(str(r.Hidden, "health")), "level": texts[0], "displayStatus": texts[1]}

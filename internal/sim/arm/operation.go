@@ -45,6 +45,14 @@ func (tx *txn) endOperation(id string) {
 		return
 	}
 	failure := o.Fails
+	if failure != nil {
+		members, _ := o.Args["members"].([]any)
+		for _, v := range members { // none is at work for ever
+			if id, _ := v.(string); tx.get(id) != nil {
+				tx.failMember(id, failure)
+			}
+		}
+	}
 	if k := tx.server.kind(o.Kind); k.end != nil && failure == nil {
 		if err := k.end(tx, *o); err != nil {
 			failure = asARM(err)

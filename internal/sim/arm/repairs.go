@@ -41,7 +41,7 @@ func (tx *txn) checkRepairsOn(setID string, old, body object) error {
 // sick says whether automatic repairs would take a member for unhealthy.
 func sick(r *resource) bool {
 	health := str(r.Hidden, "health")
-	return str(r.Hidden, "power") == "running" && reportsHealth(r) && (health == "Unhealthy" || health == "Unknown")
+	return up(r) && reportsHealth(r) && (health == "Unhealthy" || health == "Unknown")
 }
 
 // watchRepair is told whenever a member's health may have changed, or its protection.
@@ -126,7 +126,7 @@ func (tx *txn) repair(id string, _ object) {
 		tx.setPower(id, "starting")
 		tx.schedule(tx.now.Add(powerTime), vmType, id, "running", nil)
 	case "Reimage":
-		tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
+		tx.takeDown(id)
 		tx.schedule(tx.now.Add(upgradeTime), vmType, id, "reimaged", nil)
 	default: // Replace, whose new member does not wait for the notice that the old one has
 		tx.depart(id)
@@ -142,7 +142,7 @@ func underRepair(r *resource) bool {
 
 // reimaged is the end of a repair that gives a member a new disk.
 func (tx *txn) reimaged(id string, _ object) {
-	if r := tx.get(id); r == nil || r.state() == "Deleting" {
+	if tx.went(id) {
 		return
 	}
 	if err := tx.renew(id); err != nil {

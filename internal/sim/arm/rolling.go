@@ -21,10 +21,14 @@ import (
 // With maxSurge a batch is new members, born from the model; those whose places they take
 // are deleted once the batch was judged (see surge.go).
 //
+// The operation of the write lasts as long as the upgrade that it begins, and fails with what
+// stopped that. Cancelling the upgrade ends it, too.
+//
 // Hidden in the set are under "rolling" the properties of rollingUpgrades/latest, and
 // under "roll" the ids that are pending, in the batch, done and failed, when the batch is
 // judged at the latest, and the number of the upgrade, which is how a transition of one
-// before is known. An upgrade of the OS (autoos.go) has "os" there, too.
+// before is known, and the operation that waits for it. An upgrade of the OS (autoos.go)
+// has "os" there, too.
 
 // rollingDefault is a percentage that a policy leaves open.
 const rollingDefault = 20
@@ -110,15 +114,21 @@ func policyOf(body object) object {
 	return policy
 }
 
-// startRolling begins a rolling upgrade to the model, in place of one that is under way.
-func (tx *txn) startRolling(setID string) {
+// startRolling begins a rolling upgrade to the model, in place of one that is under way. The
+// operation of the write waits for it.
+func (tx *txn) startRolling(setID string, write *operation) {
 	owner := tx.get(setID)
 	pending := tx.inOrder(owner, func(r *resource) bool { return str(r.Hidden, "model") != modelOf(owner.Body) })
-	tx.roll(setID, pending, policyOf(owner.Body), nil)
+	if write != nil && len(pending) > 0 {
+		tx.unschedule(write.ID, "end")
+		tx.update(write.ID, func(o *operation) { o.Due = time.Time{} })
+	}
+	tx.roll(setID, pending, policyOf(owner.Body), write, nil)
 }
 
-// roll begins a rolling upgrade of members, of their OS alone when os is given.
-func (tx *txn) roll(setID string, pending []any, policy, os object) {
+// roll begins a rolling upgrade of members, for which an operation may wait; of their OS
+// alone when os is given.
+func (tx *txn) roll(setID string, pending []any, policy object, waits *operation, os object) {
 	if len(pending) == 0 {
 		return
 	}
@@ -129,6 +139,9 @@ func (tx *txn) roll(setID string, pending []any, policy, os object) {
 		roll := object{"number": whole(number + 1), "pending": pending, "batch": []any{}, "done": []any{}, "failed": []any{}}
 		if os != nil {
 			roll["os"] = os
+		}
+		if waits != nil {
+			roll["operation"] = waits.ID
 		}
 		hidden["roll"] = roll
 		hidden["rolling"] = object{"policy": policy, "runningStatus": object{
@@ -142,7 +155,9 @@ func (tx *txn) roll(setID string, pending []any, policy, os object) {
 // as it is.
 func (tx *txn) replaced(setID string) {
 	for _, id := range ids(tx.get(setID).Hidden, "roll.batch") {
-		tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", statusSucceeded) })
+		if !tx.went(id) && boolean(tx.get(id).Hidden, "down") {
+			tx.running(id)
+		}
 	}
 	tx.endRolling(setID, "Cancelled", "", "")
 }
@@ -215,7 +230,7 @@ func (tx *txn) nextBatch(setID string, args object) {
 	}
 	for _, id := range batch {
 		if tx.get(id).state() != "Creating" {
-			tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
+			tx.takeDown(id)
 		}
 	}
 	tx.editHidden(setID, func(hidden object) {
@@ -291,8 +306,8 @@ func (tx *txn) batchUpgraded(setID string, args object) {
 		if slices.Contains(born, id) {
 			continue
 		}
-		if m := tx.get(id); m == nil || m.state() == "Deleting" || str(m.Hidden, "power") != "running" {
-			continue // it went meanwhile
+		if tx.went(id) {
+			continue
 		}
 		if err := do(id); err != nil {
 			tx.failMember(id, err)
@@ -412,7 +427,28 @@ func (tx *txn) endRolling(setID, status, code, message string) {
 			remove(hidden, "roll.leave") // they stay
 		}
 	})
+	tx.endWrite(setID, status, code, message)
 	tx.endHistory(setID)
+}
+
+// endWrite ends the operation that waits for a rolling upgrade, if there is one.
+func (tx *txn) endWrite(setID, status, code, message string) {
+	id := str(tx.get(setID).Hidden, "roll.operation")
+	o := tx.store.Operations[id]
+	switch {
+	case o == nil || o.Status != statusInProgress:
+	case o.Fails != nil:
+		tx.finish(id, o.Fails)
+	case status == "Cancelled":
+		tx.cancel(id, conflict("OperationPreempted", "The Rolling Upgrade was cancelled."))
+	case code != "" && o.Start.Equal(tx.now): // the answer is that it was accepted
+		tx.update(id, func(o *operation) { o.Fails = conflict(code, "%s", message) })
+		tx.schedule(tx.now.Add(modelTime), operationKind, id, "end", nil)
+	case code != "":
+		tx.finish(id, conflict(code, "%s", message))
+	default:
+		tx.finish(id, tx.failed(setID))
+	}
 }
 
 // latestRolling answers with the latest rolling upgrade.
@@ -444,6 +480,7 @@ func cancelRolling(tx *txn, c *call) (answer, error) {
 		set(hidden, "rolling.runningStatus.lastAction", "Cancel")
 		set(hidden, "rolling.runningStatus.lastActionTime", stamp(tx.now))
 	})
+	tx.endWrite(c.ID, "Cancelled", "", "")
 	tx.endHistory(c.ID)
 	return tx.act(c, c.ID, 10*time.Second, nil)
 }

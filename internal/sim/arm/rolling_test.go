@@ -309,3 +309,39 @@ func TestRollingUpgradeLosesMembers(t *testing.T) {
 	w.wantRolling("Completed", 2, 0, 0, 0, "")
 	require.Equal(t, map[string]int{"1.7.1": 1, older: 2}, w.exact())
 }
+
+const custom = `{"properties":{"publisher":"Microsoft.Azure.Monitor","type":"AzureMonitorLinuxAgent","typeHandlerVersion":"1.0"}}`
+
+// TestWriteLastsAsLongAsItsUpgrade: the operation of a write that begins a rolling upgrade
+// ends with it, and as it does.
+func TestWriteLastsAsLongAsItsUpgrade(t *testing.T) {
+	status := func(w *world, write *reply) string {
+		poll := w.get(write.header.Get("Azure-AsyncOperation")).body
+		return str(poll, "status") + " " + str(poll, "error.code")
+	}
+	w := upgradeWorld(t, 5, rollingMode(object{}))
+	write := w.do("PATCH", aSet, to(older)).want(200)
+	w.clock.Advance(4 * aBatch)
+	require.Equal(t, "InProgress ", status(w, write))
+	require.Equal(t, "Updating", str(w.get(aSet).body, "properties.provisioningState"))
+	w.clock.Advance(aBatch)
+	require.Equal(t, "Succeeded ", status(w, write))
+	require.Equal(t, "Succeeded", str(w.get(aSet).body, "properties.provisioningState"))
+
+	write = w.do("PATCH", aSet, to("1.7.0")).want(200)
+	w.clock.Advance(aBatch)
+	require.Equal(t, "Failed "+unhealthyUpgraded, status(w, write))
+	require.Equal(t, "Failed", str(w.get(aSet).body, "properties.provisioningState"))
+
+	write = w.do("PUT", aSet+"/extensions/monitor", custom).want(201)
+	require.Equal(t, "InProgress ", status(w, write), "an extension is a part of the model")
+	w.do("DELETE", aSet+"/extensions/monitor", nil).refused(409, "OperationNotAllowed")
+	w.do("POST", aSet+"/rollingUpgrades/cancel", nil).want(202)
+	require.Equal(t, "Canceled OperationPreempted", status(w, write))
+
+	write = w.do("PATCH", aSet, to(older)).want(200)
+	another := w.do("PATCH", aSet, to("1.7.1")).want(200)
+	require.Equal(t, "Canceled OperationPreempted", status(w, write), "another write takes its place")
+	w.clock.Advance(time.Hour)
+	require.NotEqual(t, "InProgress ", status(w, another))
+}

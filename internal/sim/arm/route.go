@@ -310,6 +310,9 @@ func (s *Server) save(tx *txn, w *write, k *kind) (answer, error) {
 	if err := preempt(tx, w, k); err != nil {
 		return answer{}, err
 	}
+	if err := tx.disallowed(w); err != nil {
+		return answer{}, err
+	}
 	if where := str(w.Body, "location"); where != "" && !regionName.MatchString(where) {
 		return answer{}, invalidRegion(w, where)
 	}
@@ -371,8 +374,7 @@ func preempt(tx *txn, w *write, k *kind) error {
 		return nil
 	}
 	if !k.preempts && w.Method != http.MethodDelete {
-		return conflict("Conflict", "The request failed due to conflict with a concurrent request. "+
-			"To resolve it, please refer to https://aka.ms/activitylog to get more details on the conflicting requests.")
+		return concurrent()
 	}
 	tx.cancel(w.Old.Busy, errorf(http.StatusConflict, "OperationPreempted", "The operation has been preempted by a more recent operation."))
 	return nil

@@ -42,6 +42,8 @@ func runCommand(tx *txn, c *call, r *resource) (answer, error) {
 		return answer{}, err
 	case str(r.Hidden, "power") != "running":
 		return answer{}, conflict("OperationNotAllowed", "The operation requires the VM to be running (or set to run).")
+	case atWork(r):
+		return answer{}, concurrent()
 	case tx.commandOf(r) != nil:
 		return answer{}, conflict("Conflict", "Run command extension execution is in progress. Please wait for completion before invoking a run command.")
 	}

@@ -177,7 +177,7 @@ func setStored(tx *txn, w *write, r *resource) error {
 	case mode == "Automatic" && changed:
 		tx.upgradeAll(r.ID)
 	case mode == "Rolling" && (changed || !rollingForward(r)):
-		tx.startRolling(r.ID)
+		tx.startRolling(r.ID, w.Operation)
 	}
 	if w.create() || capacityOf(w.Old.Body) != capacityOf(r.Body) {
 		if err := tx.scale(r.ID); err != nil {
@@ -211,11 +211,20 @@ func endSet(tx *txn, o operation) error {
 	default:
 		return tx.endMemberAction(o)
 	}
-	failure := toError(sub(r.Hidden, "failure"))
-	if failure != nil {
-		tx.editHidden(r.ID, func(hidden object) { delete(hidden, "failure") })
+	if failure := tx.failed(r.ID); failure != nil {
+		return failure
 	}
-	return failure
+	return nil
+}
+
+// failed is what fail said of a scale set, once, or nil.
+func (tx *txn) failed(setID string) *armError {
+	failure := toError(sub(tx.get(setID).Hidden, "failure"))
+	if failure == nil {
+		return nil
+	}
+	tx.editHidden(setID, func(hidden object) { delete(hidden, "failure") })
+	return asARM(failure)
 }
 
 // viewSet leaves out what is only ever written.

@@ -130,11 +130,22 @@ func checkRollingPolicy(body object) error {
 			return err
 		}
 	}
+	if boolean(body, policy+"rollbackFailedInstancesOnPolicyBreach") {
+		return invalid("rollbackFailedInstancesOnPolicyBreach",
+			"The property 'rollbackFailedInstancesOnPolicyBreach' is not supported for Virtual Machine Scale Sets with OrchestrationMode: 'Flexible'.")
+	}
 	return spanInRange(body, policy+"pauseTimeBetweenBatches", 0, 24*time.Hour)
 }
 
+// checkHealthSource: what upgrades or repairs by health has one source of it.
 func checkHealthSource(body object) error {
-	if str(body, "properties.upgradePolicy.mode") == "Rolling" && len(healthExtensions(body)) == 0 {
+	rolling := str(body, "properties.upgradePolicy.mode") == "Rolling"
+	acts := rolling || enablesAutoOS(body) || boolean(body, repairsPath+".enabled")
+	if acts && len(healthExtensions(body)) > 0 && str(body, profile+".networkProfile.healthProbe.id") != "" {
+		return errorf(http.StatusBadRequest, "BadRequest",
+			"The Virtual Machine Scale Set has both a health probe and a health extension. Only one source of health is allowed: delete one of them.")
+	}
+	if rolling && len(healthExtensions(body)) == 0 {
 		return errorf(http.StatusBadRequest, "BadRequest",
 			"Rolling Upgrade mode is not supported for this Virtual Machine Scale Set because a health probe or health extension was not provided.")
 	}

@@ -48,6 +48,7 @@ type scenarioFile struct {
 	StorageAccounts []accountSpec     `yaml:"storage_accounts" doc:"storage accounts with blob containers"`
 	Roles           rolesSpec         `yaml:"roles" doc:"roles and their assignments to identities"`
 	Caller          callerSpec        `yaml:"caller" doc:"what whoever asks may not do"`
+	Policies        []policySpec      `yaml:"policies" doc:"assignments of Azure Policy, which deny writes"`
 	Resources       []rawSpec         `yaml:"resources" doc:"any other resource as Azure holds it"`
 	Faults          []faultSpec       `yaml:"faults" doc:"answers that take the place of the right ones"`
 

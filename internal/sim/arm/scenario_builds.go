@@ -77,14 +77,19 @@ type callerSpec struct {
 	NotActions []string `yaml:"not_actions" doc:"what the caller may not do, with *"`
 }
 
-// access makes roles and assignments, and keeps what is said about the caller.
+// access makes roles and assignments, and keeps what is said about the caller
+// and the policies.
 func (b *builder) access() error {
 	settings := object{"effectiveAfter": time.Duration(b.file.Roles.EffectiveAfter).String()}
 	var not []any
 	for _, action := range b.file.Caller.NotActions {
 		not = append(not, action)
 	}
-	settings["notActions"] = not
+	var policies []any
+	for i := range b.file.Policies {
+		policies = append(policies, b.file.Policies[i].object())
+	}
+	settings["notActions"], settings["policies"] = not, policies
 	b.tx.put(resource{ID: accessSettings, Type: registration, Hidden: settings})
 	named := map[string]string{}
 	for i := range builtInRoles {

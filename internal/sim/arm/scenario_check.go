@@ -59,6 +59,11 @@ func checkScenario(c *strict.Checker, f *scenarioFile) {
 		}
 	}
 	checkBuilds(c, f)
+	for i, p := range f.Policies {
+		if !strings.Contains(p.Type, "/") {
+			c.Fail(fmt.Sprintf("%q is no type of a resource: write it like %s", p.Type, setType), "policies", i, "type")
+		}
+	}
 	for i, r := range f.Resources {
 		if !strings.HasPrefix(r.ID, "/subscriptions/") && !strings.Contains(r.ID, "/") {
 			c.Fail("an id begins with /subscriptions/ or, in the resource group, with a namespace like Microsoft.Network/", "resources", i, "id")

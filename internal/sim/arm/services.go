@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // The types of the services around scale sets and galleries.
@@ -46,6 +47,9 @@ func checkAutoscale(body object) error {
 	if sub(body, "properties.predictiveAutoscalePolicy") != nil && !slices.Contains([]string{"Disabled", "ForecastOnly", "Enabled"}, mode) {
 		return autoscaleError("The scaleMode '%s' of the predictive autoscale policy is none of Disabled, ForecastOnly, Enabled.", mode)
 	}
+	if err := checkPredictive(body, mode, profiles); err != nil {
+		return err
+	}
 	for _, p := range profiles {
 		name := str(p, "name")
 		if name == "" {
@@ -61,6 +65,25 @@ func checkAutoscale(body object) error {
 		}
 		if bounds[0] > bounds[1] || bounds[1] > bounds[2] {
 			return autoscaleError("The capacity of profile '%s' is not minimum <= default <= maximum.", name)
+		}
+	}
+	return nil
+}
+
+// checkPredictive: what is foretold is Percentage CPU, an hour ahead at most.
+func checkPredictive(body object, mode string, profiles []object) error {
+	ahead, given := parseISO(str(body, "properties.predictiveAutoscalePolicy.scaleLookAheadTime"))
+	if given && (ahead < time.Minute || ahead > time.Hour) {
+		return autoscaleError("The scaleLookAheadTime '%s' of the predictive autoscale policy is not between 'PT1M' and 'PT1H'.", iso(ahead))
+	}
+	if mode == "" || mode == "Disabled" {
+		return nil
+	}
+	for _, p := range profiles {
+		for _, r := range items(p, "rules") {
+			if metric := str(r, "metricTrigger.metricName"); str(r, "scaleAction.direction") == "Increase" && metric != "Percentage CPU" {
+				return autoscaleError("The predictive autoscale policy does not support the metricName '%s': it is 'Percentage CPU'.", metric)
+			}
 		}
 	}
 	return nil

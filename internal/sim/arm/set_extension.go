@@ -129,8 +129,13 @@ func deleteSetExtension(tx *txn, c *call) (answer, error) {
 	return accepted(o), nil
 }
 
-// writeExtensions writes the extensions of a model as a PATCH of the set would.
+// writeExtensions writes the extensions of a model as a PATCH of the set would. Where the
+// one before began a rolling upgrade, the next waits for its end.
 func (tx *txn) writeExtensions(c *call, r *resource, list []object) (*operation, error) {
+	if rollingForward(r) {
+		return nil, conflict("OperationNotAllowed",
+			"The extensions of the Virtual Machine Scale Set '%s' cannot be changed while a Rolling Upgrade is in progress.", r.name())
+	}
 	all := make([]any, len(list))
 	for i, e := range list {
 		all[i] = e

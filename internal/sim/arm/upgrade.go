@@ -18,15 +18,50 @@ func manualUpgrade(tx *txn, c *call) (answer, error) {
 		return answer{}, conflict("OperationNotAllowed",
 			"Operation 'manualupgrade' is not allowed on Virtual Machine Scale Set '%s' while a Rolling Upgrade is in progress.", c.Target.name())
 	}
+	if err := tx.locked(c.ID, ids); err != nil {
+		return answer{}, err
+	}
 	var touched []any
 	for _, id := range ids {
 		if upgradable(tx.get(id)) {
-			tx.edit(id, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
+			tx.takeDown(id)
 			touched = append(touched, id)
 		}
 	}
 	return tx.act(c, c.ID, upgradeTime, object{"members": touched})
 }
+
+// locked refuses to give members another disk while one of them, or the set by another request
+// of this kind, is at work. Clients that ask for one member after the other without waiting are
+// told so by Azure.
+func (tx *txn) locked(setID string, ids []string) error {
+	for _, o := range tx.store.Operations {
+		if o.Status == statusInProgress && key(o.Resource) == key(setID) && (o.Name == "manualupgrade" || o.Name == "reimage") {
+			return concurrent()
+		}
+	}
+	for _, id := range ids {
+		if atWork(tx.get(id)) {
+			return concurrent()
+		}
+	}
+	return nil
+}
+
+// atWork says whether a machine is getting another disk.
+func atWork(r *resource) bool { return r.state() == "Updating" }
+
+// takeDown begins to give a machine another disk. Its system is stopped at once, and nothing
+// on it hears of that: there is no event.
+func (tx *txn) takeDown(id string) {
+	tx.edit(id, func(r *resource) {
+		set(r.Body, "properties.provisioningState", "Updating")
+		r.Hidden["down"] = true
+	})
+}
+
+// up says whether the system of a machine runs: it does not while its disk is replaced.
+func up(r *resource) bool { return str(r.Hidden, "power") == "running" && !boolean(r.Hidden, "down") }
 
 // upgradable says whether an upgrade reaches a member.
 func upgradable(r *resource) bool {
@@ -58,10 +93,13 @@ func reimageMembers(tx *txn, c *call) (answer, error) {
 }
 
 func (tx *txn) reimage(c *call, id string, ids []string) (answer, error) {
+	if err := tx.locked(id, ids); err != nil {
+		return answer{}, err
+	}
 	var touched []any
 	for _, m := range ids {
 		if str(tx.get(m).Hidden, "power") == "running" {
-			tx.edit(m, func(r *resource) { set(r.Body, "properties.provisioningState", "Updating") })
+			tx.takeDown(m)
 			touched = append(touched, m)
 		}
 	}
@@ -79,6 +117,7 @@ func (tx *txn) endMemberAction(o operation) error {
 		"manualupgrade": tx.upgrade,
 		"reimage":       tx.renew,
 	}[o.Name]
+	disk := do != nil
 	if p, is := powers[o.Name]; is {
 		do = func(id string) error {
 			tx.setPower(id, p.end)
@@ -95,7 +134,7 @@ func (tx *txn) endMemberAction(o operation) error {
 	first := toError(sub(o.Args, "refused"))
 	for _, v := range members {
 		id, _ := v.(string)
-		if tx.get(id) == nil {
+		if tx.get(id) == nil || disk && tx.went(id) {
 			continue
 		}
 		if err := do(id); err != nil {
@@ -108,12 +147,30 @@ func (tx *txn) endMemberAction(o operation) error {
 	return first
 }
 
+// went says whether a member that was to get another disk is not there any more, or does
+// not run: it was evicted, deallocated or deleted meanwhile. It keeps its disk, and is at rest.
+func (tx *txn) went(id string) bool {
+	r := tx.get(id)
+	if r == nil || r.state() == "Deleting" {
+		return true
+	}
+	if str(r.Hidden, "power") == "running" {
+		return false
+	}
+	tx.edit(id, func(r *resource) {
+		set(r.Body, "properties.provisioningState", statusSucceeded)
+		delete(r.Hidden, "down")
+	})
+	return true
+}
+
 // failMember says that a member could not be brought where it should be, and why.
 func (tx *txn) failMember(id string, why error) {
 	e := asARM(why)
 	tx.edit(id, func(r *resource) {
 		set(r.Body, "properties.provisioningState", statusFailed)
 		r.Hidden["failure"] = object{"code": e.Code, "message": e.Message}
+		delete(r.Hidden, "down")
 	})
 }
 

@@ -236,6 +236,9 @@ func (s *Server) resourceManager(r *http.Request, body []byte, fails *armError) 
 		if err := tx.authorize(c); err != nil {
 			return err
 		}
+		if err := tx.authorizeLinks(c); err != nil {
+			return err
+		}
 		if err := tx.blocked(c); err != nil {
 			return err
 		}

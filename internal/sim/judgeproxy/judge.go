@@ -29,6 +29,7 @@ type judge struct {
 	cfg      Config
 	exchange Exchange
 	count    func(what, resourceType string)
+	sent     map[string]int
 	found    []Finding
 }
 
@@ -39,6 +40,13 @@ func (j *judge) findings() []Finding {
 		j.request(target)
 	}
 	switch {
+	case j.cfg.Sent:
+		switch {
+		case len(e.Sent) > 0 && !located && manager.MatchString(e.URL.Path):
+			j.unjudged("this path leads to no resource and no action")
+		case len(e.Sent) == 0 && located && j.wantsBody(target):
+			j.report(armtypes.Finding{Kind: armtypes.Missing, Path: "$", Message: "a request without its body"})
+		}
 	case e.Status >= http.StatusBadRequest:
 		j.refusal()
 	case e.Status >= http.StatusMultipleChoices:
@@ -51,8 +59,15 @@ func (j *judge) findings() []Finding {
 	return j.found
 }
 
+// manager is the path of a request to Azure Resource Manager: not one for a token, nor
+// one to Azure Storage.
+var manager = regexp.MustCompile(`(?i)^/(subscriptions|providers)/`)
+
 func (j *judge) report(list ...armtypes.Finding) {
-	where := fmt.Sprintf("%s %s: %d", j.exchange.Method, j.exchange.URL.EscapedPath(), j.exchange.Status)
+	where := j.exchange.Method + " " + j.exchange.URL.EscapedPath()
+	if !j.cfg.Sent {
+		where += ": " + strconv.Itoa(j.exchange.Status)
+	}
 	for _, f := range list {
 		j.found = append(j.found, Finding{where, f})
 	}
@@ -60,6 +75,28 @@ func (j *judge) report(list ...armtypes.Finding) {
 
 func (j *judge) envelope(path, format string, args ...any) {
 	j.report(armtypes.Finding{Kind: Envelope, Path: path, Message: fmt.Sprintf(format, args...)})
+}
+
+func (j *judge) wantsBody(target armtypes.Target) bool {
+	switch j.exchange.Method {
+	case http.MethodPut, http.MethodPatch:
+		return true
+	case http.MethodPost:
+		return j.into(target) != nil
+	default:
+		return false
+	}
+}
+
+func (j *judge) into(target armtypes.Target) any {
+	if j.cfg.Into == nil {
+		return nil
+	}
+	return j.cfg.Into(j.exchange.Method, target)
+}
+
+func (j *judge) unjudged(why string) {
+	j.report(armtypes.Finding{Kind: Unjudged, Path: "$", Message: why})
 }
 
 func (j *judge) version(resourceType string) string {
@@ -74,7 +111,7 @@ func (j *judge) request(target armtypes.Target) {
 		j.envelope("$", "the request: %v", err)
 		return
 	}
-	version := j.version(target.Type)
+	version, published := j.version(target.Type), true
 	switch {
 	case e.Method == http.MethodPost && j.cfg.Types.HasAction(target.Type, version, target.Rest):
 		j.count("actions", target.Type)
@@ -86,14 +123,20 @@ func (j *judge) request(target armtypes.Target) {
 		j.count("PATCH bodies", target.Type)
 		j.report(j.cfg.Types.Check(target.Type, version, body, armtypes.Patch)...)
 	default:
+		published = false
 		j.count("bodies without a type", "")
 	}
-	if j.cfg.Into != nil && (e.Method == http.MethodPatch || e.Method == http.MethodPost) {
-		if into := j.cfg.Into(e.Method, target); into != nil {
-			j.count("bodies decoded strictly", "")
-			j.report(strict(e.Sent, body, into)...)
-		}
+	into := j.into(target)
+	if into != nil {
+		j.count("bodies decoded strictly", "")
+		j.report(strict(e.Sent, body, into)...)
 	}
+	what := strings.TrimSpace(e.Method + " " + target.Type + " " + target.Rest)
+	if j.cfg.Sent && into == nil && (e.Method != http.MethodPut || !published) {
+		j.unjudged("nobody knows the body of " + what)
+		return
+	}
+	j.sent[what]++
 }
 
 // strict decodes a body into what a client has for it, and finds what is lost.

@@ -5,7 +5,8 @@
 // a process that runs it. It lets every exchange through as it is, and judges it: the
 // body of a PUT as a request, of a PATCH as a part of one, each resource that is
 // answered, alone or in a list, as a response, and around them what every answer of
-// Azure Resource Manager has. A test asks for the report at the end.
+// Azure Resource Manager has. A test asks for the report at the end. With Config.Sent it
+// judges only what is sent, and wants a judge for every body.
 //
 //	client ─▶ Proxy ─▶ simulator
 //	            │
@@ -33,9 +34,13 @@ import (
 type Config struct {
 	Next  http.Handler
 	Types *armtypes.Types
-	// Into returns a pointer to what the body of a PATCH or POST is decoded into, or nil
-	// for nothing. What is lost when it is encoded again is a finding. May be nil.
+	// Into returns a pointer to what a body is decoded into, or nil for nothing. What is
+	// lost when it is encoded again is a finding. May be nil.
 	Into func(method string, target armtypes.Target) any
+	// Sent judges only what is sent, which costs little; answers go by unread. A body to
+	// Azure Resource Manager that has no judge is a finding then: the body of a PUT needs
+	// a published type, or else Into; that of a PATCH or POST needs Into.
+	Sent bool
 }
 
 // A Proxy judges what passes through it.
@@ -48,7 +53,7 @@ type Proxy struct {
 
 // New makes a proxy.
 func New(cfg Config) *Proxy {
-	return &Proxy{cfg: cfg, report: Report{Judged: map[string]int{}, Types: map[string]int{}}}
+	return &Proxy{cfg: cfg, report: Report{Judged: map[string]int{}, Types: map[string]int{}, Sent: map[string]int{}}}
 }
 
 // To is a handler for Config.Next that leads to another server. The server sees the
@@ -65,6 +70,7 @@ type Report struct {
 	Requests int
 	Judged   map[string]int // bodies, by what they were judged as
 	Types    map[string]int // bodies, by the type of resource
+	Sent     map[string]int // bodies that were sent and judged, by "PATCH Microsoft.Compute/galleries"
 	Findings []Finding
 }
 
@@ -79,7 +85,7 @@ func (r Report) String() string {
 
 // A Finding is what was wrong with an exchange.
 type Finding struct {
-	Exchange string // PUT /subscriptions/…: 201
+	Exchange string // PUT /subscriptions/…: 201; without the status where answers go unread
 	armtypes.Finding
 }
 
@@ -89,6 +95,7 @@ func (f Finding) String() string { return f.Exchange + ": " + f.Finding.String()
 const (
 	Envelope armtypes.Kind = "envelope" // what every answer has is not there
 	Lost     armtypes.Kind = "lost"     // the client's own types do not know it
+	Unjudged armtypes.Kind = "unjudged" // a body that there is no judge for
 )
 
 // Report returns a copy of what was judged so far.
@@ -96,7 +103,7 @@ func (p *Proxy) Report() Report {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.report
-	r.Judged, r.Types, r.Findings = maps.Clone(r.Judged), maps.Clone(r.Types), slices.Clone(r.Findings)
+	r.Judged, r.Types, r.Sent, r.Findings = maps.Clone(r.Judged), maps.Clone(r.Types), maps.Clone(r.Sent), slices.Clone(r.Findings)
 	return r
 }
 
@@ -112,14 +119,22 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(sent))
 	e := Exchange{Method: r.Method, URL: r.URL, Sent: sent}
+	if p.cfg.Sent {
+		p.judge(e)
+		p.cfg.Next.ServeHTTP(w, r)
+		return
+	}
 	rec := &recorder{ResponseWriter: w, status: http.StatusOK}
 	p.cfg.Next.ServeHTTP(rec, r)
 	e.Status, e.Header, e.Answered = rec.status, w.Header().Clone(), rec.body.Bytes()
+	p.judge(e)
+}
 
+func (p *Proxy) judge(e Exchange) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.report.Requests++
-	j := judge{cfg: p.cfg, exchange: e, count: func(what, resourceType string) {
+	j := judge{cfg: p.cfg, exchange: e, sent: p.report.Sent, count: func(what, resourceType string) {
 		p.report.Judged[what]++
 		if resourceType != "" {
 			p.report.Types[strings.ToLower(resourceType)]++

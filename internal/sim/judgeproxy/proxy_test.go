@@ -209,6 +209,68 @@ func TestBodiesAreDecodedStrictly(t *testing.T) {
 	}
 }
 
+// A request of which only the body is judged, and what it is judged to be.
+func TestSent(t *testing.T) {
+	types, err := armtypes.Load(testkit.Published(t, "types"))
+	require.NoError(t, err)
+	sent := map[string]int{}
+	for _, tt := range []struct {
+		method, path, body string
+		want               []string
+		counted            string
+	}{
+		{"PUT", group + "galleries/galProd", `{"location": "eastus"}`, nil, "PUT Microsoft.Compute/galleries"},
+		{"PUT", group + "galleries/galProd", `{"place": "eastus"}`, []string{"unknown $.place", "missing $.location"}, "PUT Microsoft.Compute/galleries"},
+		{"PATCH", group + "galleries/galProd", `{"tags": {}}`, []string{"unjudged $"}, ""},
+		{"POST", group + "virtualMachines/vm/runCommand", `{"commandId": "RunShellScript"}`, []string{"unjudged $"}, ""},
+		{"POST", group + "virtualMachines/vm/start", ``, nil, ""},
+		{"PUT", group + "disks/osdisk", `{"zone": 1}`, []string{"lost $.zone"}, "PUT Microsoft.Compute/disks"},
+		{"POST", group + "disks/osdisk/beginGetAccess", `{"zone": 1}`, []string{"lost $.zone"}, "POST Microsoft.Compute/disks beginGetAccess"},
+		{"POST", group + "disks/osdisk/beginGetAccess", ``, []string{"missing $"}, ""},
+		{"PUT", group + "snapshots/s", `{}`, []string{"unjudged $"}, ""},
+		{"PATCH", group + "galleries/galProd", ``, []string{"missing $"}, ""},
+		{"PUT", group + "galleries/galProd", `{`, []string{"envelope $"}, ""},
+		{"POST", "/subscriptions/1/moveResources", `{}`, []string{"unjudged $"}, ""},
+		{"DELETE", group + "galleries/galProd", ``, nil, ""},
+		{"GET", group + "galleries/galProd", ``, nil, ""},
+		{"PUT", "/blob/stpay/rollouts/000001.json", `{}`, nil, ""},
+		{"POST", "/organizations/oauth2/v2.0/token", `grant_type=client_credentials`, nil, ""},
+	} {
+		reached := false
+		p := New(Config{
+			Types: types, Sent: true,
+			Next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				got, err := io.ReadAll(r.Body)
+				reached = err == nil && string(got) == tt.body
+				w.WriteHeader(http.StatusTeapot) // and no word of JSON
+			}),
+			Into: func(_ string, target armtypes.Target) any {
+				if target.Type == "Microsoft.Compute/disks" {
+					return &patch{}
+				}
+				return nil
+			},
+		})
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), tt.method, tt.path+"?api-version=2026-04-01", strings.NewReader(tt.body)))
+		require.True(t, reached)
+		require.Equal(t, http.StatusTeapot, w.Code)
+		var got []string
+		for _, f := range p.Report().Findings {
+			require.Equal(t, tt.method+" "+tt.path, f.Exchange)
+			got = append(got, fmt.Sprintf("%s %s", f.Kind, f.Path))
+		}
+		require.Equal(t, tt.want, got, "%s %s %s", tt.method, tt.path, tt.body)
+		if tt.counted == "" {
+			require.Empty(t, p.Report().Sent)
+			continue
+		}
+		require.Equal(t, map[string]int{tt.counted: 1}, p.Report().Sent)
+		sent[tt.counted]++
+	}
+	require.Len(t, sent, 3)
+}
+
 // TestToAnotherServer: links that the server makes of the host's name lead to the proxy.
 func TestToAnotherServer(t *testing.T) {
 	types, err := armtypes.Load(testkit.Published(t, "types"))

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -20,6 +21,7 @@ type world struct {
 
 	server *arm.Server
 	agents string // directory of the files of real agents
+	notice string // of a deletion; empty: five minutes
 }
 
 const (
@@ -79,7 +81,7 @@ func (w *world) do(method, path, body string) map[string]any {
 // asked for.
 func (w *world) put(capacity int, version, port string, spot bool) {
 	w.Helper()
-	priority := `"scheduledEventsProfile": {"terminateNotificationProfile": {"enable": true, "notBeforeTimeout": "PT5M"}}`
+	priority := `"scheduledEventsProfile": {"terminateNotificationProfile": {"enable": true, "notBeforeTimeout": "` + cmp.Or(w.notice, "PT5M") + `"}}`
 	if spot {
 		priority = `"priority": "Spot", "evictionPolicy": "Deallocate"`
 	}

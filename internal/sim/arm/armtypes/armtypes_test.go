@@ -355,12 +355,14 @@ func TestLocate(t *testing.T) {
 		group + "Microsoft.Compute/virtualMachines/vmss-authz_1/runCommand/":                 {"Microsoft.Compute/virtualMachines", "runCommand"},
 		group + "A/b/c/providers/Microsoft.Authorization/roleAssignments/1":                  {"Microsoft.Authorization/roleAssignments", ""},
 		strings.ToUpper(group) + "Microsoft.Compute/virtualMachineScaleSets/vmss-authz/skus": {"Microsoft.Compute/virtualMachineScaleSets", "skus"},
+		"/subscriptions/1/resourceGroups/rg-pay-prod":                                        {"Microsoft.Resources/resourceGroups", ""},
+		"/SUBSCRIPTIONS/1/resourcegroups/rg-pay-prod/":                                       {"Microsoft.Resources/resourceGroups", ""},
 	} {
 		got, ok := Locate(path)
 		require.True(t, ok, path)
 		require.Equal(t, want, got, path)
 	}
-	for _, path := range []string{"", "/", "/subscriptions/1", group, group + "Microsoft.Compute"} {
+	for _, path := range []string{"", "/", "/subscriptions/1", "/subscriptions/1/resourceGroups", "/x/subscriptions/1/resourceGroups/rg", group, group + "Microsoft.Compute"} {
 		_, ok := Locate(path)
 		require.False(t, ok, path)
 	}

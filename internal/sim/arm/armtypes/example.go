@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -137,6 +138,8 @@ func example(name, method, address string, body, response json.RawMessage) (Exam
 	return e, nil
 }
 
+var group = regexp.MustCompile(`(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/?$`)
+
 // A Target is what a path of Azure Resource Manager leads to.
 type Target struct {
 	Type string // Microsoft.Compute/virtualMachineScaleSets
@@ -146,8 +149,12 @@ type Target struct {
 }
 
 // Locate takes a path apart. It knows no types: .../galleries is a list of galleries,
-// as .../galleries/galProd/share is an action, by their number of parts alone.
+// as .../galleries/galProd/share is an action, by their number of parts alone. A
+// resource group, which has no provider in its path, is of Microsoft.Resources.
 func Locate(path string) (Target, bool) {
+	if group.MatchString(path) {
+		return Target{Type: "Microsoft.Resources/resourceGroups"}, true
+	}
 	at := strings.LastIndex(strings.ToLower(path), "/providers/")
 	if at < 0 {
 		return Target{}, false
