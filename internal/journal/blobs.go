@@ -51,6 +51,9 @@ func (b *blobs) store(id string) store { return &blobStore{b, b.prefix + id + "/
 
 func (b *blobs) list(ctx context.Context) ([]Listed, error) {
 	found, err := b.client.ListBlobs(ctx, b.container, b.prefix)
+	if errors.Is(err, &azure.Error{Kind: azure.NotFound}) {
+		err = fmt.Errorf("%w: %w", ErrNoPlace, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +78,8 @@ func (s *blobStore) at(name string) string { return s.address(s.base + name) }
 
 func (s *blobStore) name() string { return s.at(journalName) }
 
-func (s *blobStore) read(ctx context.Context) ([]byte, error) {
-	text, err := s.readFrom(ctx, 0)
+func (s *blobStore) read(ctx context.Context, from int64) ([]byte, error) {
+	text, err := s.readFrom(ctx, from)
 	if err == nil && len(text) > 0 && text[len(text)-1] != '\n' {
 		err = fmt.Errorf("%s: %w", s.name(), damaged("the last one has no end"))
 	}

@@ -34,10 +34,13 @@ func (d directory) store(id string) store { return &files{dir: filepath.Join(str
 
 func (d directory) list(context.Context) ([]Listed, error) {
 	found, err := os.ReadDir(string(d))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	if err != nil {
+		if odd := inTheWay(string(d)); odd != nil {
+			return nil, odd
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", ErrNoPlace, err)
+		}
 		return nil, err
 	}
 	var all []Listed
@@ -87,24 +90,18 @@ type files struct{ dir string }
 
 func (s *files) name() string { return filepath.Join(s.dir, journalName) }
 
-func (s *files) read(context.Context) ([]byte, error) {
-	text, err := readFile(s.name(), maxJournal)
+func (s *files) read(_ context.Context, from int64) ([]byte, error) {
+	f, err := safefile.OpenRegular(s.name(), os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return text, err
-}
-
-// readFile reads a regular file of at most limit bytes.
-func readFile(name string, limit int64) ([]byte, error) {
-	f, err := safefile.OpenRegular(name, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(text)) > limit {
-		err = fmt.Errorf("%s is larger than %d bytes", name, limit)
+	text, err := io.ReadAll(io.NewSectionReader(f, from, maxJournal+1-from))
+	if err == nil && from+int64(len(text)) > maxJournal {
+		err = fmt.Errorf("%s is larger than %d bytes", s.name(), maxJournal)
 	}
 	return text, err
 }
@@ -253,12 +250,58 @@ func (s *files) lock(_ context.Context, by Owner, at time.Time) (grip, error) {
 // makeDir makes a directory; one that is there already must be one.
 func (s *files) makeDir(name string) error {
 	if err := os.MkdirAll(name, 0o755); err != nil {
+		if odd := inTheWay(name); odd != nil {
+			return odd
+		}
 		return err
 	}
 	if info, err := os.Lstat(name); err != nil || !info.IsDir() {
 		return errors.Join(err, fmt.Errorf("%s is not a directory: remove it, or name another place for the journal", name))
 	}
 	return nil
+}
+
+// inTheWay says what stands where a directory, or one above it, should be; nil: nothing
+// does. A link to nowhere is never followed by making what it leads to: that may be a
+// disk that is not mounted, with a journal on it.
+func inTheWay(name string) error {
+	for {
+		info, err := os.Lstat(name)
+		if err == nil {
+			return odd(name, info.Mode())
+		}
+		above := filepath.Dir(name)
+		if above == name {
+			return nil
+		}
+		name = above
+	}
+}
+
+// odd says what is wrong with what stands where a directory should be.
+func odd(name string, mode fs.FileMode) error {
+	if mode.IsDir() {
+		return nil
+	}
+	if mode.Type() != fs.ModeSymlink {
+		what := "no directory"
+		if mode.IsRegular() {
+			what = "a regular file, not a directory"
+		}
+		return fmt.Errorf("%s is %s: move it away, or name another place for the journal", name, what)
+	}
+	info, err := os.Stat(name)
+	to, readErr := os.Readlink(name)
+	switch {
+	case err == nil && info.IsDir():
+		return nil
+	case err == nil:
+		return fmt.Errorf("%s is a link to what is not a directory: correct the link, or name another place for the journal", name)
+	case errors.Is(err, fs.ErrNotExist) && readErr == nil:
+		return fmt.Errorf("%s is a link to %s, which is not there: bring that back (is its disk mounted?), or name another place for the journal", name, to)
+	default:
+		return fmt.Errorf("%s is a link that leads to no directory: correct it, or name another place for the journal: %w", name, err)
+	}
 }
 
 // readOwner is the *HeldError that a lock's file tells.
@@ -372,6 +415,11 @@ func (s *files) put(_ context.Context, name string, request []byte) error {
 
 func (s *files) names(context.Context) ([]string, error) {
 	found, err := os.ReadDir(s.requestsDir())
+	if err != nil {
+		if odd := inTheWay(s.requestsDir()); odd != nil {
+			return nil, odd
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/azure"
@@ -32,9 +34,9 @@ type stores interface {
 type store interface {
 	// name is the journal, in errors.
 	name() string
-	// read returns the journal; nil when there is none. A last line without an end is
-	// an error where nothing can leave one.
-	read(ctx context.Context) ([]byte, error)
+	// read returns the journal from an offset on; nil when there is none, or it ends
+	// before that. A last line without an end is an error where nothing can leave one.
+	read(ctx context.Context, from int64) ([]byte, error)
 	// write adds a line where the journal ends, and makes the journal when there is
 	// none. It asks may before whatever it sends. It is errMoved when the journal ends
 	// elsewhere; after any other error the line may still arrive.
@@ -63,6 +65,11 @@ type grip interface {
 
 // errMoved says that a journal does not end where its writer thinks that it ends.
 var errMoved = errors.New("somebody else has written to the journal")
+
+// ErrNoPlace says that a place is not there: its directory (the error is an
+// fs.ErrNotExist, too) or its container. A directory is made for the first rollout; else
+// the place is lost, or its address is wrong, and nothing is known of any rollout.
+var ErrNoPlace = errors.New("the place of the journal is not there")
 
 // Listed is a rollout of a list.
 type Listed struct {
@@ -108,17 +115,21 @@ func (p *Place) Journal(id string) (*Journal, error) {
 }
 
 // List returns the rollouts that the place knows, by id. It does not read their
-// journals.
+// journals. The error of a place that is not there is [ErrNoPlace].
 func (p *Place) List(ctx context.Context) ([]Listed, error) { return p.stores.list(ctx) }
 
 // A Journal is that of one rollout. It is safe for concurrent use.
 type Journal struct {
 	store store
 	place *Place
+
+	mu     sync.Mutex
+	known  content         // as it was read last
+	litter map[string]bool // by name: what lies among the requests, and is none
 }
 
 // Entries returns all entries, the first one first. A journal that is not there has
-// none.
+// none. Only what was added since the last time is read, from where that ended.
 func (j *Journal) Entries(ctx context.Context) ([]json.RawMessage, error) {
 	c, err := j.read(ctx)
 	return c.entries, err
@@ -130,12 +141,27 @@ func (*Journal) Append(context.Context, json.RawMessage) error { return errNoLoc
 // Guard fails: it needs a [Lock].
 func (*Journal) Guard() error { return errNoLock }
 
+// read reads from the last line on that is known. A journal that has another one there,
+// or none, is not the one that was read, and is read from its beginning.
 func (j *Journal) read(ctx context.Context) (content, error) {
-	text, err := j.store.read(ctx)
+	j.mu.Lock()
+	known := j.known
+	j.mu.Unlock()
+	text, err := j.store.read(ctx, known.end.size-int64(len(known.last)))
 	if err != nil {
 		return content{}, err
 	}
-	c, err := parse(j.store.name(), text)
+	rest, same := bytes.CutPrefix(text, known.last)
+	if !same {
+		known = content{}
+		if rest, err = j.store.read(ctx, 0); err != nil {
+			return content{}, err
+		}
+	}
+	c, err := parse(j.store.name(), known, rest)
+	j.mu.Lock()
+	j.known = c // nothing, if there is an error
+	j.mu.Unlock()
 	if c.torn {
 		j.place.tell(fmt.Sprintf("%s:%d: the last line is not whole, and is left out: a crash has cut it, or it is being written", j.store.name(), c.end.lines+1))
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,9 +24,6 @@ import (
 func TestKeepsEntries(t *testing.T) {
 	onEverySite(t, func(t *testing.T, s site) {
 		p, _ := s.open()
-		all, err := p.List(t.Context())
-		require.NoError(t, err)
-		require.Empty(t, all)
 		require.Empty(t, s.entries(t, "7"), "a rollout that has not begun")
 
 		l := taken(t, p, "7", "ada")
@@ -43,7 +42,7 @@ func TestKeepsEntries(t *testing.T) {
 		appended(t, l, "4")
 		require.Equal(t, append(want, "4"), s.entries(t, "7"))
 		taken(t, other, "8", "grace")
-		all, err = p.List(t.Context())
+		all, err := p.List(t.Context())
 		require.NoError(t, err)
 		require.Len(t, all, 2)
 		require.Equal(t, "7 8", all[0].ID+" "+all[1].ID)
@@ -222,7 +221,8 @@ func TestRequests(t *testing.T) {
 		require.Equal(t, []Request{
 			{names[0], json.RawMessage(`{"do":"pause"}`)}, {names[1], json.RawMessage(`{"do":"abort"}`)}, {names[2], json.RawMessage(`{"do":"resume"}`)},
 		}, found)
-		require.Len(t, *said, 2)
+		require.Len(t, *said, 1)
+		require.Contains(t, (*said)[0], "2 requests of ")
 		require.NoError(t, l.Drop(t.Context(), names[0]))
 		require.NoError(t, l.Drop(t.Context(), names[0]))
 		require.ErrorContains(t, l.Drop(t.Context(), "../journal"), "no name of a request")
@@ -235,16 +235,82 @@ func TestRequests(t *testing.T) {
 	})
 }
 
+// litter puts files with the names of requests where requests are, from a time on.
+func litter(t *testing.T, j *Journal, n int, from time.Time, text string) {
+	t.Helper()
+	f, ok := j.store.(*files)
+	require.True(t, ok)
+	require.NoError(t, os.MkdirAll(f.requestsDir(), 0o755))
+	for i := range n {
+		name := requestAt(from.Add(time.Duration(i))) + fmt.Sprintf("-%08x", i)
+		require.NoError(t, os.WriteFile(filepath.Join(f.requestsDir(), name), []byte(text), 0o600))
+	}
+}
+
+// What is no request does not keep one from being made and seen, however much of it
+// there is, and whenever it says that it was made.
+func TestRequestAmongLitter(t *testing.T) {
+	now := time.Now()
+	for name, tt := range map[string]struct {
+		n    int
+		from time.Time
+		text string
+	}{
+		"some, older":    {100, now.Add(-time.Hour), "no JSON"},
+		"more, older":    {3 * maxReads, now.Add(-time.Hour), "no JSON"},
+		"JSON, older":    {3 * maxReads, now.Add(-time.Hour), "{}"},
+		"large":          {100, now.Add(-time.Hour), strings.Repeat("1", maxRequest+1)},
+		"some, newer":    {100, now.Add(time.Hour), "no JSON"},
+		"of next years":  {3 * maxReads, now.AddDate(3, 0, 0), "{}"},
+		"almost as much": {maxReads - 1, now.Add(time.Hour), "{}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, _ := directorySite(t).open()
+			said := told(p)
+			j := journalOf(t, p, "7")
+			litter(t, j, tt.n, tt.from, tt.text)
+			asked, err := j.Ask(t.Context(), []byte(`{"do":"abort"}`))
+			require.NoError(t, err)
+			found, err := journalOf(t, p, "7").Requests(t.Context())
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(found), maxReads)
+			require.Contains(t, found, Request{asked, json.RawMessage(`{"do":"abort"}`)})
+			require.True(t, slices.IsSortedFunc(found, func(a, b Request) int { return strings.Compare(a.Name, b.Name) }))
+			require.LessOrEqual(t, len(*said), 1, "it is said in one line")
+		})
+	}
+}
+
+// A process that stays comes to see all requests: what was no request once is not read
+// again.
+func TestLitterIsReadOnce(t *testing.T) {
+	p, _ := directorySite(t).open()
+	said := told(p)
+	j := journalOf(t, p, "7")
+	asked, err := j.Ask(t.Context(), []byte(`{"do":"abort"}`))
+	require.NoError(t, err)
+	litter(t, j, maxReads+1, time.Now().Add(time.Hour), "no JSON")
+	found, err := j.Requests(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, found)
+	require.Len(t, *said, 1)
+	require.Contains(t, (*said)[0], "1000 requests of ")
+	found, err = j.Requests(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []Request{{asked, json.RawMessage(`{"do":"abort"}`)}}, found)
+}
+
 func TestTooManyRequests(t *testing.T) {
 	p, _ := directorySite(t).open()
 	j := journalOf(t, p, "7")
-	taken(t, p, "7", "ada")
-	for range maxRequests {
-		_, err := j.Ask(t.Context(), []byte("1"))
-		require.NoError(t, err)
-	}
+	litter(t, j, maxWaiting-1, time.Now().Add(-time.Hour), "1")
 	_, err := j.Ask(t.Context(), []byte("1"))
-	require.ErrorContains(t, err, "100 requests wait already")
+	require.NoError(t, err)
+	_, err = j.Ask(t.Context(), []byte("1"))
+	require.ErrorContains(t, err, "10000 requests wait")
+	require.ErrorContains(t, err, "remove what is none")
+	require.ErrorContains(t, err, j.store.name())
 }
 
 // A life is all that one process does with a rollout; it goes on from what is there.
@@ -526,14 +592,21 @@ func sibling(t *testing.T, s site) site {
 
 // A container that is not there is said, by its name.
 func TestNoContainer(t *testing.T) {
-	p, _ := simulatorSite(t).open()
-	blobs, ok := p.stores.(*blobs)
-	require.True(t, ok)
-	blobs.container = strings.Replace(blobs.container, "fleetctl", "other", 1)
-	u, err := url.Parse(blobs.container)
-	require.NoError(t, err)
-	_, err = journalOf(t, p, "7").Acquire(t.Context(), Owner{Name: "ada"})
-	require.ErrorContains(t, err, account+u.Path+"/pay/prod/7/lock: ContainerNotFound: The specified container does not exist.")
-	_, err = p.List(t.Context())
-	require.ErrorContains(t, err, "ContainerNotFound")
+	onBlobs(t, func(t *testing.T, s site) {
+		p, _ := s.open()
+		all, err := p.List(t.Context())
+		require.NoError(t, err, "one with nothing in it is there")
+		require.Empty(t, all)
+		blobs, ok := p.stores.(*blobs)
+		require.True(t, ok)
+		blobs.container = strings.Replace(blobs.container, "fleetctl", "other", 1)
+		u, err := url.Parse(blobs.container)
+		require.NoError(t, err)
+		_, err = journalOf(t, p, "7").Acquire(t.Context(), Owner{Name: "ada"})
+		require.ErrorContains(t, err, account+u.Path+"/pay/prod/7/lock: ContainerNotFound: The specified container does not exist.")
+		_, err = p.List(t.Context())
+		require.ErrorIs(t, err, ErrNoPlace)
+		require.ErrorIs(t, err, &azure.Error{Kind: azure.NotFound})
+		require.ErrorContains(t, err, "ContainerNotFound")
+	})
 }

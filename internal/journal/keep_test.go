@@ -25,7 +25,7 @@ type memory struct {
 func (m *memory) store(string) store                                   { return m }
 func (*memory) list(context.Context) ([]Listed, error)                 { return nil, nil }
 func (*memory) name() string                                           { return "journal" }
-func (m *memory) read(context.Context) ([]byte, error)                 { return m.text, nil }
+func (m *memory) read(_ context.Context, from int64) ([]byte, error)   { return m.text[from:], nil }
 func (*memory) holder(context.Context) (*HeldError, error)             { return nil, nil }
 func (*memory) unlock(context.Context) error                           { return nil }
 func (*memory) put(context.Context, string, []byte) error              { return nil }

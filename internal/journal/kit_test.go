@@ -131,6 +131,7 @@ type wire struct {
 
 	mu    sync.Mutex
 	asked []string
+	bytes int                              // of all answers
 	fate  func(n int, r *http.Request) int // of the n-th request, from 1; nil: all are carried
 	late  []func()
 }
@@ -182,6 +183,9 @@ func (w *wire) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		send()
 	}
 	answer := send()
+	w.mu.Lock()
+	w.bytes += answer.Body.Len()
+	w.mu.Unlock()
 	for _, deliver := range late {
 		deliver()
 	}

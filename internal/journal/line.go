@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -52,7 +53,8 @@ type content struct {
 	entries []json.RawMessage
 	began   time.Time // when the first line was written
 	end     tail
-	torn    bool // something follows the end that is no whole line
+	last    []byte // the last line
+	torn    bool   // something follows the end that is no whole line
 }
 
 // head is what stands before an entry.
@@ -61,9 +63,10 @@ var head = regexp.MustCompile(`^1 ([1-9]\d{0,8}) (\d{1,11}) ([0-9a-f]{8}) (\d{1,
 // otherFormat is how a line of a later format begins.
 var otherFormat = regexp.MustCompile(`^([1-9]\d{0,3}) `)
 
-// parse reads a journal that is called name.
-func parse(name string, text []byte) (content, error) {
-	var c content
+// parse reads what follows in a journal that is called name on what is known of it.
+func parse(name string, known content, text []byte) (content, error) {
+	c := known
+	c.entries, c.torn = slices.Clip(c.entries), false // others have the ones that are known
 	for len(text) > 0 {
 		line, rest, whole := bytes.Cut(text, []byte{'\n'})
 		if !whole {
@@ -80,7 +83,8 @@ func parse(name string, text []byte) (content, error) {
 		if len(entry) > 0 {
 			c.entries = append(c.entries, entry)
 		}
-		c.end = c.end.after(text[:len(line)+1])
+		c.last = text[:len(line)+1]
+		c.end = c.end.after(c.last)
 		text = rest
 	}
 	return c, nil

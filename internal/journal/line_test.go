@@ -23,7 +23,7 @@ func text(entries ...string) string {
 func TestLines(t *testing.T) {
 	got := text("", `{"a":1}`)
 	require.Equal(t, "1 1 1793610000 5f3c9a1e 0 692aaecf \n1 2 1793610000 5f3c9a1e 7 348333ef {\"a\":1}\n", got, "the format is for good")
-	c, err := parse("j", []byte(got))
+	c, err := parse("j", content{}, []byte(got))
 	require.NoError(t, err)
 	require.Equal(t, tail{2, int64(len(got))}, c.end)
 	require.Equal(t, time.Unix(1793610000, 0), c.began)
@@ -40,7 +40,7 @@ func TestDamage(t *testing.T) {
 				continue
 			}
 			bad := good[:at] + string(b) + good[at+1:]
-			_, err := parse("pay/7/journal", []byte(bad))
+			_, err := parse("pay/7/journal", content{}, []byte(bad))
 			require.Error(t, err, "%q", bad)
 			line := strings.Count(good[:at], "\n") + 1
 			require.Regexp(t, fmt.Sprintf("^pay/7/journal:(%d|%d): ", line, line+1), err.Error())
@@ -56,7 +56,7 @@ func TestDamage(t *testing.T) {
 		"\n":                            "it does not begin as a line does",
 		"hello\n":                       "it does not begin as a line does",
 	} {
-		_, err := parse("pay/7/journal", []byte(bad))
+		_, err := parse("pay/7/journal", content{}, []byte(bad))
 		if want == "" {
 			require.NoError(t, err)
 			continue
@@ -72,7 +72,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(text("1") + "1 2 17936"))
 	f.Add([]byte("2 1 1 5f3c9a1e 0 7fc52bd0 \n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := parse("j", data)
+		c, err := parse("j", content{}, data)
 		if err != nil {
 			require.Regexp(t, `^j:\d+: `, err.Error())
 			return
@@ -80,7 +80,7 @@ func FuzzParse(f *testing.F) {
 		require.LessOrEqual(t, c.end.size, int64(len(data)))
 		require.Equal(t, c.torn, c.end.size < int64(len(data)))
 		next := append(append([]byte{}, data[:c.end.size]...), c.end.line(time.Unix(1, 0), "00000000", []byte(`"x"`))...)
-		again, err := parse("j", next)
+		again, err := parse("j", content{}, next)
 		require.NoError(t, err)
 		require.Len(t, again.entries, len(c.entries)+1)
 		require.Equal(t, c.end.lines+1, again.end.lines)
