@@ -21,19 +21,25 @@ const (
 	// how often it is asked while somebody waits: the clock may be set.
 	lookWithin = 5 * time.Second
 	lookEvery  = time.Second
+	// skewed is by how much this machine's clock has to differ from Azure's to be taken
+	// for wrong: an answer takes its time, and its date has no fractions of a second.
+	skewed = 30 * time.Second
 )
 
-// A clock is the time that Azure goes by: real time, unless a simulator says in its
-// answers that it has a time of its own. It never goes back.
+// A clock is the time that Azure goes by. That is this machine's, as far as it is right:
+// what Azure says was Healthy at a time is compared with it, and a clock that is ahead
+// would take no health for new. A simulator says in its answers that it has a time of its
+// own, which never goes back.
 type clock struct {
 	first sync.Once // somebody asked for the time before anything was answered
 
-	mu     sync.Mutex // guards what follows
-	known  bool       // a simulator has told its time
-	at     time.Time  // simulated time at the real instant since
+	mu     sync.Mutex    // guards what follows
+	skew   time.Duration // what Azure's time is ahead of this machine's; 0: next to nothing
+	known  bool          // a simulator has told its time
+	at     time.Time     // simulated time at the real instant since
 	since  time.Time
 	factor float64
-	last   time.Time // that was told by now
+	last   time.Time // of at, that was told by now
 }
 
 // Do takes the time from the answer.
@@ -50,11 +56,15 @@ func (c *clock) take(h http.Header) {
 	told, speed, _ := strings.Cut(h.Get(clockHeader), " ")
 	at, err := time.Parse(time.RFC3339Nano, told)
 	factor, bad := strconv.ParseFloat(speed, 64)
-	if err != nil || bad != nil || !(factor >= 0 && factor <= mostFactor) {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err != nil || bad != nil || !(factor >= 0 && factor <= mostFactor) {
+		date, err := http.ParseTime(h.Get("Date"))
+		if skew := time.Until(date); err == nil && (skew-c.skew).Abs() >= skewed {
+			c.skew = skew
+		}
+		return
+	}
 	c.known, c.at, c.since, c.factor = true, at.UTC(), time.Now(), factor
 }
 
@@ -62,7 +72,7 @@ func (c *clock) now() (now time.Time, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.known {
-		return time.Now(), false
+		return time.Now().Add(c.skew), false
 	}
 	if now = c.at.Add(time.Duration(float64(time.Since(c.since)) * c.factor)); now.After(c.last) {
 		c.last = now
@@ -88,8 +98,8 @@ func (c *clock) stands() bool {
 	return c.known && c.factor == 0
 }
 
-// Now is the time that Azure goes by: the real one, or that of a simulator, which may
-// run faster.
+// Now is the time that Azure goes by: this machine's, put right by the dates of answers
+// where it is wrong by half a minute, or that of a simulator, which may run faster.
 func (c *Client) Now() time.Time {
 	now, known := c.clock.now()
 	if known || !c.simulator {
@@ -105,7 +115,7 @@ func (c *Client) Wait(ctx context.Context, d time.Duration) error {
 	began, until := time.Now(), c.Now().Add(d)
 	for ctx.Err() == nil {
 		left := c.clock.real(until.Sub(c.Now()))
-		if c.clock.stands() {
+		if !c.simulator || c.clock.stands() {
 			left = d - time.Since(began)
 		}
 		if left <= 0 {

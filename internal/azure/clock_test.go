@@ -36,6 +36,32 @@ func TestClockIsTheSimulators(t *testing.T) {
 	require.Equal(t, longAgo.Add(time.Hour), client.Now())
 }
 
+// A machine whose clock is wrong goes by Azure's, and one whose clock is right by its own.
+func TestClockPutRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c clock
+		date := func(ahead time.Duration) string { return time.Now().Add(ahead).UTC().Format(http.TimeFormat) }
+		for _, tt := range []struct {
+			date string
+			skew time.Duration
+		}{
+			{date(0), 0},
+			{date(29 * time.Second), 0}, // the answer took its time
+			{date(-3 * time.Minute), -3 * time.Minute},
+			{date(-170 * time.Second), -3 * time.Minute},
+			{"", -3 * time.Minute},
+			{"soon", -3 * time.Minute},
+			{date(2 * time.Hour), 2 * time.Hour},
+			{date(0), 0},
+		} {
+			c.take(http.Header{"Date": {tt.date}})
+			now, simulated := c.now()
+			require.False(t, simulated)
+			require.Equal(t, tt.skew, time.Until(now), tt.date)
+		}
+	})
+}
+
 func TestClockRuns(t *testing.T) {
 	server, client := ticking(t, longAgo, 1000)
 	began := time.Now()
@@ -80,7 +106,7 @@ func TestClockTakes(t *testing.T) {
 	require.Equal(t, longAgo, now)
 }
 
-// Azure's time is real time, whatever an answer says.
+// Before an answer, Azure's time is this machine's.
 func TestClockOfAzure(t *testing.T) {
 	client, err := New(Config{Auth: authDefault, Getenv: env()})
 	require.NoError(t, err)

@@ -193,9 +193,10 @@ func (e *Error) fromAnswer(answer *azcore.ResponseError) {
 	}
 }
 
-// The parts of the message of AuthorizationFailed and LinkedAuthorizationFailed.
+// The parts of the message of AuthorizationFailed and LinkedAuthorizationFailed, which
+// begins with what is allowed.
 var (
-	deniedAction = regexp.MustCompile(`perform action '([^']+)'`)
+	deniedAction = regexp.MustCompile(`(?:not have permission to perform action\(s\)|not have authorization to perform action) '([^']+)'`)
 	deniedScope  = regexp.MustCompile(`(?:over scope|on the linked scope\(s\)) '([^']+)'`)
 )
 

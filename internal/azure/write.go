@@ -25,6 +25,7 @@ type Operation struct {
 	Accepted fleet.Document
 
 	op     string
+	id     fleet.ResourceID
 	poller *runtime.Poller[fleet.Document] // nil: it was over with the answer
 }
 
@@ -38,7 +39,22 @@ func (o *Operation) Wait(ctx context.Context) (fleet.Document, error) {
 	if errors.Is(err, errEmpty) && o.poller.Done() {
 		return nil, nil // it has ended, and an action may have nothing to say
 	}
-	return body, explain(o.op, err)
+	return body, explain(o.op, refused(o.id, err))
+}
+
+// Poll asks once whether the operation has ended, and with which error.
+func (o *Operation) Poll(ctx context.Context) (over bool, err error) {
+	if o.poller == nil || o.poller.Done() {
+		return true, nil
+	}
+	if _, err := o.poller.Poll(ctx); err != nil { //nolint:bodyclose // azcore has read it
+		return false, explain(o.op, refused(o.id, err))
+	}
+	if !o.poller.Done() {
+		return false, nil
+	}
+	_, err = o.Wait(ctx)
+	return true, err
 }
 
 // Send sends a write, and returns when Azure has accepted it. A PUT, PATCH or DELETE
@@ -72,14 +88,14 @@ func (c *Client) Send(ctx context.Context, w fleet.Write) (*Operation, error) {
 	}
 	defer resp.Body.Close()
 	if !runtime.HasStatusCode(resp, http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent) {
-		return nil, explain(op, runtime.NewResponseError(resp))
+		return nil, explain(op, refused(w.ID, runtime.NewResponseError(resp)))
 	}
-	return c.operation(op, w.Method, resp)
+	return c.operation(op, w.Method, w.ID, resp)
 }
 
 // operation is what an accepted write goes on as.
-func (c *Client) operation(op, method string, resp *http.Response) (*Operation, error) {
-	o := &Operation{op: op}
+func (c *Client) operation(op, method string, id fleet.ResourceID, resp *http.Response) (*Operation, error) {
+	o := &Operation{op: op, id: id}
 	body, err := runtime.Payload(resp)
 	if err != nil {
 		return nil, explain(op, err)

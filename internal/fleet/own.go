@@ -11,7 +11,8 @@ import (
 type OwnedSet struct {
 	Seen Seen // the set as Azure gave it
 	Set  *Set // the same with its members; nil: there is none
-	// Autoscale is its autoscale setting, whoever named it; an empty id: there is none.
+	// Autoscale is its autoscale setting, whoever named it; an empty id: there is none. Then
+	// it is one of something else that has the name of AutoscaleID, if there is such a one.
 	AutoscaleID ResourceID
 	Autoscale   Seen
 	// Held says which unfinished rollout holds the set; empty: none does.
@@ -52,6 +53,7 @@ type StepKind string
 
 // The steps. StepModel and StepExtension come in either order.
 const (
+	StepPlatform  StepKind = "platform" // what Azure does with the set now is over: it writes nothing
 	StepCreate    StepKind = "create"
 	StepExtension StepKind = "extension" // the health extension of the model
 	StepModel     StepKind = "model"     // what needs no evidence
@@ -194,10 +196,6 @@ func (p *setPlanner) others() {
 
 // bring is the plan of a set that is there.
 func (p *setPlanner) bring() {
-	if what := p.busy(); what != "" {
-		p.add(SetStep{Kind: StepModel, State: StepWaits, Cause: StopPlatform, Why: what, Wait: p.spec.limits().Stuck})
-		return
-	}
 	if shape := p.diff(p.shapeBody()); shape.Action == ActionRefused {
 		p.categorize(&shape, false)
 		p.add(SetStep{Kind: StepModel, State: StepRefused, Cause: StopFile, Why: "what the file says needs " + anotherSet, Change: shape})
@@ -207,6 +205,13 @@ func (p *setPlanner) bring() {
 	if extension.Action == ActionRefused {
 		p.add(SetStep{Kind: StepExtension, State: StepRefused, Cause: StopFile, Why: extension.Note, Change: extension})
 		return
+	}
+	if what := p.busy(); what != "" {
+		wait := p.spec.limits().Stuck
+		if pause := p.set.Model.Upgrade.Rolling.Pause; pause != nil {
+			wait += *pause // a rolling upgrade makes no progress in it
+		}
+		p.add(SetStep{Kind: StepPlatform, State: StepWaits, Cause: StopPlatform, Why: what, Wait: wait})
 	}
 	p.tellCreateOnly()
 	w := p.writes(&extension)
@@ -232,20 +237,18 @@ func (p *setPlanner) bring() {
 	if w.again.Action == ActionUpdate {
 		p.add(SetStep{Kind: StepPolicy, State: StepLater, Change: w.again})
 	}
-	if autoscale := p.autoscaleChange(); autoscale.Action != ActionNone {
-		p.add(SetStep{Kind: StepAutoscale, State: StepDue, Change: autoscale})
-	}
+	p.addAutoscale(StepDue)
 	p.restrain(w.mode(p.set))
 }
 
 // busy says what Azure does with the set just now, in which nothing is written; empty:
 // nothing.
 func (p *setPlanner) busy() string {
+	if u := p.set.Rolling; u.Active() { // first: it says how far it is, and the set is updating meanwhile
+		return fmt.Sprintf("a rolling upgrade of the platform is under way: %d of %d members are done", u.Successful, u.Successful+u.Failed+u.InProgress+u.Pending)
+	}
 	if state, busy := p.seen.Seen.Busy(); busy {
 		return "it is " + strings.ToLower(state) + " now"
-	}
-	if u := p.set.Rolling; u.Active() {
-		return fmt.Sprintf("a rolling upgrade of the platform is under way: %d of %d members are done", u.Successful, u.Successful+u.Failed+u.InProgress+u.Pending)
 	}
 	return ""
 }

@@ -7,6 +7,18 @@ import (
 	"strings"
 )
 
+// addAutoscale adds the step of the autoscale setting, if there is one to make.
+func (p *setPlanner) addAutoscale(state StepState) {
+	step := SetStep{Kind: StepAutoscale, State: state, Change: p.autoscaleChange()}
+	if step.Change.Action == ActionNone {
+		return
+	}
+	if step.Change.Action == ActionUnknown {
+		step.State, step.Cause, step.Why = StepBlocked, StopFile, step.Change.Note
+	}
+	p.add(step)
+}
+
 // autoscaleChange is the autoscale setting. One that somebody else has named is brought to
 // what the file says, in its usual profile; one that the file does not ask for stays.
 //
@@ -23,9 +35,13 @@ func (p *setPlanner) autoscaleChange() Change {
 	}
 	id := p.seen.AutoscaleID
 	if id == "" {
-		group, _, _ := strings.Cut(string(p.plan.ID), "/providers/")
-		id = ResourceID(group + "/providers/Microsoft.Insights/autoscaleSettings/" + p.plan.ID.Name() + "-autoscale")
-		there = Seen{}
+		id = AutoscaleID(p.plan.ID)
+		if there.Body != nil { // Azure would let us write over it
+			none.Action, none.Kind, none.Name, none.ID = ActionUnknown, ofAutoscale, id.Name(), id
+			other := ReadAutoscale(there.Body)
+			none.Note = "the autoscale setting " + other.ID.Name() + " scales " + other.Target.Name() + ", and this set has none: take that one away, or write it anew under another name"
+			return none
+		}
 	}
 	body := autoscaleBody(a, p.plan.ID, p.file.Location)
 	hash := hashOf(body)
@@ -33,7 +49,7 @@ func (p *setPlanner) autoscaleChange() Change {
 		fitAutoscale(body, there.Body)
 	}
 	d := Desired{
-		Kind: "autoscale setting", Name: id.Name(), ID: id, Body: body, Stays: []string{"location"},
+		Kind: ofAutoscale, Name: id.Name(), ID: id, Body: body, Stays: []string{"location"},
 		Usual: map[string]any{"properties.enabled": false, "properties.predictiveAutoscalePolicy.scaleMode": "Disabled"},
 	}
 	c := Diff(&d, there)
@@ -53,6 +69,12 @@ func (p *setPlanner) autoscaleChange() Change {
 		c.Write.Method, c.Write.Body, c.Write.IfMatch = http.MethodPut, whole, ""
 	}
 	return c
+}
+
+// AutoscaleID is the autoscale setting that a file makes for a scale set that has none.
+func AutoscaleID(set ResourceID) ResourceID {
+	group, _, _ := strings.Cut(string(set), "/providers/")
+	return ResourceID(group + "/providers/Microsoft.Insights/autoscaleSettings/" + set.Name() + "-autoscale")
 }
 
 // usualProfile is the name of the profile that a new setting has.

@@ -46,7 +46,8 @@ type bringBatch struct {
 	names    []string
 	versions map[string]string // that each ran when it was picked
 	want     string            // with WithImage: the version of the model; empty: not known
-	upgraded time.Time         // when the operation ended; zero: it was not made
+	begun    time.Time         // when its upgrade was asked for: health from before that is of the old machine
+	upgraded time.Time         // when the operation was seen to have ended; zero: it was not made
 	from     time.Time         // from when on health counts; zero: drains are not yet taken back
 	well     map[string]time.Time
 }
@@ -55,6 +56,7 @@ type bringDrain struct {
 	until time.Time
 	was   string // the version of its disk
 	tried time.Time
+	no    string // why it could not be taken back when it was tried
 }
 
 // A BringVerb is what a move asks for.
@@ -91,8 +93,14 @@ func NewBringing(s *Spec, name string, o *OwnOptions) *Bringing {
 	}
 }
 
+// Rules are the rules that it goes by.
+func (b *Bringing) Rules() BringRules { return b.rules }
+
 // Verified are the members that were brought, by name.
 func (b *Bringing) Verified() []string { return slices.Sorted(maps.Keys(b.brought)) }
+
+// Owed are the members whose drains are not taken back, by name.
+func (b *Bringing) Owed() []string { return slices.Sorted(maps.Keys(b.drains)) }
 
 // Stop ends it because of something else: an operator. Moves that pay what is owed follow.
 func (b *Bringing) Stop(why string) {
@@ -121,10 +129,10 @@ func (b *Bringing) Did(move BringMove, at time.Time, failed map[string]error, er
 		}
 	case BringUndrain:
 		for _, name := range move.Members {
-			if _, bad := failed[name]; !bad {
+			if no := failed[name]; no == nil {
 				delete(b.drains, name)
 			} else if d, owed := b.drains[name]; owed {
-				d.tried = at
+				d.tried, d.no = at, no.Error()
 				b.drains[name] = d
 			}
 		}
@@ -157,7 +165,7 @@ func (b *Bringing) advance(set *Set, now time.Time) BringMove {
 	case batch.upgraded.IsZero():
 		var there, toDrain []string
 		for _, name := range batch.names {
-			if m := set.member(name); m != nil && m.runs() && !m.ProtectSetActions {
+			if m := set.member(name); m.stays() && m.stale() && !m.ProtectSetActions {
 				there = append(there, name)
 				if _, drained := b.drains[name]; b.rules.Drain && !drained {
 					toDrain = append(toDrain, name)
@@ -178,6 +186,7 @@ func (b *Bringing) advance(set *Set, now time.Time) BringMove {
 			}
 			return BringMove{}
 		}
+		batch.begun = now
 		return BringMove{Do: BringUpgrade, Members: there}
 	case batch.from.IsZero():
 		if move := b.undrain(set, now); move.Do != "" { // a node that drains holds its health
@@ -206,7 +215,7 @@ func (b *Bringing) verify(set *Set, now time.Time) BringMove {
 	var verified []string
 	for _, name := range batch.names {
 		m := set.member(name)
-		if m == nil || !m.runs() {
+		if !m.stays() {
 			continue // it has left
 		}
 		want := batch.versions[name]
@@ -265,7 +274,7 @@ func (b *Bringing) lack(m *Member, want string) (what string, final bool) {
 		return "it is not Healthy", false
 	case m.HealthAt.IsZero():
 		return "Azure does not say when it saw it Healthy", false
-	case m.HealthAt.Before(b.batch.from):
+	case m.HealthAt.Before(b.batch.begun): // it may be long Healthy when the end is seen, or it is undrained
 		return "it was Healthy before its upgrade, and nothing is known since", false
 	}
 	return "", false
@@ -275,7 +284,7 @@ func (b *Bringing) lack(m *Member, want string) (what string, final bool) {
 func (b *Bringing) forget(set *Set, now time.Time) {
 	maps.DeleteFunc(b.drains, func(name string, d bringDrain) bool {
 		m := set.member(name)
-		return !now.Before(d.until) || m == nil || !m.runs() || m.Image.ExactVersion != "" && m.Image.ExactVersion != d.was
+		return !now.Before(d.until) || !m.stays() || m.Image.ExactVersion != "" && m.Image.ExactVersion != d.was
 	})
 }
 
@@ -283,6 +292,7 @@ func (b *Bringing) forget(set *Set, now time.Time) {
 func (b *Bringing) undrain(set *Set, now time.Time) BringMove {
 	var due []string
 	var again time.Time
+	why := ""
 	for _, name := range slices.Sorted(maps.Keys(b.drains)) {
 		d := b.drains[name]
 		at := d.tried.Add(b.rules.Retry)
@@ -297,14 +307,14 @@ func (b *Bringing) undrain(set *Set, now time.Time) BringMove {
 			at = d.until
 		}
 		if again.IsZero() || at.Before(again) {
-			again = at
+			again, why = at, name+because(d.no)
 		}
 	}
 	switch {
 	case len(due) > 0:
 		return BringMove{Do: BringUndrain, Members: due, Why: b.stopped}
 	case !again.IsZero():
-		return BringMove{Do: BringWait, Until: again, Why: "an undrain that is owed"}
+		return BringMove{Do: BringWait, Until: again, Why: "an undrain is owed to " + why}
 	}
 	return BringMove{}
 }
@@ -317,6 +327,9 @@ func (s *Set) member(name string) *Member {
 	}
 	return nil
 }
+
+// stays says whether a member is there, runs, and is not being deleted.
+func (m *Member) stays() bool { return m != nil && m.runs() && m.Provisioning != "Deleting" }
 
 // moving says whether the platform is at work on a member.
 func (m *Member) moving() bool { return AtWork(m.Provisioning) }

@@ -223,7 +223,7 @@ func TestBringing(t *testing.T) {
 				for i := range 4 {
 					w.set.Members[i].LatestModel, w.set.Members[i].Health = new(true), Unhealthy
 				}
-			}, end: BringStopped, why: "4 of 10 running members are not Healthy, and 35% may be: vm_00, vm_01, vm_02 and 1 more", moves: []BringVerb{BringWait, BringStopped},
+			}, end: BringStopped, why: "4 of 10 running members are not Healthy, or being worked on, and 35% may be: vm_00, vm_01, vm_02 and 1 more", moves: []BringVerb{BringWait, BringStopped},
 		},
 		"the ill are mended": {
 			change: func(w *bringWorld, _ *OwnOptions) {
@@ -289,6 +289,34 @@ func TestBringingOrder(t *testing.T) {
 	require.NotContains(t, w.moves, BringUndrain)
 }
 
+// A member that somebody else is at work on counts as one that does not serve, however
+// well it says it is: two applies at once take no more out of service than one may.
+func TestBringingBesideAnother(t *testing.T) {
+	w := newBringWorld(t, 3)
+	b := NewBringing(bringSpec(), "a", &OwnOptions{})
+	w.set.Members[0].LatestModel = new(true)
+	w.set.Members[1].Provisioning = Updating
+	move := b.Next(&w.set, w.now)
+	require.Equal(t, BringWait, move.Do, "%v", move.Members)
+	require.Equal(t, "the platform is at work on those that are left", move.Why)
+	w.set.Members[1].Provisioning, w.set.Members[1].LatestModel = Succeeded, new(true)
+	require.Equal(t, []string{"vm_02"}, b.Next(&w.set, w.now).Members)
+	w.set.Members[0].Provisioning = Updating // while it is drained
+	b.Did(BringMove{Do: BringDrain, Members: []string{"vm_02"}}, w.now, nil, nil)
+	move = b.Next(&w.set, w.now)
+	require.Equal(t, BringUndrain, move.Do, "it is left before its upgrade")
+
+	w = newBringWorld(t, 1) // the other one was faster
+	b = NewBringing(bringSpec(), "a", &OwnOptions{})
+	move = b.Next(&w.set, w.now)
+	w.set.Members[0].LatestModel = new(true)
+	b.Did(move, w.now, nil, nil)
+	move = b.Next(&w.set, w.now)
+	require.Equal(t, BringUndrain, move.Do, "what is on the model is not upgraded")
+	b.Did(move, w.now, nil, nil)
+	require.Equal(t, BringDone, b.Next(&w.set, w.now).Do)
+}
+
 // An operator's stop pays what is owed.
 func TestBringingStop(t *testing.T) {
 	w := newBringWorld(t, 3)
@@ -301,6 +329,62 @@ func TestBringingStop(t *testing.T) {
 	require.Equal(t, BringMove{Do: BringStopped, Why: "interrupted"}, w.run(b))
 	require.Empty(t, w.drained)
 	require.Equal(t, []BringVerb{BringUndrain, BringStopped}, w.moves)
+}
+
+// A batch of a large set is not larger than can be drained before the first drain ends.
+func TestBringingLarge(t *testing.T) {
+	w := newBringWorld(t, 900)
+	require.Len(t, NewBringing(bringSpec(), "a", &OwnOptions{}).Next(&w.set, w.now).Members, 40)
+	spec := bringSpec()
+	spec.Rollout.Drain = "none"
+	require.Len(t, NewBringing(spec, "a", &OwnOptions{}).Next(&w.set, w.now).Members, 180)
+}
+
+// Who was brought, and is stale again, was changed by somebody else: that is not gone after.
+func TestBringingChangedAgain(t *testing.T) {
+	w := newBringWorld(t, 3)
+	b := NewBringing(bringSpec(), "a", &OwnOptions{})
+	w.others = func() {
+		if len(b.Verified()) > 0 {
+			w.set.Members[0].LatestModel = new(false)
+		}
+	}
+	move := w.run(b)
+	require.Equal(t, BringStopped, move.Do)
+	require.Equal(t, "vm_00 was brought to the model, and is not on it any more: somebody else changed it", move.Why)
+	require.Empty(t, b.Owed())
+}
+
+// A scale-in may take a member that was just drained: nothing more is asked of it, and the
+// others are brought.
+func TestBringingScaledIn(t *testing.T) {
+	w := newBringWorld(t, 2)
+	b := NewBringing(bringSpec(), "a", &OwnOptions{})
+	move := b.Next(&w.set, w.now)
+	require.Equal(t, []string{"vm_00"}, move.Members)
+	b.Did(move, w.now, nil, nil)
+	w.set.Members[0].Provisioning = "Deleting"
+	began := w.now
+	w.others = func() { w.set.Members[0].Vanished = w.now.Sub(began) > 5*time.Minute }
+	w.now = w.now.Add(time.Minute)
+	require.NotEqual(t, BringUpgrade, b.Next(&w.set, w.now).Do)
+	require.Empty(t, b.Owed())
+	require.Equal(t, BringDone, w.run(b).Do)
+	require.Equal(t, []string{"vm_01"}, w.upgraded)
+}
+
+// Who waits for an undrain is told whose it is, and why it was not done.
+func TestBringingUndrainSays(t *testing.T) {
+	w := newBringWorld(t, 1)
+	b := NewBringing(bringSpec(), "a", &OwnOptions{})
+	b.Did(b.Next(&w.set, w.now), w.now, nil, nil)
+	b.Stop("interrupted")
+	b.Did(b.Next(&w.set, w.now), w.now, map[string]error{"vm_00": errors.New("no answer")}, nil)
+	require.Equal(t, BringMove{Do: BringWait, Until: w.now.Add(30 * time.Second), Why: "an undrain is owed to vm_00: no answer"}, b.Next(&w.set, w.now))
+	w.set.Members[0].Provisioning = Updating
+	w.now = w.now.Add(time.Minute)
+	require.Equal(t, BringWait, b.Next(&w.set, w.now).Do)
+	require.Equal(t, []string{"vm_00"}, b.Owed())
 }
 
 // Whatever happens, it ends, keeps to its bounds, and leaves nobody drained.
@@ -342,4 +426,38 @@ func TestBringingHistories(t *testing.T) {
 	}
 	require.Greater(t, ends[BringDone], 100)
 	require.Greater(t, ends[BringStopped], 100)
+}
+
+// A member that became Healthy before the end of its upgrade was seen is verified; one of
+// which nothing is known since the upgrade began is not.
+func TestBringingHealthTime(t *testing.T) {
+	for name, tt := range map[string]struct {
+		after time.Duration // when it became Healthy, from the begin of the upgrade on; 0: nobody says
+		want  BringVerb
+		why   string
+	}{
+		"since it began": {after: 40 * time.Second, want: BringDone},
+		"before it":      {after: -time.Second, want: BringStopped, why: "vm_00: it was Healthy before its upgrade, and nothing is known since"},
+		"nobody says":    {want: BringStopped, why: "vm_00: Azure does not say when it saw it Healthy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, spec := newBringWorld(t, 1), bringSpec()
+			spec.Rollout.Drain = "none"
+			b := NewBringing(spec, "a", &OwnOptions{})
+			m := &w.set.Members[0]
+			move := b.Next(&w.set, w.now)
+			require.Equal(t, BringUpgrade, move.Do)
+			if m.LatestModel, m.HealthAt = new(true), w.now.Add(tt.after); tt.after == 0 {
+				m.HealthAt = time.Time{}
+			}
+			w.now = w.now.Add(2 * time.Minute)
+			b.Did(move, w.now, nil, nil)
+			for move.Do != BringDone && move.Do != BringStopped {
+				move = b.Next(&w.set, w.now)
+				w.now = w.now.Add(30 * time.Second)
+			}
+			require.Equal(t, tt.want, move.Do, move.Why)
+			require.Equal(t, tt.why, move.Why)
+		})
+	}
 }

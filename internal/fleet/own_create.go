@@ -36,9 +36,7 @@ func (p *setPlanner) create() {
 	} else if step.Change.Write != nil {
 		p.stampNew(step.Change.Write.Body)
 	}
-	if autoscale := p.autoscaleChange(); autoscale.Action != ActionNone {
-		p.add(SetStep{Kind: StepAutoscale, State: StepLater, Change: autoscale})
-	}
+	p.addAutoscale(StepLater)
 }
 
 // createBody is the PUT of a new set.

@@ -207,7 +207,7 @@ func (w *ownWorld) do(step *fleet.SetStep) {
 	case fleet.StepAutoscale:
 		require.Equal(t, http.MethodPut, write.Method)
 		w.seen.AutoscaleID, w.seen.Autoscale = write.ID, fleet.Seen{Body: body}
-	case fleet.StepMembers: // writes nothing
+	case fleet.StepPlatform, fleet.StepMembers: // writes nothing
 	}
 }
 

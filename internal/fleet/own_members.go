@@ -76,13 +76,15 @@ func (p *setPlanner) members(pending bool, mode UpgradeMode) {
 		return
 	}
 	switch along, target := p.along(brought); {
-	case mode != Manual && pending:
+	case mode != Manual && (pending || p.set.Rolling.Active()):
 		step.State, step.Why = StepLater, "in mode "+string(mode)+" the platform brings them"
 	case mode != Manual:
 		step.State, step.Cause, step.Why = StepBlocked, StopPlatform, p.idle(mode)
 	case len(along) > 0 && !p.options.WithImage:
 		step.State, step.Cause = StepBlocked, StopAlong
 		step.Why = "it brings " + target.text() + " along to " + names(along) + ": that is for a rollout to do, or for --with-image"
+	case len(along) > 0:
+		step.Override = "it brings " + target.text() + " along to " + names(along)
 	}
 	p.add(step)
 }

@@ -22,6 +22,9 @@ var fixedOfSet = map[string]string{
 	"properties.virtualMachineProfile.evictionPolicy": anotherSet,
 }
 
+// usualPercent is what Azure means where a rolling policy shows a share of the members not.
+const usualPercent = 20
+
 // usualOfSet is what Azure means where a scale set shows nothing.
 var usualOfSet = map[string]any{
 	"properties.singlePlacementGroup":     false,
@@ -35,9 +38,9 @@ var usualOfSet = map[string]any{
 	"properties.upgradePolicy.automaticOSUpgradePolicy.enableAutomaticOSUpgrade":        false,
 	"properties.upgradePolicy.automaticOSUpgradePolicy.disableAutomaticRollback":        false,
 	"properties.upgradePolicy.automaticOSUpgradePolicy.useRollingUpgradePolicy":         false,
-	"properties.upgradePolicy.rollingUpgradePolicy.maxBatchInstancePercent":             float64(20),
-	"properties.upgradePolicy.rollingUpgradePolicy.maxUnhealthyInstancePercent":         float64(20),
-	"properties.upgradePolicy.rollingUpgradePolicy.maxUnhealthyUpgradedInstancePercent": float64(20),
+	"properties.upgradePolicy.rollingUpgradePolicy.maxBatchInstancePercent":             float64(usualPercent),
+	"properties.upgradePolicy.rollingUpgradePolicy.maxUnhealthyInstancePercent":         float64(usualPercent),
+	"properties.upgradePolicy.rollingUpgradePolicy.maxUnhealthyUpgradedInstancePercent": float64(usualPercent),
 	"properties.upgradePolicy.rollingUpgradePolicy.pauseTimeBetweenBatches":             "PT0S",
 	"properties.upgradePolicy.rollingUpgradePolicy.prioritizeUnhealthyInstances":        false,
 	"properties.upgradePolicy.rollingUpgradePolicy.maxSurge":                            false,

@@ -69,22 +69,22 @@ func (b *Bringing) pick(set *Set, now time.Time) BringMove {
 // as many as are missing to the most that may be unhealthy.
 func (b *Bringing) room(set *Set) (size, room int, why string) {
 	running := set.running()
-	var ill []string
+	var out []string
 	for _, m := range running {
-		if m.ill() {
-			ill = append(ill, m.Name)
+		if m.out() {
+			out = append(out, m.Name)
 		}
 	}
-	return b.rules.Batch.Of(len(running)), b.rules.MaxUnhealthy.Of(len(running)) - len(ill),
-		fmt.Sprintf("%s are not Healthy, and %d%% may be: %s", of(len(ill), len(running)), b.rules.MaxUnhealthy, names(ill))
+	return BatchSize(b.rules.Batch, len(running), b.rules.Drain), b.rules.MaxUnhealthy.Of(len(running)) - len(out),
+		fmt.Sprintf("%s are not Healthy, or being worked on, and %d%% may be: %s", of(len(out), len(running)), b.rules.MaxUnhealthy, names(out))
 }
 
 // crowded says why a batch that was picked can be upgraded no more: others have become
-// unhealthy since. Empty: it can.
+// unhealthy since, or somebody is at work on them. Empty: it can.
 func (b *Bringing) crowded(set *Set, names []string) string {
 	well := 0
 	for _, name := range names {
-		if !set.member(name).ill() {
+		if !set.member(name).out() {
 			well++
 		}
 	}
@@ -117,3 +117,7 @@ func (m *Member) ill() bool {
 	reports := m.Health != "" && m.Health != HealthMissing
 	return m.Health != Healthy && (reports || isTrue(m.LatestModel))
 }
+
+// out says whether a member does not serve, or may stop at any time: the platform, or
+// another apply, is at work on it.
+func (m *Member) out() bool { return m.ill() || m.moving() }

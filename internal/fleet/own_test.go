@@ -117,7 +117,7 @@ func TestPlanSet(t *testing.T) {
 			repairsOff(c)
 			m := &c.seen.Set.Members[1]
 			m.LatestModel, m.Power = new(false), fleet.Deallocated
-			c.seen.Set.Members[2].Vanished = true
+			c.seen.Set.Members[2].Vanished, c.seen.Set.Members[2].LatestModel = true, new(false)
 		}, want: []string{"policy due" + drifted, "not running, and left on an older model: vm_1"}},
 		"stale, and protected": {change: func(c *ownCase) {
 			repairsOff(c)
@@ -139,6 +139,9 @@ func TestPlanSet(t *testing.T) {
 		"another source of health": {change: func(c *ownCase) { repairsOff(c); c.seen.Set.Members[1].Extensions = map[string]string{"x": ""} }, want: []string{
 			"policy blocked evidence: 1 of 3 running members are without the health extension: vm_1" + drifted,
 		}},
+		"health that nobody vouches for": {change: func(c *ownCase) { repairsOff(c); c.seen.Set.Members[1].Extensions = nil }, want: []string{
+			"policy waits evidence: 1 of 3 running members are not Healthy: vm_1" + drifted,
+		}},
 		"nobody yet":   {change: func(c *ownCase) { repairsOff(c); c.seen.Set.Members = nil }, want: []string{"policy waits evidence: no member runs, which is no evidence" + drifted}},
 		"nobody wants": {change: func(c *ownCase) { repairsOff(c); c.seen.Set.Members, c.seen.Set.Model.Capacity = nil, 0 }, want: []string{"policy blocked evidence: no member runs, which is no evidence" + drifted}},
 		"overridden": {change: func(c *ownCase) {
@@ -158,12 +161,31 @@ func TestPlanSet(t *testing.T) {
 		}, want: []string{"model due | drifted upgradePolicy.mode Rolling>Manual"}},
 
 		// Who is at work, and who stops it.
-		"busy":     {change: func(c *ownCase) { c.at("properties")["provisioningState"] = "Updating" }, want: []string{"model waits platform: it is updating now"}},
-		"deleting": {change: func(c *ownCase) { c.at("properties")["provisioningState"] = "Deleting" }, want: []string{"model waits platform: it is deleting now"}},
+		"busy": {change: func(c *ownCase) { c.at("properties")["provisioningState"] = "Updating" }, want: []string{"platform waits platform: it is updating now"}},
+		"busy, and more to do": {change: func(c *ownCase) {
+			c.at("properties")["provisioningState"] = "Updating"
+			c.set.TerminateNotice = 6 * time.Minute
+			c.seen.Autoscale, c.seen.AutoscaleID = fleet.Seen{}, ""
+		}, want: []string{
+			"platform waits platform: it is updating now",
+			"model later | changed virtualMachineProfile.scheduledEventsProfile.terminateNotificationProfile.notBeforeTimeout PT5M>PT6M",
+			"members later vm_0 vm_1 vm_2", "autoscale later",
+		}},
+		"a rolling upgrade that brings them": {change: func(c *ownCase) {
+			c.rolling()
+			c.at("properties.upgradePolicy")["mode"] = "Rolling"
+			c.seen.Set.Model.Upgrade.Mode, c.seen.Set.Members[0].LatestModel = fleet.Rolling, new(false)
+			c.seen.Set.Rolling = &fleet.RollingUpgrade{Code: "RollingForward", Successful: 1, Pending: 2}
+		}, want: []string{"platform waits platform: a rolling upgrade of the platform is under way: 1 of 3 members are done", "members later vm_0"}},
+		"deleting": {change: func(c *ownCase) { c.at("properties")["provisioningState"] = "Deleting" }, want: []string{"platform waits platform: it is deleting now"}},
 		"failed":   {change: func(c *ownCase) { c.at("properties")["provisioningState"] = "Failed" }, want: []string{}},
 		"a rolling upgrade": {change: func(c *ownCase) {
 			c.seen.Set.Rolling = &fleet.RollingUpgrade{Code: "RollingForward", Successful: 1, Pending: 2}
-		}, want: []string{"model waits platform: a rolling upgrade of the platform is under way: 1 of 3 members are done"}},
+		}, want: []string{"platform waits platform: a rolling upgrade of the platform is under way: 1 of 3 members are done"}},
+		"a rolling upgrade, and busy with it": {change: func(c *ownCase) {
+			c.at("properties")["provisioningState"] = "Updating"
+			c.seen.Set.Rolling = &fleet.RollingUpgrade{Code: "RollingForward", Successful: 1, Pending: 2}
+		}, want: []string{"platform waits platform: a rolling upgrade of the platform is under way: 1 of 3 members are done"}},
 		"held": {change: func(c *ownCase) { repairsOff(c); c.seen.Held = "rollout 3 holds it" }, want: []string{"policy blocked rollout: rollout 3 holds it" + drifted}},
 		"mode Automatic": {change: func(c *ownCase) {
 			c.at("properties.upgradePolicy")["mode"] = "Automatic"
@@ -173,6 +195,22 @@ func TestPlanSet(t *testing.T) {
 		}, want: []string{
 			"model due | changed upgradePolicy.mode Automatic>Manual", "extension later | changed settings.port 8080>8081", "members later vm_0 vm_1 vm_2",
 			"policy later evidence: the health extension is not yet what the file says | changed upgradePolicy.mode Automatic>Rolling",
+		}},
+		"mode Automatic, and stale": {change: func(c *ownCase) {
+			c.at("properties.upgradePolicy")["mode"] = "Automatic"
+			c.seen.Set.Model.Upgrade.Mode, c.seen.Set.Members[0].LatestModel = fleet.Automatic, new(false)
+			c.rolling()
+		}, want: []string{
+			"model due | changed upgradePolicy.mode Automatic>Manual", "members later vm_0",
+			"policy later evidence: 1 of 3 running members are not on the latest model: vm_0 | changed upgradePolicy.mode Automatic>Rolling",
+		}},
+		"blocked, but for autoscale": {change: func(c *ownCase) {
+			repairsOff(c)
+			c.seen.Set.Members[1].Extensions = map[string]string{"x": ""}
+			c.profile()["capacity"].(fleet.Document)["maximum"] = "40"
+		}, want: []string{
+			"policy blocked evidence: 1 of 3 running members are without the health extension: vm_1" + drifted,
+			"autoscale due | drifted profiles[default].capacity.maximum 40>30",
 		}},
 		"mode Rolling, idle": {change: func(c *ownCase) {
 			c.rolling()
@@ -189,7 +227,7 @@ func TestPlanSet(t *testing.T) {
 		"along, allowed": {change: func(c *ownCase) {
 			m := &c.seen.Set.Members[0]
 			m.LatestModel, m.Image.ExactVersion, c.options.WithImage = new(false), "1.8.2", true
-		}, want: []string{"members due vm_0"}},
+		}, want: []string{"members due vm_0 OVERRIDDEN it brings image version 1.8.3 along to vm_0"}},
 		"along, by the platform": {change: func(c *ownCase) {
 			c.rolling()
 			c.at("properties.upgradePolicy")["mode"] = "Rolling"
@@ -257,6 +295,11 @@ func TestPlanSet(t *testing.T) {
 			c.profile()["name"] = "theirs"
 			rules[0].(fleet.Document)["metricTrigger"].(fleet.Document)["timeWindow"] = "PT600S"
 		}, want: []string{}},
+		"the name of another set's": {change: func(c *ownCase) {
+			c.seen.Autoscale.Body["properties"].(fleet.Document)["targetResourceUri"] = "/subscriptions/S/theirs"
+			c.seen.Autoscale.Body["id"] = string(c.seen.AutoscaleID)
+			c.seen.AutoscaleID = ""
+		}, want: []string{"autoscale blocked file: the autoscale setting vmss-authz-autoscale scales theirs, and this set has none: take that one away, or write it anew under another name"}},
 		"predictive off": {change: func(c *ownCase) {
 			a := *c.set.Autoscale
 			a.Predictive = nil

@@ -33,12 +33,7 @@ func (p *setPlanner) tellCreateOnly() {
 	}
 	subnet, pools := primaryAddress(p.seen.Seen.Body)
 	tell(profile+"networkProfile.subnet", subnet, string(c.Network.Subnet))
-	var declared []string
-	for _, pool := range c.Network.BackendPools {
-		declared = append(declared, Key(pool))
-	}
-	slices.Sort(declared)
-	tell(profile+"networkProfile.loadBalancerBackendAddressPools", strings.Join(pools, ", "), strings.Join(declared, ", "))
+	tell(profile+"networkProfile.loadBalancerBackendAddressPools", idsText(pools), idsText(c.Network.BackendPools))
 	p.tellExtra(c.Extra)
 }
 
@@ -49,7 +44,7 @@ func (p *setPlanner) tellExtra(extra map[string]any) {
 	found.object("", p.seen.Seen.Body, shown)
 	for _, c := range found.changes {
 		if fixedBy(fixedOfSet, c.Path) == "" {
-			c.Category = DiffCreateOnly
+			c.Category, c.Is, c.Want = DiffCreateOnly, redacted(c.Is), redacted(c.Want)
 			p.tell(c)
 		}
 	}
@@ -101,8 +96,20 @@ func shortKey(key string) string {
 	return key
 }
 
+// idsText are ids in one text, whatever their order was; nil: there are none.
+func idsText(ids []ResourceID) any {
+	if len(ids) == 0 {
+		return nil
+	}
+	var texts []string
+	for _, id := range slices.SortedFunc(slices.Values(ids), func(a, b ResourceID) int { return strings.Compare(Key(a), Key(b)) }) {
+		texts = append(texts, strings.TrimRight(string(id), "/"))
+	}
+	return strings.Join(texts, ", ")
+}
+
 // primaryAddress returns the subnet of a set's primary address, and its backend pools.
-func primaryAddress(body Document) (subnet string, pools []string) {
+func primaryAddress(body Document) (subnet string, pools []ResourceID) {
 	primary := func(list []any) any {
 		for _, one := range list {
 			if dig(one, "properties", "primary") == true {
@@ -117,8 +124,7 @@ func primaryAddress(body Document) (subnet string, pools []string) {
 	card := primary(listAt(body, "properties", "virtualMachineProfile", "networkProfile", "networkInterfaceConfigurations"))
 	address := primary(listAt(card, "properties", "ipConfigurations"))
 	for _, pool := range listAt(address, "properties", "loadBalancerBackendAddressPools") {
-		pools = append(pools, Key(ResourceID(textAt(pool, "id"))))
+		pools = append(pools, ResourceID(textAt(pool, "id")))
 	}
-	slices.Sort(pools)
 	return textAt(address, "properties", "subnet", "id"), pools
 }

@@ -206,6 +206,18 @@ type Percent int
 // Of returns the part of n, rounded down, with at least one of any.
 func (p Percent) Of(n int) int { return min(n, max(1, n*int(p)/100)) }
 
+// maxDrained bounds a batch whose members are drained: all of them have to be while the
+// drain of the first still lasts, and a few are at a time.
+const maxDrained = 40
+
+// BatchSize is how many of n running members are upgraded at a time.
+func BatchSize(batch Percent, n int, drained bool) int {
+	if drained {
+		return min(batch.Of(n), maxDrained)
+	}
+	return batch.Of(n)
+}
+
 // RepairsSpec is automatic repairs.
 type RepairsSpec struct {
 	After  time.Duration `yaml:"after"`

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -98,8 +99,8 @@ func findStorage(s *scene) []Finding {
 	want := s.spec.Gallery.Storage
 	var other []string
 	for _, v := range d.Newest() {
-		if v.Storage != "" && !strings.EqualFold(v.Storage, want) {
-			other = append(other, v.Name+" ("+v.Storage+")")
+		if is := v.otherStorage(want); is != "" {
+			other = append(other, v.Name+" ("+is+")")
 		}
 	}
 	if len(other) == 0 {
@@ -110,6 +111,22 @@ func findStorage(s *scene) []Finding {
 		Seen: fmt.Sprintf("the file has %s, and these versions do not: %s", want, names(other)),
 		Fix:  "bake a new version for the new storage type, and let the old ones end",
 	})
+}
+
+// otherStorage is a storage type of a version that is not the one that is wanted; empty:
+// there is none. What a region says counts before what the version says: Image Builder
+// sets it by region, and leaves the version's at Azure's default.
+func (v *Version) otherStorage(want string) string {
+	other := func(is string) bool { return is != "" && !strings.EqualFold(is, want) }
+	for i := range v.Regions {
+		if is := cmp.Or(v.Regions[i].Storage, v.Storage); other(is) {
+			return is
+		}
+	}
+	if len(v.Regions) == 0 && other(v.Storage) {
+		return v.Storage
+	}
+	return ""
 }
 
 // membersPerReplica is how many members may be made at a time from one replica.

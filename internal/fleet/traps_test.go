@@ -369,6 +369,17 @@ func trapCases() []trapCase {
 		{"failed where nobody is", 28, versionSeen(func(v *Version) { v.Regions[1].State = ReplicationFailed }), "replication Failed in westus3", versionSeen(func(v *Version) { v.Regions[1].State = Replicating })},
 		{"being written", 29, versionSeen(func(v *Version) { v.Provisioning = Updating }), "Updating", versionSeen(asIs)},
 		{"another storage", 30, joined(func(s *Spec) { s.Gallery.Storage = "Standard_LRS" }, asIs), "Standard_LRS, and these versions do not: 1.8.0 (Standard_ZRS), 1.7.1", joined(asIs, asIs)},
+		{"another storage in a region", 30, joined(asIs, func(f *Fleet) {
+			f.Galleries[0].Definitions[0].Versions[0].Regions[1].Storage = "Standard_LRS"
+		}), "(Standard_LRS)", joined(asIs, func(f *Fleet) {
+			for i := range f.Galleries[0].Definitions[0].Versions {
+				v := &f.Galleries[0].Definitions[0].Versions[i]
+				v.Storage = "Standard_LRS"
+				for j := range v.Regions {
+					v.Regions[j].Storage = "Standard_ZRS"
+				}
+			}
+		})},
 		{"too few replicas", 31, setDeclared("vmss-authz", func(s *SetSpec) { a := *s.Autoscale; a.Max = 141; s.Autoscale = &a }), "3 replicas for up to 151 members in eastus", setDeclared("vmss-authz", func(s *SetSpec) { a := *s.Autoscale; a.Max = 140; s.Autoscale = &a })},
 		{"too few replicas in Azure", 31, seen(func(f *Fleet) { f.Sets[0].Autoscale = &Autoscale{Enabled: true, Min: 6, Max: 151} }), "3 replicas for up to 151 members in eastus", seen(func(f *Fleet) { f.Sets[0].Autoscale = &Autoscale{Enabled: true, Min: 6, Max: 150} })},
 		{"Shallow", 32, versionSeen(func(v *Version) { v.Mode = "Shallow" }), "vmss-authz uses it", versionSeen(asIs)},

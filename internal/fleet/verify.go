@@ -397,7 +397,13 @@ func (v *verifier) policy(s *verifiedSet) {
 	}
 	if s.full() && u.Driver.Platform() {
 		r := &live.Rolling
-		percent := func(what string, is *int, want Percent) { differ(what, percentText(is), fmt.Sprintf("%d%%", want)) }
+		percent := func(what string, is *int, want Percent) {
+			seen := usualPercent
+			if is != nil {
+				seen = *is
+			}
+			differ(what, fmt.Sprintf("%d%%", seen), fmt.Sprintf("%d%%", want))
+		}
 		percent("the batch", r.MaxBatch, u.Batch)
 		percent("max_unhealthy", r.MaxUnhealthy, u.MaxUnhealthy)
 		percent("max_unhealthy_upgraded", r.MaxUnhealthyUpgraded, u.MaxUnhealthyUpgraded)
@@ -568,13 +574,6 @@ func onOff(on bool) string {
 		return "on"
 	}
 	return "off"
-}
-
-func percentText(p *int) string {
-	if p == nil {
-		return "not given"
-	}
-	return fmt.Sprintf("%d%%", *p)
 }
 
 // durationText writes a duration as fleet.yaml does: "2m", not "2m0s".

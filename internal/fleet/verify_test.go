@@ -171,6 +171,18 @@ func TestVerifyFile(t *testing.T) {
 				MaxBatch: new(20), MaxUnhealthy: new(35), MaxUnhealthyUpgraded: new(0), Pause: new(2 * time.Minute),
 			}}
 		}, map[string]fleet.Verdict{}},
+		"a batch that Azure means": {func(spec *fleet.Spec, f *fleet.Fleet) {
+			change(spec, func(s *fleet.SetSpec) { s.Upgrade.Driver = fleet.DriverPlatformRolling })
+			f.Sets[0].Model.Upgrade = fleet.UpgradePolicy{Mode: fleet.Rolling, Rolling: fleet.RollingPolicy{
+				MaxUnhealthy: new(35), MaxUnhealthyUpgraded: new(0), Pause: new(2 * time.Minute),
+			}}
+		}, map[string]fleet.Verdict{}},
+		"a threshold that Azure means": {func(spec *fleet.Spec, f *fleet.Fleet) {
+			change(spec, func(s *fleet.SetSpec) { s.Upgrade.Driver = fleet.DriverPlatformRolling })
+			f.Sets[0].Model.Upgrade = fleet.UpgradePolicy{Mode: fleet.Rolling, Rolling: fleet.RollingPolicy{
+				MaxUnhealthyUpgraded: new(0), Pause: new(2 * time.Minute),
+			}}
+		}, map[string]fleet.Verdict{"vmss-authz policy": fleet.VerifyFailed}},
 		"another batch": {func(spec *fleet.Spec, f *fleet.Fleet) {
 			change(spec, func(s *fleet.SetSpec) { s.Upgrade.Driver = fleet.DriverPlatformRolling })
 			f.Sets[0].Model.Upgrade = fleet.UpgradePolicy{Mode: fleet.Rolling, Rolling: fleet.RollingPolicy{

@@ -28,6 +28,12 @@ func Describe(f *fleet.Fleet, subscription, group string) ([]byte, error) {
 	}
 	d.remarks.add("", "What runs in the resource group %s, as it was at %s.", group, f.At.UTC().Format("2006-01-02 15:04 MST"))
 	d.remarks.add("", "fleetctl init without --from writes a file with all that can be said.")
+	d.remarks.add("", "manage says how much of a scale set is for this file, and can be raised set by set:")
+	d.remarks.add("", "  observe  nothing is written")
+	d.remarks.add("", "  image    rollouts bring the image; fleetctl plan says what Terraform or Bicep")
+	d.remarks.add("", "           have to leave alone then")
+	d.remarks.add("", "  full     fleetctl apply keeps the set as it is here. Raise it, and look at fleetctl")
+	d.remarks.add("", "           plan before any apply: what a comment says is left out would be off.")
 	for i := range f.Sets {
 		d.set(&f.Sets[i])
 	}

@@ -89,6 +89,9 @@ func (d *description) upgrade(path string, m *fleet.ScaleSet, s *fleet.SetSpec) 
 	switch {
 	case p.AutoOS && unversioned:
 		s.Tracks, u.Driver = fleet.TracksLatest, fleet.DriverPlatformAutoOS
+		if !valueOr(p.UseRolling, false) {
+			d.remarks.add(path, "Automatic OS upgrade is not by the rolling policy; with manage: full it is.")
+		}
 	case p.AutoOS:
 		d.remarks.add(path, "Automatic OS upgrade is on, and the image is pinned: no driver is like that.")
 	case p.Mode == fleet.Rolling:
@@ -148,6 +151,9 @@ func (d *description) autoscale(path string, a *fleet.Autoscale, s *fleet.SetSpe
 	modes := map[string]string{"forecastonly": "forecast-only", "enabled": "enabled"}
 	if mode := modes[strings.ToLower(a.Predictive)]; mode != "" {
 		described.Predictive = &fleet.PredictiveSpec{Mode: mode, LookAhead: cmp.Or(a.LookAhead, 15*time.Minute)}
+		if written := map[string]string{"forecast-only": "ForecastOnly", "enabled": "Enabled"}[mode]; a.Predictive != written {
+			d.remarks.add(path, "The mode of predictive autoscale is written %s; with manage: full it is %s.", a.Predictive, written)
+		}
 	}
 	s.Autoscale = described
 }

@@ -46,7 +46,7 @@ func rolloutFields() []strict.Field {
 		},
 		{
 			Path: "rollout.on_halt.scope", Default: "rollout", OneOf: []string{"rollout", "wave"},
-			Doc: "What is taken back: all waves, or the one that failed.",
+			Doc: "What is taken back: all waves, or the one under way and the scale sets in which a member failed.",
 		},
 		{
 			Path: "rollout.on_halt.diagnose", Default: "none", OneOf: []string{"none", "run-command"},

@@ -34,7 +34,7 @@ func ownerFields() []strict.Field {
 		},
 		{
 			Path: "scale_sets.*.manage", Default: "full", OneOf: []string{"full", "image", "observe"},
-			Doc: "How much of the set is ours. `full`: `apply` makes it and keeps it as the file says, which needs `create`. `image`: somebody else owns it, and rollouts bring the image; " +
+			Doc: "How much of the set is ours. `full`: `apply` makes it and keeps it as the file says, which needs `create`, or the `id` of a set that exists. `image`: somebody else owns it, and rollouts bring the image; " +
 				"the set's mode is never changed. `observe`: it is looked at only. The last two need `id`.",
 		},
 		{
@@ -176,7 +176,7 @@ func upgradeFields() []strict.Field {
 		},
 		{
 			Path: "scale_sets.*.upgrade.batch", Default: "20%", Format: strict.FormatPercent, Min: "5%", Max: "100%",
-			Doc: "The share of the members that are upgraded at once, rounded down, at least one.",
+			Doc: "The share of the members that are upgraded at once, rounded down, at least one; where members are drained, at most 40 of them.",
 		},
 		{
 			Path: "scale_sets.*.upgrade.max_unhealthy", Default: "20%", Format: strict.FormatPercent, Min: "5%", Max: "100%",

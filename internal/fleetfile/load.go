@@ -32,6 +32,9 @@ type File struct {
 // "scale_sets.vmss-authz.health.port".
 func (f *File) Place(path string) strict.Place { return f.origins.At(path) }
 
+// Given says whether a value was written in the file. The path is that of Place.
+func (f *File) Given(path string) bool { return f.origins.Given(path) }
+
 // Faults gives the faults of a bake's content their places in this file.
 func (f *File) Faults(faults fleet.ContentError) strict.Errors {
 	var errs strict.Errors
@@ -113,8 +116,8 @@ func (l *loader) read(text []byte) strict.Errors {
 	return l.told(errs)
 }
 
-// told sorts errors by their place, names the file, and leaves out those of values
-// that several scale sets inherit but once.
+// told sorts errors by their place, names the file, and leaves out those of what several
+// scale sets inherit but once.
 func (l *loader) told(errs strict.Errors) strict.Errors {
 	slices.SortStableFunc(errs, func(a, b *strict.Error) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(inherited(a), inherited(b)))
@@ -126,11 +129,21 @@ func (l *loader) told(errs strict.Errors) strict.Errors {
 	seen := make(map[fault]bool)
 	return slices.DeleteFunc(errs, func(e *strict.Error) bool {
 		e.File = l.file.Path
-		f := fault{position{e.Line, e.Column}, e.Field[strings.LastIndexByte(e.Field, '.')+1:], e.Message}
+		f := fault{position{e.Line, e.Column}, l.keyOf(e.Field), e.Message}
 		again := seen[f]
 		seen[f] = true
 		return again
 	})
+}
+
+// keyOf is the last name of a field, which is the same in the defaults and in every scale
+// set that inherits it; empty: the field is the defaults, or a scale set.
+func (l *loader) keyOf(field string) string {
+	set, _ := strings.CutPrefix(field, "scale_sets.")
+	if _, isSet := l.file.Spec.ScaleSets[set]; isSet || field == "defaults" {
+		return ""
+	}
+	return field[strings.LastIndexByte(field, '.')+1:]
 }
 
 // inherited orders errors of the same place: that of the defaults first.

@@ -67,8 +67,8 @@ func (v *validator) top() {
 // set checks one scale set, which is at path.
 func (v *validator) set(path string, s *fleet.SetSpec) {
 	switch {
-	case s.Manage == fleet.ManageFull && s.Create == nil && !v.given(path+".create"):
-		v.fail(path, "add create: {…}, or manage: image and id: /subscriptions/…", "is managed in full and has no create")
+	case s.Manage == fleet.ManageFull && s.ID == "" && s.Create == nil && !v.given(path+".create"):
+		v.fail(path, "add create: {…}, or the id of a set that exists: /subscriptions/…", "is managed in full and has neither create nor id")
 	case (s.Manage == fleet.ManageImage || s.Manage == fleet.ManageObserve) && s.ID == "" && !v.given(path+".id"):
 		v.fail(path, "add id: /subscriptions/…/virtualMachineScaleSets/NAME", "is somebody else's (manage: %s) and has no id", s.Manage)
 	}
