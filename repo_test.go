@@ -62,7 +62,7 @@ var mayImport = map[string][]string{
 		"internal/server", "internal/systemd",
 	},
 
-	"internal/apply":           {"internal/azure", "internal/fleet"},
+	"internal/apply":           {"internal/azure", "internal/fleet", "internal/node", "internal/safetext"},
 	"internal/azure":           {"internal/fleet", "internal/safetext"},
 	"internal/bake":            {"internal/azure", "internal/fleet", "internal/release", "internal/safetext"},
 	"internal/fleet":           {},
@@ -70,9 +70,10 @@ var mayImport = map[string][]string{
 	"internal/fleet/fleettest": {"internal/fleet"},
 	"internal/fleet/rollout":   {"internal/fleet"},
 	"internal/fleetfile":       {"internal/fleet", "internal/graph", "internal/strict"},
+	"internal/node":            {"internal/azure", "internal/fleet", "internal/safetext"},
 	"internal/release":         {"internal/azure", "internal/fleet"},
 	"internal/report":          {"internal/cli", "internal/fleet/rollout", "internal/safetext"},
-	"internal/roll":            {"internal/azure", "internal/fleet", "internal/fleet/rollout", "internal/journal", "internal/release", "internal/safetext"},
+	"internal/roll":            {"internal/azure", "internal/fleet", "internal/fleet/rollout", "internal/journal", "internal/node", "internal/release", "internal/safetext"},
 
 	"internal/sim/strict": {},
 	"internal/sim/steer":  {"internal/sim/strict"},
@@ -90,7 +91,7 @@ var mayImport = map[string][]string{
 		"internal/adopt", "internal/agent", "internal/cli", "internal/command", "internal/config", "internal/control", "internal/doctor", "internal/logqueue", "internal/manual",
 		"internal/safefile", "internal/safetext", "internal/systemd",
 	},
-	"cmd/fleetctl": {"internal/apply", "internal/azure", "internal/bake", "internal/cli", "internal/command", "internal/fleet", "internal/fleet/rollout", "internal/fleetfile", "internal/graph", "internal/journal", "internal/manual", "internal/release", "internal/report", "internal/roll"},
+	"cmd/fleetctl": {"internal/apply", "internal/azure", "internal/bake", "internal/cli", "internal/command", "internal/fleet", "internal/fleet/rollout", "internal/fleetfile", "internal/graph", "internal/journal", "internal/manual", "internal/release", "internal/report", "internal/roll", "internal/strict"},
 	"cmd/fleetsim": {"internal/cli", "internal/command", "internal/manual", "internal/server", "internal/sim/arm", "internal/sim/imds", "internal/sim/nodes", "internal/sim/steer"},
 
 	// For tests and programs of the repository itself; nothing that ships imports them.
@@ -103,9 +104,12 @@ var mayImport = map[string][]string{
 	"internal/fleetdemo":       {"internal/stage"},
 	"internal/incident":        {"internal/sim/arm", "internal/stage"},
 	"internal/soak":            {"internal/sim/imds", "internal/stage"},
+	"internal/story":           {"internal/sim/arm", "internal/stage"},
 	"internal/mutants":         {},
 	"internal/docs":            {"internal/agent", "internal/config", "internal/fleet", "internal/fleetfile"},
 	".":                        {},
+
+	"internal/testkit/armjudge": {"internal/sim/arm/armtypes", "internal/sim/judgeproxy", "internal/testkit"},
 }
 
 type goPackage struct {

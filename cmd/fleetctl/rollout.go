@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -120,19 +121,22 @@ func (r *rollouts) runner(j roll.Journal) *roll.Runner {
 	return &roll.Runner{Azure: r.azure, Spec: r.spec, Journal: j, Now: r.now, Wait: r.sleep}
 }
 
-// list returns the rollouts of the place, the newest first.
+// list returns the rollouts of the place, the newest first. A place that is not there is
+// an error, a journal.ErrNoPlace: it may be lost, or mistyped, and a rollout under way.
 func (r *rollouts) list(ctx context.Context) ([]journal.Listed, error) {
 	all, err := r.place.List(ctx)
 	if e, ok := errors.AsType[*azure.Error](err); ok {
-		err = journalError(e)
+		err = journalError(err, e)
+	} else if errors.Is(err, journal.ErrNoPlace) {
+		err = cli.Hint(err, "fleetctl rollout run VERSION makes it for the first rollout; if there was one, correct rollout.journal, or bring its directory back: a rollout may be under way")
 	}
 	all = slices.DeleteFunc(all, func(l journal.Listed) bool { return number(l.ID) == 0 })
 	slices.SortFunc(all, func(a, b journal.Listed) int { return cmp.Compare(number(b.ID), number(a.ID)) })
 	return all, err
 }
 
-// journalError says what to do about an error of Azure Storage.
-func journalError(e *azure.Error) error {
+// journalError says what to do about an error of Azure Storage, e, that err wraps.
+func journalError(err error, e *azure.Error) error {
 	hint := e.Hint
 	switch e.Kind {
 	case azure.NotFound:
@@ -141,7 +145,7 @@ func journalError(e *azure.Error) error {
 		hint = "the identity needs the role Storage Blob Data Contributor on the container of rollout.journal; a role takes some minutes"
 	default:
 	}
-	return &cli.Error{Code: exitCode(e.Kind), Err: e, Hint: hint}
+	return &cli.Error{Code: exitCode(e.Kind), Err: err, Hint: hint}
 }
 
 // number is that of a rollout's id; 0: it is none of ours.
@@ -173,6 +177,17 @@ func (r *rollouts) newest(ctx context.Context) (last *found, next string, err er
 	return nil, next, err
 }
 
+// newestOrFirst is newest for who plans a rollout or begins one: a directory that nobody
+// has made yet has none, and is made by the first. A container is made by nobody here, so
+// that one is still an error.
+func (r *rollouts) newestOrFirst(ctx context.Context) (last *found, next string, first bool, err error) {
+	last, next, err = r.newest(ctx)
+	if errors.Is(err, journal.ErrNoPlace) && errors.Is(err, fs.ErrNotExist) {
+		return nil, next, true, nil
+	}
+	return last, next, false, err
+}
+
 // read returns how a rollout stands, as its journal tells it.
 func (r *rollouts) read(ctx context.Context, id string) (roll.Status, error) {
 	j, err := r.place.Journal(id)
@@ -189,6 +204,19 @@ func (r *rollouts) look(ctx context.Context, id string) (roll.Status, error) {
 		return roll.Status{}, err
 	}
 	return r.runner(j).Look(ctx)
+}
+
+// ours refuses to work on the rollout of another fleet, whose file names the same place: it
+// would be judged by the gates and the window of this one.
+func (r *rollouts) ours(f *found) error {
+	for _, set := range f.Plan.Sets {
+		for name := range r.spec.ScaleSets {
+			if r.spec.SetID(name).Same(set.ID) {
+				return nil
+			}
+		}
+	}
+	return cli.Hint(fmt.Errorf("%s is of the fleet %s, and none of its scale sets is in this file", f.title(), f.Plan.Fleet), "give each fleet a place of its own: two files name one rollout.journal")
 }
 
 // unfinished says whether a rollout may still do something: it is under way, or held, or
@@ -283,15 +311,16 @@ func nameOf(o journal.Owner) string {
 }
 
 // seen is a rollout as it is shown, without who works on it.
-func (f *found) seen(now time.Time) rollout.View {
+func (f *found) seen(g *globals, now time.Time) rollout.View {
 	v := rollout.Look(f.Plan, f.State, f.Events, f.Observation, now)
 	v.ID, v.Next, v.Overdue, v.Asked = f.id, f.Again, f.Overdue(now), f.Asked
+	v.Causes = g.rolloutCauses(&v)
 	return v
 }
 
 // view is a rollout as it is shown. Who has its lock is asked for.
 func (r *rollouts) view(ctx context.Context, f *found) rollout.View {
-	v := f.seen(r.now())
+	v := f.seen(r.g, r.now())
 	by, err := r.holder(ctx, f.id)
 	switch {
 	case err != nil:

@@ -93,10 +93,9 @@ that runs the new one is taken back, in batches. With --keep members stay as
 they are. The version stays excluded from latest, and is not marked as failed:
 that it was aborted says nothing of it.
 
-A rollout that is held is ended, too. One that is halted-incomplete goes
-forward no more, and there is nothing to abort: the next fleetctl rollout
-advance takes back what can be reached by then, and fleetctl rollout run of
-another version with --supersede leaves the rest as it is.
+A rollout that is held is ended, too. One that is halted-incomplete is ended
+for good: what can be reached by then is taken back, with --keep nobody is, and
+what is left stays listed and is taken up no more.
 ` + askExits,
 		Example: `  fleetctl rollout abort
   fleetctl rollout abort --keep --why "1.8.4 follows"`,
@@ -133,12 +132,15 @@ func (g *globals) askRollout(cmd *cobra.Command, q *rollout.Request) error {
 	case last == nil:
 		return &cli.Error{Code: exitRefused, Err: fmt.Errorf("there is no rollout to %s", q.Do), Hint: "fleetctl rollout run VERSION begins one"}
 	}
+	if err := r.ours(last); err != nil {
+		return err
+	}
 	if no, hint := refusal(last, q); no != "" {
 		return &cli.Error{Code: exitRefused, Err: fmt.Errorf("%s %s", last.title(), no), Hint: hint}
 	}
 	answer := askView{Version: 1, ID: last.id, ImageVersion: last.Plan.Version}
-	if i := slices.IndexFunc(last.Asked, func(p rollout.Request) bool { return p.Do == q.Do && p.Wave == q.Wave && p.Keep == q.Keep }); i >= 0 {
-		answer.Request, answer.Already = last.Asked[i], true
+	if n := len(last.Asked); n > 0 && last.Asked[n-1].Do == q.Do && last.Asked[n-1].Wave == q.Wave && last.Asked[n-1].Keep == q.Keep {
+		answer.Request, answer.Already = last.Asked[n-1], true // the last word counts, so one before another is asked again
 	} else {
 		if err := r.ask(ctx, last.id, q); err != nil {
 			return err
@@ -155,10 +157,13 @@ func refusal(f *found, q *rollout.Request) (why, hint string) {
 	stands := "is " + string(s.Phase)
 	const look = "fleetctl rollout status shows how it stands"
 	forward := !s.Phase.Over() && !goesBack(s.Phase)
+	asked := func(o rollout.Order) bool {
+		return slices.ContainsFunc(f.Asked, func(p rollout.Request) bool { return p.Do == o })
+	}
 	switch {
 	case q.Do == rollout.Abort && q.Keep && slices.ContainsFunc(f.Asked, func(p rollout.Request) bool { return p.Do == rollout.Abort && !p.Keep }):
 		return "is to be aborted, and its members are taken back: somebody has asked for that already", look
-	case q.Do == rollout.Abort && (forward || s.Phase == rollout.Held || s.Phase == rollout.Halting && s.Keep && !q.Keep):
+	case q.Do == rollout.Abort && (forward || s.Phase == rollout.Held || s.Phase == rollout.Incomplete || s.Phase == rollout.Halting && s.Keep && !q.Keep):
 		return "", ""
 	case goesBack(s.Phase):
 		return stands + ": it goes back already, which nothing stops", look
@@ -167,14 +172,14 @@ func refusal(f *found, q *rollout.Request) (why, hint string) {
 	case s.Phase == rollout.Held:
 		return stands + ": " + s.Why, "fleetctl rollout resume lets it go on, fleetctl rollout abort ends it"
 	case s.Phase == rollout.Incomplete:
-		return stands + ", and does not go forward any more", "fleetctl rollout advance takes back what can be by now; fleetctl rollout run of another version with --supersede leaves the rest as it is"
+		return stands + ", and does not go forward any more", "fleetctl rollout advance takes back what can be by now; fleetctl rollout abort does so, too, and leaves the rest as it is"
 	case s.Phase.Over():
 		return "is over: " + string(s.Phase), "fleetctl rollout show tells how it went"
 	case q.Do == rollout.Approve:
 		return approval(f, q)
-	case q.Do == rollout.Pause && s.Paused != nil:
+	case q.Do == rollout.Pause && s.Paused != nil && !asked(rollout.Resume):
 		return "is paused already, by " + cmp.Or(s.Paused.By, "an operator"), "fleetctl rollout resume lets it go on"
-	case q.Do == rollout.Resume && s.Paused == nil && s.Block == nil && !slices.ContainsFunc(f.Asked, func(p rollout.Request) bool { return p.Do == rollout.Pause }):
+	case q.Do == rollout.Resume && s.Paused == nil && s.Block == nil && !asked(rollout.Pause):
 		return stands + ", and is not paused", look
 	}
 	return "", ""
@@ -335,6 +340,9 @@ func (r *rollouts) lockedBy(ctx context.Context) (id string, by *journal.HeldErr
 	}
 	ids := []string{next}
 	if last != nil {
+		if err := r.ours(last); err != nil {
+			return "", nil, err
+		}
 		ids = []string{last.id, next}
 	}
 	for _, id := range ids {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -260,6 +261,13 @@ func (r *rollouts) find(ctx context.Context, id string) (*found, error) {
 	}
 	unknown := cli.Hint(fmt.Errorf("there is no rollout %q", id), "fleetctl rollout history lists them; an id is a number")
 	if number(id) == 0 {
+		return nil, unknown
+	}
+	all, err := r.list(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case !slices.ContainsFunc(all, func(l journal.Listed) bool { return l.ID == id }):
 		return nil, unknown
 	}
 	s, err := r.read(ctx, id)

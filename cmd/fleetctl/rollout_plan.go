@@ -74,7 +74,7 @@ func (g *globals) planRollout(ctx context.Context, version string, o rollout.Opt
 	if err != nil {
 		return explained(err)
 	}
-	last, _, err := r.newest(ctx)
+	last, _, _, err := r.newestOrFirst(ctx)
 	if err != nil {
 		return explained(err)
 	}

@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/http/httptest"
-	"path/filepath"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +21,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/fleet/fleettest"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 	"github.com/fleet-agent/fleet-agent/internal/roll"
+	"github.com/fleet-agent/fleet-agent/internal/testkit/armjudge"
 )
 
 // articleSpec is a file for the fleet of the article.
@@ -137,7 +137,7 @@ func TestQuota(t *testing.T) {
 	answer := `{"value": [
 		{"limit": 10, "currentValue": 1, "unit": "Count", "name": {"value": "availabilitySets", "localizedValue": "Availability Sets"}},
 		{"limit": 100, "currentValue": 40, "unit": "Count", "name": {"value": "cores", "localizedValue": "Total Regional vCPUs"}}]}`
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := armjudge.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/providers/Microsoft.Compute/locations/eastus2/usages") || r.URL.Query().Get("api-version") == "" {
 			http.Error(w, `{"error":{"code":"Odd","message":"odd"}}`, http.StatusBadRequest)
 			return
@@ -145,7 +145,6 @@ func TestQuota(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte(answer))
 	}))
-	defer server.Close()
 	client, err := azure.New(azure.Config{Auth: "default", Getenv: func(name string) string {
 		return map[string]string{azure.EndpointVariable: server.URL}[name]
 	}})
@@ -170,7 +169,7 @@ func TestRolloutPlanCommand(t *testing.T) {
 	require.Contains(t, text, "ubuntu-app 1.7.1 to pay can begin")
 	require.Contains(t, text, "vmss-authz · 1 member in 1 batch")
 	require.Contains(t, text, "vCPUs used")
-	require.NoDirExists(t, filepath.Join(filepath.Dir(w.file), "rollouts"))
+	require.NoDirExists(t, w.directory())
 
 	text, code = w.fleetctl("plan", "9.9.9")
 	require.Equal(t, exitRefused, code, text)
@@ -183,6 +182,7 @@ func TestRolloutPlanCommand(t *testing.T) {
 	require.Equal(t, exitRefused, code, text)
 	require.Contains(t, text, "rollout 1 of 1.7.1 is rolling, and a fleet has one unfinished rollout")
 
+	w.server.Advance(2 * time.Minute) // the canary has its disk
 	g, stdout, stderr := w.globals()
 	code = g.run([]string{"rollout", "plan", "1.7.1", "-o", "json", "--file", w.file})
 	require.Zero(t, code, stderr.String())
@@ -197,6 +197,7 @@ func TestRolloutPlanCommand(t *testing.T) {
 // with its exit code.
 func TestRolloutWatchCommand(t *testing.T) {
 	w := newRolling(t, rollSetup{health: "Unhealthy"})
+	require.NoError(t, os.Mkdir(w.directory(), 0o755))
 	text, code := w.fleetctl("watch")
 	require.Zero(t, code, text)
 	require.Contains(t, text, "there is no rollout")

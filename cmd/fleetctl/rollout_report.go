@@ -32,6 +32,8 @@ func reportable(path string) error {
 	switch {
 	case path == "":
 		return errors.New("the name of the file is empty")
+	case path == "-":
+		return errors.New("it goes to a file: standard output has the rollout; a file that is called so is ./-")
 	case err == nil && !info.Mode().IsRegular():
 		return fmt.Errorf("%s is not a regular file", path)
 	case errors.Is(err, fs.ErrNotExist):

@@ -45,6 +45,7 @@ func TestRolloutReportNowhere(t *testing.T) {
 	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
 	for path, why := range map[string]string{
 		"":                                   "the name of the file is empty",
+		"-":                                  "it goes to a file: standard output has the rollout; a file that is called so is ./-",
 		dir:                                  dir + " is not a regular file",
 		filepath.Join(dir, "pipe"):           "pipe is not a regular file",
 		filepath.Join(dir, "link"):           "link is not a regular file",

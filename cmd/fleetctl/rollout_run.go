@@ -88,7 +88,13 @@ func (g *globals) runRollout(ctx context.Context, cmd *cobra.Command, f *running
 	if err != nil {
 		return err
 	}
-	last, next, err := r.newest(ctx)
+	last, next, first, err := r.newestOrFirst(ctx)
+	if first && !g.yes { // before it is asked whether to begin
+		g.out.Say("fleetctl: %s is not there yet: it is made by the first rollout", cli.Clean(r.spec.Rollout.Journal))
+	}
+	if err == nil && last != nil && unfinished(last.State.Phase) {
+		err = r.ours(last)
+	}
 	switch {
 	case err != nil:
 		return err
@@ -361,6 +367,9 @@ func (g *globals) advanceRollout(ctx context.Context, report string, exitCode bo
 	case last.Idle(r.now()):
 		g.out.Say("fleetctl: %s is over: there is nothing to do", last.title())
 		return r.show(ctx, last, report)
+	}
+	if err := r.ours(last); err != nil {
+		return err
 	}
 	err = r.locked(ctx, last.id, func(lock *journal.Lock) error { return r.tick(ctx, last, next, lock) })
 	if held, ok := errors.AsType[*journal.HeldError](err); ok {

@@ -42,9 +42,10 @@ type rolling struct {
 
 // A rollSetup is what is different from the usual.
 type rollSetup struct {
-	health  string // of members on 1.7.1; Healthy
-	journal string // rollouts, a directory
-	approve bool   // the second wave waits for an approval
+	health  string   // of members on 1.7.1; Healthy
+	journal string   // rollouts, a directory
+	approve bool     // the second wave waits for an approval
+	edits   []string // pairs of a text of the scenario or the file, and what stands there in its place
 }
 
 // blobJournal is a journal in a storage account of the simulator.
@@ -53,7 +54,7 @@ const blobJournal = "https://stpay.blob.core.windows.net/fleetctl/pay"
 func newRolling(t *testing.T, s rollSetup) *rolling {
 	t.Helper()
 	words := map[bool]string{true: ", approve: true"}
-	fill := strings.NewReplacer("%HEALTH%", cmp.Or(s.health, "Healthy"), "%JOURNAL%", cmp.Or(s.journal, "rollouts"), "%APPROVE%", words[s.approve])
+	fill := strings.NewReplacer(append(s.edits, "%HEALTH%", cmp.Or(s.health, "Healthy"), "%JOURNAL%", cmp.Or(s.journal, "rollouts"), "%APPROVE%", words[s.approve])...)
 	text, err := os.ReadFile(filepath.Join("testdata", "roll", "ground.yaml"))
 	require.NoError(t, err)
 	scenario, err := arm.ParseScenario("ground.yaml", []byte(fill.Replace(string(text))))
@@ -67,6 +68,9 @@ func newRolling(t *testing.T, s rollSetup) *rolling {
 	}
 	return w
 }
+
+// directory is where the journal is, if that is no container.
+func (w *rolling) directory() string { return filepath.Join(filepath.Dir(w.file), "rollouts") }
 
 // serve sends a request past all clients.
 func (w *rolling) serve(method, path string, want int) {
@@ -265,15 +269,14 @@ func TestRolloutConfirm(t *testing.T) {
 		g.answers = answersFrom(strings.NewReader(answer))
 		text, code := w.call(g, stdout, stderr, "run", "1.7.1")
 		require.Equal(t, 1, code, text)
+		require.Contains(t, text, "fleetctl: rollouts is not there yet: it is made by the first rollout")
 		require.Contains(t, text, "Begin this rollout? [y/N]")
 		require.Contains(t, text, "nothing was written")
 	}
-	text, code := w.fleetctl("history")
-	require.Zero(t, code, text)
-	require.Contains(t, text, "there was no rollout yet")
+	require.NoDirExists(t, w.directory())
 	g, stdout, stderr := w.globals()
 	g.answers = answersFrom(strings.NewReader("y\n"))
-	text, code = w.call(g, stdout, stderr, "run", "1.7.1", "--no-wait")
+	text, code := w.call(g, stdout, stderr, "run", "1.7.1", "--no-wait")
 	require.Zero(t, code, text)
 	require.Equal(t, rollout.Rolling, w.status("--offline").Phase)
 }
@@ -421,9 +424,31 @@ func TestRolloutAbortsThatDiffer(t *testing.T) {
 	require.Equal(t, 3, w.on("vmss-authz", "1.7.0"))
 }
 
+// However much lies among the requests that is none, an operator's abort is taken, shown
+// and done.
+func TestRolloutAbortAmongLitter(t *testing.T) {
+	w := newRolling(t, rollSetup{})
+	w.begin()
+	dir := filepath.Join(w.directory(), "1", "requests")
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	for n := range 1000 {
+		text := []string{"no JSON", "{}"}[n%2]
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("20260101T000000.000000000Z-%08x", n)), []byte(text), 0o600))
+	}
+	text, code := w.fleetctl("abort")
+	require.Zero(t, code, text)
+	require.Contains(t, text, "asked: abort")
+	require.Len(t, w.status("--offline").Asked, 1)
+	w.phase(rollout.Aborted)
+}
+
 // A pause, a resume and an approval by a schedule's side.
 func TestRolloutAsks(t *testing.T) {
 	w := newRolling(t, rollSetup{approve: true})
+	require.NoError(t, os.Mkdir(w.directory(), 0o755))
+	text, code := w.fleetctl("history")
+	require.Zero(t, code, text)
+	require.Contains(t, text, "there was no rollout yet")
 	say, all := w.transcript()
 	say(exitRefused, "pause")
 	w.begin()
@@ -442,6 +467,51 @@ func TestRolloutAsks(t *testing.T) {
 	say(exitRefused, "abort")
 	say(exitRefused, "approve")
 	golden(t, "roll/asks", all.String())
+}
+
+// The last word of operators counts, also when none of them was taken up yet.
+func TestRolloutAsksInTheirOrder(t *testing.T) {
+	w := newRolling(t, rollSetup{})
+	w.begin()
+	w.step(0, rollout.Soaking)
+	paused := func() bool {
+		w.server.Advance(time.Minute)
+		text, code := w.fleetctl("advance")
+		require.Zero(t, code, text)
+		return w.status("--offline").Paused != ""
+	}
+	for _, ask := range []string{"pause", "resume", "pause"} {
+		text, code := w.fleetctl(ask)
+		require.Zero(t, code, text)
+		require.NotContains(t, text, "already")
+	}
+	require.True(t, paused())
+	for _, ask := range []string{"resume", "pause"} { // of one that is paused
+		text, code := w.fleetctl(ask)
+		require.Zero(t, code, text)
+	}
+	require.True(t, paused())
+}
+
+// Two files that name one place: the rollout of one is nothing to the other.
+func TestRolloutOfAnotherFleet(t *testing.T) {
+	w := newRolling(t, rollSetup{})
+	w.begin()
+	text, err := os.ReadFile(w.file)
+	require.NoError(t, err)
+	mine, entries := w.file, len(w.status("--offline").Ran)
+	w.file = filepath.Join(filepath.Dir(w.file), "staging.yaml")
+	require.NoError(t, os.WriteFile(w.file, bytes.ReplaceAll(text, []byte("rg-pay-prod"), []byte("rg-pay-staging")), 0o600))
+	w.server.Advance(5 * time.Minute)
+	for _, args := range []string{"advance", "run 1.7.1 --yes", "run 1.7.2 --yes", "run 1.7.2 --yes --supersede", "pause", "abort", "unlock --yes"} {
+		text, code := w.fleetctl(strings.Fields(args)...)
+		require.Equal(t, 1, code, text)
+		require.Contains(t, strings.Join(strings.Fields(text), " "), "rollout 1 of 1.7.1 is of the fleet pay, and none of its scale sets is in this file")
+	}
+	w.file = mine
+	v := w.status("--offline")
+	require.Empty(t, v.Asked)
+	require.Len(t, v.Ran, entries)
 }
 
 // A pause that nobody ends is held: it can be resumed, and aborted.
@@ -614,6 +684,9 @@ func (w *rolling) holds(id string) *journal.Lock {
 // A lock is taken from somebody who is named first, when that is confirmed.
 func TestRolloutUnlock(t *testing.T) {
 	onEveryPlace(t, rollSetup{}, func(t *testing.T, w *rolling) {
+		if w.setup.journal != blobJournal {
+			require.NoError(t, os.Mkdir(w.directory(), 0o755))
+		}
 		text, code := w.fleetctl("unlock")
 		require.Zero(t, code, text)
 		require.Contains(t, text, "nobody has a lock")
@@ -693,6 +766,41 @@ func TestRolloutContainerErrors(t *testing.T) {
 	}
 }
 
+// A journal whose place is lost, or mistyped, is not that of a fleet without rollouts:
+// only who begins one takes a directory that is not there for the first one's, and says it.
+func TestRolloutLostPlace(t *testing.T) {
+	onEveryPlace(t, rollSetup{}, func(t *testing.T, w *rolling) {
+		w.begin()
+		var back func()
+		if w.setup.journal == blobJournal {
+			w.serve(http.MethodDelete, "/blob/stpay/fleetctl?restype=container", http.StatusAccepted)
+		} else {
+			dir := w.directory()
+			require.NoError(t, os.Rename(dir, dir+".away"))
+			back = func() { require.NoError(t, os.Rename(dir+".away", dir)) }
+		}
+		for _, args := range []string{"status", "watch", "show", "show 1", "history", "advance", "approve", "pause", "resume", "abort", "unlock --yes"} {
+			text, code := w.fleetctl(strings.Fields(args)...)
+			require.Equal(t, 1, code, args, text)
+			require.Contains(t, text, "the place of the journal is not there", args)
+			require.Contains(t, text, "hint: ", args)
+			require.Contains(t, text, "a rollout may be under way", args)
+			require.NotContains(t, text, "there is no rollout", args)
+		}
+		w.server.Advance(2 * time.Minute) // the canary has its disk
+		text, code := w.fleetctl("plan", "1.7.2")
+		if back == nil {
+			require.Equal(t, 1, code, text)
+			require.Contains(t, text, "az storage container create")
+			return
+		}
+		require.Zero(t, code, text)
+		require.Contains(t, text, "1.7.2 to pay can begin")
+		back()
+		require.Equal(t, "1", w.status().ID)
+	})
+}
+
 // A file that says nothing of rollouts has none, and says what to write.
 func TestRolloutWithoutSection(t *testing.T) {
 	w := newRolling(t, rollSetup{})
@@ -720,9 +828,7 @@ func TestRolloutRefused(t *testing.T) {
 	text, code := w.fleetctl("run", "9.9.9", "--yes")
 	require.Equal(t, exitRefused, code, text)
 	golden(t, "roll/refused", text)
-	text, code = w.fleetctl("history")
-	require.Zero(t, code, text)
-	require.Contains(t, text, "there was no rollout yet")
+	require.NoDirExists(t, w.directory())
 }
 
 // A rollout that nobody looks at is overdue, and whoever asks something is told.
@@ -805,7 +911,7 @@ func TestRolloutRefusals(t *testing.T) {
 	allowed := map[rollout.Order][]rollout.Phase{
 		rollout.Pause:   {rollout.Pending, rollout.Rolling, rollout.Promoting},
 		rollout.Resume:  {rollout.Held},
-		rollout.Abort:   {rollout.Pending, rollout.Rolling, rollout.Promoting, rollout.Held},
+		rollout.Abort:   {rollout.Pending, rollout.Rolling, rollout.Promoting, rollout.Held, rollout.Incomplete},
 		rollout.Approve: {},
 	}
 	plan := rollout.Plan{Waves: []rollout.Wave{{Name: "canary"}, {Name: "all", Approve: true}}}
@@ -828,8 +934,9 @@ func TestRolloutRefusals(t *testing.T) {
 	require.Empty(t, no)
 }
 
-// What a halt had to leave refuses another version, until it is superseded.
-func TestRolloutIncomplete(t *testing.T) {
+// newIncomplete is a rollout that was aborted and had to leave a member.
+func newIncomplete(t *testing.T) *rolling {
+	t.Helper()
 	w := newRolling(t, rollSetup{})
 	w.begin()
 	w.step(0, rollout.Soaking)
@@ -838,10 +945,14 @@ func TestRolloutIncomplete(t *testing.T) {
 	require.Zero(t, code, text)
 	w.phase(rollout.Incomplete)
 	require.Len(t, w.status().Left, 1)
-	text, code = w.fleetctl("advance")
+	return w
+}
+
+// What a halt had to leave refuses another version, until it is superseded.
+func TestRolloutIncomplete(t *testing.T) {
+	w := newIncomplete(t)
+	text, code := w.fleetctl("advance")
 	require.Equal(t, exitHalted, code, text)
-	text, code = w.fleetctl("abort")
-	require.Equal(t, exitRefused, code, text)
 	text, code = w.fleetctl("run", "1.7.2", "--yes")
 	require.Equal(t, exitRefused, code, text)
 	text, code = w.fleetctl("run", "1.7.2", "--yes", "--supersede", "--no-wait")
@@ -849,4 +960,16 @@ func TestRolloutIncomplete(t *testing.T) {
 	v := w.status("--offline")
 	require.Equal(t, "2", v.ID)
 	require.Equal(t, rollout.Rolling, v.Phase)
+}
+
+// An abort ends what a halt had to leave: it stays listed, and nothing is in the way of
+// another version any more.
+func TestRolloutAbortOfAnIncompleteHalt(t *testing.T) {
+	w := newIncomplete(t)
+	text, code := w.fleetctl("abort", "--why", "it was taken away")
+	require.Zero(t, code, text)
+	w.phase(rollout.Aborted)
+	require.Len(t, w.status().Left, 1)
+	text, code = w.fleetctl("run", "1.7.2", "--yes", "--no-wait")
+	require.Zero(t, code, text)
 }

@@ -126,6 +126,9 @@ func (p *page) rolloutHeadline(v *rollout.View) {
 		p.Flow(p.leading(0, markWarning), 2, painted(cli.BoldAmber, fmt.Sprintf("it stands still (%s)", v.Class)), dim(p.since(v.PausedSince)))
 		p.Text(2, cli.Yellow, v.Paused, whyLines)
 	}
+	if p.places(2, v.Causes); len(v.Causes) > 0 {
+		p.Text(2, cli.Plain, v.Causes[0].Do, whyLines)
+	}
 	ran, running := rollout.Reached(v.Ran)
 	observed := "Azure was not read yet"
 	if !v.Observed.IsZero() {
@@ -521,9 +524,11 @@ func rolloutAdvice(v *rollout.View, now time.Time) []string {
 	switch {
 	case v.Paused != "" && v.Class == rollout.ByOperator:
 		add("fleetctl rollout resume goes on")
+	case v.NeedsResume:
+		add("it tries no more by itself: when the cause is gone, fleetctl rollout resume, which takes things as they are")
 	case v.Paused != "":
 		add("it goes on by itself when the cause is gone; fleetctl rollout resume takes things as they are")
-	default:
+	case !slices.ContainsFunc(v.Asked, func(q rollout.Request) bool { return q.Do == rollout.Pause }):
 		add("fleetctl rollout pause lets nothing new begin")
 	}
 	add("fleetctl rollout abort ends it, and takes members back")

@@ -12,6 +12,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
+	"github.com/fleet-agent/fleet-agent/internal/journal"
 	"github.com/fleet-agent/fleet-agent/internal/roll"
 )
 
@@ -53,7 +54,7 @@ type rolloutScreen struct {
 	screen *cli.Screen
 
 	mu    sync.Mutex // guards what follows
-	found found      // how it stands, as far as it was told
+	found found      // how it stands; without events: nobody has looked at it yet
 	lines *rolloutLines
 	notes []string // what happened last
 	drawn time.Time
@@ -65,7 +66,9 @@ func (d *rolloutScreen) take(e roll.Event) {
 	switch {
 	case e.Look != nil:
 		d.found = found{d.id, *e.Look}
-	case e.Entry != nil:
+		d.found.State = e.Look.State.Clone() // whoever told it keeps theirs
+	case e.Entry != nil && len(d.found.Events) > 0:
+		d.found.State.Apply(&d.found.Plan, e.Entry)
 		d.found.Events = append(d.found.Events, *e.Entry)
 	}
 	if note := d.lines.text(&e); note != "" {
@@ -110,17 +113,14 @@ func (d *rolloutScreen) page() *page {
 	columns, _ := d.screen.Output.Size()
 	now := d.r.now()
 	p := &page{Page: cli.Page{Style: d.r.g.out.ErrStyle, Width: columns}, now: now.In(d.r.g.zone)}
-	plan, state, err := rollout.Fold(d.found.Events)
-	if err != nil { // it was begun by another call, and was not looked at yet
+	if len(d.found.Events) == 0 {
 		p.Flow(p.leading(0, markRunning), 2, painted(cli.BoldBlue, "rollout "+d.id+" of "+d.plan.Version), dim("it is read"))
 		for _, note := range d.notes {
 			p.Text(2, cli.Plain, note, 2)
 		}
 		return p
 	}
-	f := d.found
-	f.Plan, f.State = plan, state
-	v := f.seen(now)
+	v := d.found.seen(d.r.g, now)
 	p.liveRollout(&v, liveRows, d.notes)
 	return p
 }
@@ -171,26 +171,39 @@ func (g *globals) watchRollout(ctx context.Context, interval time.Duration) erro
 	if last == nil {
 		return r.noRollouts()
 	}
-	w := &rolloutWatch{
-		g: g, now: r.now, interval: interval, found: *last, screen: &cli.Screen{Output: g.out}, lines: r.newRolloutLines(&last.Plan),
-		journal: func(ctx context.Context) (found, string, error) { return r.readWithHolder(ctx, last.id) },
-		azure:   func(ctx context.Context) (roll.Status, error) { return r.look(ctx, last.id) },
+	w, err := r.newWatch(last, interval)
+	if err != nil {
+		return err
 	}
 	return w.run(ctx)
 }
 
+// newWatch returns what watches a rollout. Each source goes on from what it has read
+// before.
+func (r *rollouts) newWatch(last *found, interval time.Duration) (*rolloutWatch, error) {
+	j, err := r.place.Journal(last.id)
+	if err != nil {
+		return nil, err
+	}
+	reads, looks := r.runner(j), r.runner(j)
+	return &rolloutWatch{
+		g: r.g, now: r.now, interval: interval, found: *last, screen: &cli.Screen{Output: r.g.out}, lines: r.newRolloutLines(&last.Plan),
+		journal: func(ctx context.Context) (roll.Status, string, error) { return readWithHolder(ctx, reads, j) },
+		azure:   looks.Look,
+	}, nil
+}
+
 // readWithHolder returns how a rollout stands, as its journal tells it, and who works on
 // it; nobody: "".
-func (r *rollouts) readWithHolder(ctx context.Context, id string) (found, string, error) {
-	s, err := r.read(ctx, id)
-	if err != nil {
-		return found{}, "", err
+func readWithHolder(ctx context.Context, r *roll.Runner, j *journal.Journal) (s roll.Status, lock string, err error) {
+	if s, err = r.Status(ctx); err != nil {
+		return s, "", err
 	}
-	by, err := r.holder(ctx, id)
+	by, err := j.Holder(ctx)
 	if by == nil {
-		return found{id, s}, "", err
+		return s, "", err
 	}
-	return found{id, s}, by.Error(), err
+	return s, by.Error(), err
 }
 
 // A rolloutWatch shows a rollout that somebody else works on.
@@ -199,11 +212,12 @@ type rolloutWatch struct {
 	now      func() time.Time
 	interval time.Duration
 	screen   *cli.Screen
-	journal  func(context.Context) (found, string, error)
+	journal  func(context.Context) (roll.Status, string, error)
 	azure    func(context.Context) (roll.Status, error)
 
 	found    found                // as the journal told it last
-	at       time.Time            // when it did
+	began    time.Time            // when the reading of it began
+	at       time.Time            // when the journal was read last
 	lock     string               // who works on it
 	observed *rollout.Observation // what was read of Azure last
 	again    time.Time
@@ -224,7 +238,8 @@ const (
 // A reading is what was read from a source.
 type reading struct {
 	source int
-	found  found
+	began  time.Time
+	status roll.Status
 	lock   string
 	err    error
 	last   bool // it began when the rollout was over
@@ -287,11 +302,11 @@ func (w *rolloutWatch) read(ctx context.Context, source int, over bool) reading 
 	}
 	bounded, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	r := reading{source: source, last: over}
+	r := reading{source: source, began: time.Now(), last: over}
 	if source == fromJournal {
-		r.found, r.lock, r.err = w.journal(bounded)
+		r.status, r.lock, r.err = w.journal(bounded)
 	} else {
-		r.found.Status, r.err = w.azure(bounded)
+		r.status, r.err = w.azure(bounded)
 	}
 	if r.err != nil && bounded.Err() != nil && ctx.Err() == nil {
 		r.err = fmt.Errorf("no answer within %s", cli.Duration(within))
@@ -299,28 +314,40 @@ func (w *rolloutWatch) read(ctx context.Context, source int, over bool) reading 
 	return r
 }
 
-// take takes in what was read. A reading of the journal that is older than another is
-// not taken.
+// take takes in what was read. The journal is read by both sources: what one began to
+// read before the other is not taken.
 func (w *rolloutWatch) take(r *reading) {
 	w.failures[r.source] = r.err
 	if r.err != nil {
 		return
 	}
-	if len(r.found.Events) >= len(w.found.Events) {
-		w.found.Plan, w.found.State, w.found.Events, w.found.Asked = r.found.Plan, r.found.State, r.found.Events, r.found.Asked
+	if !r.began.Before(w.began) {
+		if !goesOn(w.found.Events, r.status.Events) {
+			w.told, w.notes, w.shown = 0, nil, false
+			w.lines = w.lines.r.newRolloutLines(&r.status.Plan)
+		}
+		w.began = r.began
+		w.found.Plan, w.found.State, w.found.Events, w.found.Asked = r.status.Plan, r.status.State, r.status.Events, r.status.Asked
 	}
 	if r.source == fromJournal {
 		w.at, w.lock = w.now(), r.lock
 		return
 	}
-	w.observed, w.again = r.found.Observation, r.found.Again
+	w.observed, w.again = r.status.Observation, r.status.Again
+}
+
+// goesOn says whether the events of a journal go on with those that are known of it. If
+// they do not, somebody has put another journal in its place.
+func goesOn(known, events []rollout.Event) bool {
+	n := len(known)
+	return n == 0 || len(events) >= n && events[0].At.Equal(known[0].At) && events[n-1].At.Equal(known[n-1].At)
 }
 
 // view is what is shown now.
 func (w *rolloutWatch) view() rollout.View {
 	f := w.found
 	f.Observation, f.Again = w.observed, w.again
-	v := f.seen(w.now())
+	v := f.seen(w.g, w.now())
 	v.Lock = w.lock
 	return v
 }

@@ -5,6 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +24,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 	"github.com/fleet-agent/fleet-agent/internal/release"
 	"github.com/fleet-agent/fleet-agent/internal/roll"
+	"github.com/fleet-agent/fleet-agent/internal/testkit/armjudge"
 )
 
 // A watching is a rollout that is watched, and what it does meanwhile.
@@ -53,10 +57,10 @@ func newWatching(t *testing.T, format command.Format) *watching {
 		g: g, now: g.now, interval: 30 * time.Second, screen: &cli.Screen{Output: g.out},
 		found: found{"3", w.status()}, lines: (&rollouts{g: g}).newRolloutLines(&plan),
 	}
-	w.rolloutWatch.journal = func(context.Context) (found, string, error) {
+	w.rolloutWatch.journal = func(context.Context) (roll.Status, string, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return found{"3", w.status()}, "ops is at work on it", w.journal
+		return w.status(), "ops is at work on it", w.journal
 	}
 	w.rolloutWatch.azure = func(ctx context.Context) (roll.Status, error) {
 		w.mu.Lock()
@@ -214,6 +218,90 @@ func TestRolloutWatchJSON(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &first))
 	require.Equal(t, "boom", first.Error)
 	require.NotZero(t, first.LastAt)
+}
+
+// TestRolloutWatchAnother: a journal that somebody put in the place of another, such as
+// an older copy of it, is shown from its beginning, and a reading that began earlier is
+// not taken.
+func TestRolloutWatchAnother(t *testing.T) {
+	out, w, err := watchFor(t, command.Text, 2*time.Minute, func(w *watching) {
+		w.happens(rollout.Event{Kind: rollout.PhaseTo, Phase: rollout.Rolling, Why: "begun"})
+		w.happens(rollout.Event{Kind: rollout.WaveTo, Step: rollout.Batches})
+		w.changes(30*time.Second, func() { w.events = w.events[:2] })
+		time.AfterFunc(60*time.Second, func() {
+			w.happens(rollout.Event{Kind: rollout.PhaseTo, Phase: rollout.Halting, Class: rollout.Bad, Why: "too bad"})
+		})
+	})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Equal(t, 2, strings.Count(out, "rollout 3 of ubuntu-app 1.8.0"), out)
+	require.Equal(t, 1, strings.Count(out, "rollout halting: too bad"), out)
+	require.Equal(t, rollout.Halting, w.found.State.Phase)
+	require.Len(t, w.found.Events, 3)
+
+	w.take(&reading{source: fromAzure, began: w.began.Add(-time.Second), status: roll.Status{Plan: w.found.Plan, State: w.found.State, Events: w.found.Events[:1]}})
+	require.Len(t, w.found.Events, 3)
+}
+
+// TestRolloutWatchReads: a watch costs Azure Storage three requests a look, and of the
+// journal what was added; its look at Azure reads no more of it either.
+func TestRolloutWatchReads(t *testing.T) {
+	w := newRolling(t, rollSetup{journal: blobJournal})
+	var mu sync.Mutex
+	var asked []string
+	read := 0
+	next := w.endpoint.Config.Handler
+	counted := armjudge.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		next.ServeHTTP(answer, r)
+		mu.Lock()
+		if strings.HasPrefix(r.URL.Path, "/blob/") {
+			asked, read = append(asked, r.Method+" "+r.URL.String()), read+answer.Body.Len()
+		}
+		mu.Unlock()
+		maps.Copy(rw.Header(), answer.Header())
+		rw.WriteHeader(answer.Code)
+		_, _ = rw.Write(answer.Body.Bytes())
+	}))
+	w.begin()
+	w.step(0, rollout.Soaking)
+	w.endpoint = counted
+	g, _, _ := w.globals()
+	g.file, g.auth = w.file, "default"
+	r, err := g.loadRollouts()
+	require.NoError(t, err)
+	last, _, err := r.newest(t.Context())
+	require.NoError(t, err)
+	watch, err := r.newWatch(last, time.Minute)
+	require.NoError(t, err)
+	costs := func(source int) (requests, bytes int) {
+		asked, read = nil, 0
+		got := watch.read(t.Context(), source, false)
+		require.NoError(t, got.err)
+		watch.take(&got)
+		return len(asked), read
+	}
+	_, whole := costs(fromJournal)
+	require.Greater(t, whole, 5000, "the journal, once")
+	for range 3 {
+		requests, bytes := costs(fromJournal)
+		require.Equal(t, 3, requests, asked)
+		require.Less(t, bytes, 1500)
+		requests, bytes = costs(fromAzure)
+		require.Equal(t, 2, requests, asked)
+		require.Less(t, bytes, 1500)
+	}
+	before := len(watch.found.Events)
+	w.server.Advance(3 * time.Minute)
+	text, code := w.fleetctl("advance")
+	require.Zero(t, code, text)
+	requests, bytes := costs(fromJournal)
+	require.Equal(t, 3, requests, asked)
+	require.Less(t, bytes, whole/2)
+	require.Greater(t, len(watch.found.Events), before)
+	fresh, _, err := r.newest(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, fresh.Events, watch.found.Events)
+	require.Equal(t, fresh.State, watch.found.State)
 }
 
 // TestRolloutScreen: whoever works on a rollout sees it as soon as its journal is known,

@@ -13,6 +13,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/command"
+	"github.com/fleet-agent/fleet-agent/internal/fleetfile"
 	"github.com/fleet-agent/fleet-agent/internal/release"
 )
 
@@ -59,13 +60,14 @@ type globals struct {
 	debug         bool          // requests are shown on standard error
 	noColor       bool
 
-	reader  reader        // of fleets; nil: Azure
-	answers *bufio.Reader // of somebody who is asked; nil: nobody is there
-	out     *cli.Output
-	getenv  func(string) string
-	now     func() time.Time
-	sleep   func(context.Context, time.Duration) error // the error is that of the context
-	zone    *time.Location                             // of the times in text
+	declared *fleetfile.File // what the file says, when it was read
+	reader   reader          // of fleets; nil: Azure
+	answers  *bufio.Reader   // of somebody who is asked; nil: nobody is there
+	out      *cli.Output
+	getenv   func(string) string
+	now      func() time.Time
+	sleep    func(context.Context, time.Duration) error // the error is that of the context
+	zone     *time.Location                             // of the times in text
 	// times are those that rollouts and evictions go by: their Azure's, which pass faster in a simulator.
 	times func(*azure.Client) (now func() time.Time, sleep func(context.Context, time.Duration) error)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
+	"github.com/fleet-agent/fleet-agent/internal/stage"
 )
 
 // byDefault is what the tool does by itself: one member first, and it is watched.
@@ -76,6 +77,15 @@ func (i *incident) byDefault(ctx context.Context) (string, error) {
 	if err := w.awaitAll(ctx, map[string]int{east + " 1.6.0": 6, west + " 1.6.0": 10}); err != nil {
 		return "", err
 	}
+	for _, set := range []string{east, west} {
+		model, err := w.model(ctx, set)
+		if err != nil {
+			return "", err
+		}
+		if err := holds(model.version() == "1.6.0", "the model of %s is back on 1.6.0: %s", set, model.version()); err != nil {
+			return "", err
+		}
+	}
 	i.Fact("it went back: all 16 are Healthy on 1.6.0, and so are the models; 1.7.0 is demoted and marked failed")
 	return "one member ever had 1.7.0; a scale-out and a repair beside it were born on 1.6.0; it was drained first, and went back", nil
 }
@@ -111,10 +121,10 @@ func (w *world) sicken(ctx context.Context, set string) (name string, err error)
 	if err != nil {
 		return "", err
 	}
-	slices.SortFunc(list, func(a, b member) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b stage.Member) int { return strings.Compare(a.Name, b.Name) })
 	name = list[len(list)-1].Name
 	// The machine runs it as Azure's Run Command would.
-	err = ask(ctx, "POST", w.endpoint+compute+"virtualMachines/"+name+"/runCommand?api-version=2025-04-01",
+	err = stage.Ask(ctx, "POST", w.endpoint+compute+"virtualMachines/"+name+"/runCommand?api-version=2025-04-01",
 		map[string]any{"commandId": "RunShellScript", "script": []string{
 			`kill -9 "$(fleet-agent status -o json | sed -n 's/.*"pid": *\([0-9][0-9]*\).*/\1/p' | head -n 1)"`,
 		}}, nil)
@@ -123,8 +133,8 @@ func (w *world) sicken(ctx context.Context, set string) (name string, err error)
 	}
 	err = w.i.await(ctx, "the health of "+name+" to be unknown", func() (bool, error) {
 		list, err := w.members(ctx, set)
-		i := slices.IndexFunc(list, func(m member) bool { return m.Name == name })
-		return err == nil && i >= 0 && list[i].health() == "unknown", err
+		i := slices.IndexFunc(list, func(m stage.Member) bool { return m.Name == name })
+		return err == nil && i >= 0 && list[i].Health() == "unknown", err
 	})
 	if err != nil {
 		return "", err
@@ -147,6 +157,19 @@ func (w *world) sicken(ctx context.Context, set string) (name string, err error)
 		}
 	}
 	return name, nil
+}
+
+// scaledOut waits until autoscale has added a member to a set under load, and takes the
+// load away: else it adds another one when the first half an hour is over.
+func (w *world) scaledOut(ctx context.Context, set string) error {
+	err := w.i.await(ctx, "a scale-out", func() (bool, error) {
+		scaled, err := w.activities(ctx, "scaleup/action")
+		return len(scaled) > 0, err
+	})
+	if err != nil {
+		return err
+	}
+	return w.tell(ctx, "/v1/happen", map[string]any{"scale_set": set, "load": 50})
 }
 
 // drainedFirst asserts that a member was drained by its own agent before its disk was
@@ -184,6 +207,9 @@ func (w *world) born(ctx context.Context) error {
 	if err := w.tell(ctx, "/v1/happen", map[string]any{"scale_set": east, "load": 95}); err != nil {
 		return err
 	}
+	if err := w.scaledOut(ctx, east); err != nil {
+		return err
+	}
 	dead, err := w.sicken(ctx, east)
 	if err != nil {
 		return err
@@ -195,7 +221,7 @@ func (w *world) born(ctx context.Context) error {
 			return false, err
 		}
 		for i := range list {
-			if list[i].health() != "healthy" || list[i].Name == dead {
+			if list[i].Health() != "healthy" || list[i].Name == dead {
 				return false, nil
 			}
 		}

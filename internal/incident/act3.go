@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
+	"github.com/fleet-agent/fleet-agent/internal/stage"
 )
 
 const (
@@ -58,7 +59,11 @@ func (i *incident) noise(ctx context.Context) (string, error) {
 	if err := w.tell(ctx, "/v1/happen", map[string]any{"scale_set": east, "load": 95}); err != nil {
 		return "", err
 	}
-	if err := w.throttled(ctx); err != nil {
+	throttle := map[string]any{"kind": "throttle", "path": "virtualMachineScaleSets", "for": "90s", "retry_after": "20s"}
+	if err := w.meets(ctx, "429", 429, "/v1/fault", throttle); err != nil {
+		return "", err
+	}
+	if err := w.scaledOut(ctx, east); err != nil {
 		return "", err
 	}
 	i.Fact("in wave east Azure answers 429 for 90 seconds, and autoscale adds a member")
@@ -66,14 +71,7 @@ func (i *incident) noise(ctx context.Context) (string, error) {
 	if _, err := w.until(ctx, run, "the wave west", func(v *view) bool { return v.step("west") != "" && v.step("east") == "done" }); err != nil {
 		return "", err
 	}
-	began, err := w.now(ctx)
-	if err != nil {
-		return "", err
-	}
-	if err := w.tell(ctx, "/v1/happen", map[string]any{"scale_set": west, "platform_upgrade": "2m"}); err != nil {
-		return "", err
-	}
-	if err := w.answered(ctx, "OperationNotAllowed", 409, began); err != nil {
+	if err := w.meets(ctx, "OperationNotAllowed", 409, "/v1/happen", map[string]any{"scale_set": west, "platform_upgrade": "2m"}); err != nil {
 		return "", err
 	}
 	i.Fact("in wave west the platform upgrades its own agent, and refuses writes")
@@ -189,22 +187,23 @@ func (w *world) now(ctx context.Context) (time.Time, error) {
 	var clock struct {
 		Now time.Time `json:"now"`
 	}
-	err := ask(ctx, http.MethodGet, w.control+"/v1/clock", nil, &clock)
+	err := stage.Ask(ctx, http.MethodGet, w.control+"/v1/clock", nil, &clock)
 	return clock.Now, err
 }
 
-// throttled has Azure answer 429 to all that asks for scale sets, for 90 seconds, and
-// waits until somebody has met it.
-func (w *world) throttled(ctx context.Context) error {
+// meets has something happen, and waits until somebody has met it: a request is answered
+// with a status. What is over after a time is not over before, however slow fleetctl and
+// the agents are: until then time passes a tenth as fast.
+func (w *world) meets(ctx context.Context, what string, status int, path string, body any) error {
 	began, err := w.now(ctx)
 	if err == nil {
-		err = w.tell(ctx, "/v1/clock", map[string]any{"factor": speed / 4})
+		err = w.tell(ctx, "/v1/clock", map[string]any{"factor": speed / 10})
 	}
 	if err == nil {
-		err = w.tell(ctx, "/v1/fault", map[string]any{"kind": "throttle", "path": "virtualMachineScaleSets", "for": "90s", "retry_after": "20s"})
+		err = w.tell(ctx, path, body)
 	}
 	if err == nil {
-		err = w.answered(ctx, "429", 429, began)
+		err = w.answered(ctx, what, status, began)
 	}
 	if err != nil {
 		return err
@@ -221,8 +220,8 @@ func (w *world) behind(ctx context.Context, version string) ([]string, error) {
 			return nil, err
 		}
 		for i := range list {
-			if list[i].running() && (list[i].version() != version || list[i].health() != "healthy") {
-				names = append(names, list[i].Name+" "+list[i].version()+" "+list[i].health())
+			if list[i].Running() && (list[i].Version() != version || list[i].Health() != "healthy") {
+				names = append(names, list[i].Name+" "+list[i].Version()+" "+list[i].Health())
 			}
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/fleet-agent/fleet-agent/internal/stage"
 )
 
 const (
@@ -77,7 +79,7 @@ func (i *incident) killed(ctx context.Context) (string, error) {
 	}
 	i.Fact("another one keeps off while the lease of the dead one lasts, and says whose it is: exit code 3")
 	i.Note("A minute passes in the storage account.")
-	if err := ask(ctx, "POST", steer+"/v1/clock", map[string]any{"advance": "1m"}, nil); err != nil {
+	if err := stage.Ask(ctx, "POST", steer+"/v1/clock", map[string]any{"advance": "1m"}, nil); err != nil {
 		return "", err
 	}
 	w.shown("rollout run 1.7.0 --yes")

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
+	"github.com/fleet-agent/fleet-agent/internal/stage"
 )
 
 // A plan is what `fleetctl rollout plan -o json` says of the worst.
@@ -115,7 +116,7 @@ func (w *world) disks(ctx context.Context) ([]arm.Disk, error) {
 	var told struct {
 		Disks []arm.Disk `json:"disks"`
 	}
-	err := ask(ctx, http.MethodGet, w.control+"/v1/disks", nil, &told)
+	err := stage.Ask(ctx, http.MethodGet, w.control+"/v1/disks", nil, &told)
 	return told.Disks, err
 }
 
@@ -177,7 +178,7 @@ func (w *world) requests(ctx context.Context) ([]arm.Request, error) {
 	var told struct {
 		Requests []arm.Request `json:"requests"`
 	}
-	err := ask(ctx, http.MethodGet, w.control+"/v1/requests", nil, &told)
+	err := stage.Ask(ctx, http.MethodGet, w.control+"/v1/requests", nil, &told)
 	return told.Requests, err
 }
 
@@ -218,7 +219,7 @@ func (w *world) activities(ctx context.Context, operations ...string) ([]entry, 
 			} `json:"value"`
 			Next string `json:"nextLink"`
 		}
-		if err := ask(ctx, http.MethodGet, next, nil, &page); err != nil {
+		if err := stage.Ask(ctx, http.MethodGet, next, nil, &page); err != nil {
 			return nil, err
 		}
 		for _, e := range page.Value {

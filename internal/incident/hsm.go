@@ -28,6 +28,9 @@ const (
 	barred = "127.0.0.2"
 )
 
+// patient bounds what may take its time on a busy machine.
+const patient = time.Minute
+
 // An hsm stands in for a hardware security module: it speaks TLS, and wants to see a
 // client certificate of its own authority. It has a door for each address, which can be
 // shut: then nobody listens there, as behind a firewall that rejects.
@@ -126,15 +129,16 @@ func (h *hsm) close() {
 	h.ended.Wait() // each connection is bounded
 }
 
-// serve shakes hands with a client, and has nothing more to say.
+// serve shakes hands with a client, and bids it welcome.
 func (h *hsm) serve(ctx context.Context, conn net.Conn) {
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patient))
 	secured := tls.Server(conn, h.config)
 	if secured.HandshakeContext(ctx) != nil {
 		return
 	}
 	h.served.Add(1)
+	_, _ = secured.Write([]byte("welcome\n"))
 	_, _ = secured.Read(make([]byte, 1)) // until the client leaves
 }
 
@@ -147,7 +151,7 @@ func (h *hsm) refusesStrangers(ctx context.Context) error {
 	}
 	defer conn.Close()
 	// In TLS 1.3 the client hears of it with the first answer.
-	_ = conn.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(patient))
 	var refused *net.OpError
 	if _, err = conn.Read(make([]byte, 1)); errors.As(err, &refused) && !refused.Timeout() {
 		return nil

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"embed"
-	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -20,6 +18,7 @@ import (
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
+	"github.com/fleet-agent/fleet-agent/internal/stage"
 )
 
 const (
@@ -50,6 +49,9 @@ type setting struct {
 	Group, Pin, Baked, HSM, HSM1_7_0, Files string
 }
 
+// usualJournal is the directory of a journal that is not in blobs.
+const usualJournal = "rollouts"
+
 // A world is one simulated Azure with real agents, and a fleet.yaml for it.
 type world struct {
 	i        *incident
@@ -63,7 +65,7 @@ func (i *incident) newWorld(ctx context.Context) (*world, error) {
 	w := &world{i: i, dir: filepath.Join(i.stage.Dir, "fleet")}
 	s := i.setting
 	i.complete(&s)
-	if err := os.Mkdir(w.dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(w.dir, usualJournal), 0o700); err != nil { // a rollout is asked for before it has begun
 		return nil, err
 	}
 	for _, file := range []string{"scenario.yaml", "fleet.yaml"} {
@@ -97,7 +99,7 @@ func (i *incident) complete(s *setting) {
 		s.Soak = "1m"
 	}
 	if s.Journal == "" {
-		s.Journal = "rollouts"
+		s.Journal = usualJournal
 	}
 }
 
@@ -185,96 +187,24 @@ func (w *world) run(ctx context.Context, code int, args ...string) (string, erro
 	return c.out.String(), err
 }
 
-// ask asks an address of the simulator, and reads the answer.
-func ask(ctx context.Context, method, url string, body, answer any) error {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	var reader io.Reader = http.NoBody
-	if body != nil {
-		reader = bytes.NewReader(text)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, url, reader)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	const most = 16 << 20
-	text, err = io.ReadAll(io.LimitReader(resp.Body, most))
-	if err == nil && resp.StatusCode >= http.StatusMultipleChoices {
-		err = fmt.Errorf("%s %s: %s: %.300s", method, url, resp.Status, text)
-	}
-	if err == nil && answer != nil {
-		err = json.Unmarshal(text, answer)
-	}
-	return err
-}
-
 // get reads a resource of Azure.
 func (w *world) get(ctx context.Context, id string, answer any) error {
 	sep := "?"
 	if strings.Contains(id, "?") {
 		sep = "&"
 	}
-	return ask(ctx, http.MethodGet, w.endpoint+id+sep+"api-version=2025-04-01", nil, answer)
+	return stage.Ask(ctx, http.MethodGet, w.endpoint+id+sep+"api-version=2025-04-01", nil, answer)
 }
 
 // tell steers the simulation.
 func (w *world) tell(ctx context.Context, path string, body any) error {
-	return ask(ctx, http.MethodPost, w.control+path, body, nil)
-}
-
-// A member is a member of a scale set as Azure shows it.
-type member struct {
-	Name       string `json:"name"`
-	Properties struct {
-		Storage struct {
-			Image struct {
-				Exact string `json:"exactVersion"`
-			} `json:"imageReference"`
-		} `json:"storageProfile"`
-		View struct {
-			Health struct {
-				Status struct {
-					Code string `json:"code"`
-				} `json:"status"`
-			} `json:"vmHealth"`
-			Statuses []struct {
-				Code string `json:"code"`
-			} `json:"statuses"`
-		} `json:"instanceView"`
-	} `json:"properties"`
-}
-
-func (m *member) version() string { return m.Properties.Storage.Image.Exact }
-
-// running says whether it runs.
-func (m *member) running() bool {
-	for _, s := range m.Properties.View.Statuses {
-		if s.Code == "PowerState/running" {
-			return true
-		}
-	}
-	return false
-}
-
-// health is what the health extension says of it: "healthy".
-func (m *member) health() string {
-	return strings.TrimPrefix(m.Properties.View.Health.Status.Code, "HealthState/")
+	return stage.Ask(ctx, http.MethodPost, w.control+path, body, nil)
 }
 
 // members returns the members of a scale set.
-func (w *world) members(ctx context.Context, set string) ([]member, error) {
+func (w *world) members(ctx context.Context, set string) ([]stage.Member, error) {
 	var list struct {
-		Value []member `json:"value"`
+		Value []stage.Member `json:"value"`
 	}
 	err := w.get(ctx, compute+"virtualMachines?$expand=instanceView&$filter='virtualMachineScaleSet/id'%20eq%20'"+sets+set+"'", &list)
 	return list.Value, err
@@ -291,9 +221,9 @@ func (w *world) all(ctx context.Context, want map[string]int) (ok bool, text str
 			return false, "", err
 		}
 		for i := range list {
-			got[set+" "+list[i].version()]++
-			if list[i].health() != "healthy" {
-				ok, text = false, text+fmt.Sprintf("%s is %s; ", list[i].Name, list[i].health())
+			got[set+" "+list[i].Version()]++
+			if list[i].Health() != "healthy" {
+				ok, text = false, text+fmt.Sprintf("%s is %s; ", list[i].Name, list[i].Health())
 			}
 		}
 	}

@@ -48,6 +48,22 @@ const faint = `(() => {
   return [...new Set(found)];
 })()`
 
+// lost lists text that cannot be read at all: what is smaller than 11 pixels, and what
+// its box cuts off.
+const lost = `(() => {
+  const found = [];
+  for (const e of document.body.querySelectorAll('*')) {
+    if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())) continue;
+    const style = getComputedStyle(e);
+    const what = e.tagName + '.' + e.className + ' ' + e.textContent.slice(0, 40);
+    if (parseFloat(style.fontSize) < 11) found.push(style.fontSize + ' ' + what);
+    const box = e.getBoundingClientRect();
+    if (box.width > 1 && box.right > document.documentElement.clientWidth + 1) found.push('outside ' + what);
+    if (box.width > 1 && ['hidden', 'clip'].includes(style.overflowX) && e.scrollWidth > e.clientWidth + 1) found.push('cut ' + what);
+  }
+  return [...new Set(found)];
+})()`
+
 // TestInABrowser opens reports in a real browser: wide and narrow, light and dark.
 func TestInABrowser(t *testing.T) {
 	path := testkit.Tool(t, "chromium", "chromium")
@@ -103,6 +119,7 @@ func TestInABrowser(t *testing.T) {
 				call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
 				require.LessOrEqual(t, evaluate[int64](ctx, t, `document.documentElement.scrollWidth`), width, where)
 				require.Empty(t, evaluate[[]string](ctx, t, faint), where)
+				require.Empty(t, evaluate[[]string](ctx, t, lost), where)
 				papers[evaluate[string](ctx, t, `getComputedStyle(document.body).backgroundColor`)] = true
 				shoot(ctx, t, where)
 			}

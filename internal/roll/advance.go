@@ -21,6 +21,8 @@ const (
 	quick = 20 * time.Second
 	// listenEvery is the time between two looks for requests of operators.
 	listenEvery = 15 * time.Second
+	// listenTries is how often in a row they may be unreadable.
+	listenTries = 5
 	// grace is what an action that was begun gets to come to its end when the runner is
 	// to stop.
 	grace = 10 * time.Second
@@ -87,19 +89,7 @@ func (r *Runner) event(kind rollout.Kind, a *rollout.Action, result *rollout.Res
 // idle says whether a rollout has ended and owes nothing: nothing of Azure is asked for
 // it.
 func idle(p *rollout.Plan, s *rollout.State, now time.Time) bool {
-	return s.Phase.Over() && s.Phase != rollout.Held && s.Phase != rollout.Incomplete && s.Settled() && told(p, s, now)
-}
-
-// told says whether the webhook knows of the end, or was tried for long enough. A notice
-// that nobody has tried to send is owed, however late it is.
-func told(p *rollout.Plan, s *rollout.State, now time.Time) bool {
-	last := s.Last[string(rollout.Notify)+" "+string(s.Phase)]
-	tried := !last.At.IsZero() && !last.At.Before(s.Since)
-	since := s.Since
-	if last.Since.After(since) { // of its first try
-		since = last.Since
-	}
-	return !p.Notify || tried && (last.Outcome == rollout.Done || now.Sub(since) >= p.Limits.Stuck)
+	return s.Phase.Over() && s.Phase != rollout.Held && s.Phase != rollout.Incomplete && s.Settled() && (!p.Notify || s.Noticed(p, string(s.Phase), s.Since, now))
 }
 
 // tick goes round until there is no action left.
@@ -110,8 +100,13 @@ func (r *Runner) tick(ctx context.Context, l *ledger) (*Status, error) {
 	for range maxRounds {
 		var err error
 		if read || r.now().Sub(o.At) > freshFor {
-			if o, err = r.observe(ctx, l); err != nil {
-				return nil, err
+			o, err = r.observe(ctx, l)
+			for try := 1; err != nil; try++ { // what operators ask: without it nothing is decided
+				if try == listenTries || r.Wait(ctx, listenEvery) != nil {
+					return nil, err
+				}
+				r.note("what operators ask cannot be read: %v", err)
+				o, err = r.observe(ctx, l)
 			}
 		}
 		asked := o.Requests

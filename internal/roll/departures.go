@@ -146,12 +146,12 @@ var causes = []struct {
 	{"evictspotvm", "", rollout.Evicted},
 	{"simulateeviction", "", rollout.Evicted},
 	{"repair", "", rollout.Repaired},
-	{"", "repair", rollout.Repaired},
 	{"scaledown", "", rollout.ScaledIn},
 	{"virtualmachines/delete", "autoscale", rollout.ScaledIn},
 	{"virtualmachines/delete", "@", rollout.Operator},
 	{"virtualmachines/deallocate", "@", rollout.Operator},
 	{"virtualmachines/poweroff", "@", rollout.Operator},
+	{"", "repair", rollout.Repaired},
 }
 
 // A leaver is a member that may have left.

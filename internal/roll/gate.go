@@ -40,13 +40,18 @@ func queryGate(ctx context.Context, r *Runner, p *rollout.Plan, a *rollout.Actio
 	if i < 0 {
 		return rollout.Result{Outcome: rollout.Denied, Text: "the file has no gate " + a.Name + " any more"}
 	}
-	verdict, why := r.judge(ctx, &gates[i], p.Version)
+	var since time.Time
+	if r.ledger != nil {
+		since = r.ledger.reached()
+	}
+	verdict, why := r.judge(ctx, &gates[i], p.Version, since)
 	return rollout.Result{Outcome: rollout.Done, Answer: string(verdict), Text: line(why)}
 }
 
 // judge asks what a gate asks, and judges the answers: the gate fails when the last
-// `for` answers, a step apart, are all beyond what it allows.
-func (r *Runner) judge(ctx context.Context, g *fleet.PrometheusSpec, version string) (verdict rollout.Verdict, why string) {
+// `for` answers, a step apart, are all beyond what it allows, and none of them is from
+// before the first member ran the version.
+func (r *Runner) judge(ctx context.Context, g *fleet.PrometheusSpec, version string, since time.Time) (verdict rollout.Verdict, why string) {
 	now := r.now()
 	step, in := cmp.Or(g.Step, time.Minute), max(g.For, 1)
 	if t := g.Traffic; t != nil {
@@ -69,7 +74,7 @@ func (r *Runner) judge(ctx context.Context, g *fleet.PrometheusSpec, version str
 		return rollout.NoData, "the answer has no number"
 	}
 	wrong := 0 // in a row, up to the last
-	for wrong < len(points) && beyond(g, points[len(points)-1-wrong]) {
+	for wrong < len(points) && beyond(g, points[len(points)-1-wrong]) && !now.Add(-time.Duration(wrong)*step).Before(since) {
 		wrong++
 	}
 	why = number(last) + " is " + limitOf(g)

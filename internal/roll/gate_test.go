@@ -15,6 +15,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
+	"github.com/fleet-agent/fleet-agent/internal/testkit"
 )
 
 // A prometheus answers range queries with the values of a series, the last of them now.
@@ -22,7 +23,7 @@ type prometheus struct {
 	series map[string][][]string // by query: series of values, "" is a gap
 	status int
 	raw    string
-	hang   bool
+	hang   func() // it does not answer, and says so
 
 	asked  []string
 	header http.Header
@@ -33,7 +34,8 @@ func (p *prometheus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = r.ParseForm()
 	p.asked = append(p.asked, r.Form.Get("query"))
 	switch {
-	case p.hang:
+	case p.hang != nil:
+		p.hang()
 		<-r.Context().Done()
 		return
 	case p.status == http.StatusFound:
@@ -124,6 +126,21 @@ func TestGates(t *testing.T) {
 	}
 }
 
+// What was wrong before any member ran the version is not held against it.
+func TestGateBeforeTheVersion(t *testing.T) {
+	server := httptest.NewServer(&prometheus{series: map[string][][]string{"errors": {{"1", "1", "1"}}}})
+	defer server.Close()
+	r := gateRunner(fleet.PrometheusSpec{Name: "errors", URL: server.URL, Query: "errors", Above: new(0.5), Step: time.Minute, For: 3})
+	for ago, want := range map[time.Duration]rollout.Verdict{time.Hour: rollout.Fail, 2 * time.Minute: rollout.Fail, 90 * time.Second: rollout.Pass} {
+		later := rollout.Run{From: r.Now()}
+		r.ledger = &ledger{state: rollout.State{Runs: map[string]rollout.MemberState{
+			"a/1": {Runs: []rollout.Run{later}}, "a/2": {Runs: []rollout.Run{{From: r.Now().Add(-ago)}, later}},
+		}}}
+		result := queryGate(t.Context(), r, &rollout.Plan{}, &rollout.Action{Name: "errors"})
+		require.Equal(t, string(want), result.Answer, "%s: %s", ago, result.Text)
+	}
+}
+
 func gateRunner(g fleet.PrometheusSpec) *Runner {
 	return &Runner{
 		Spec: &fleet.Spec{Rollout: &fleet.RolloutSpec{Gates: fleet.GatesSpec{Prometheus: []fleet.PrometheusSpec{g}}}},
@@ -136,7 +153,8 @@ func gateRunner(g fleet.PrometheusSpec) *Runner {
 func TestGateOutage(t *testing.T) {
 	gone := httptest.NewServer(&prometheus{})
 	gone.Close()
-	hangs := httptest.NewServer(&prometheus{hang: true})
+	hanging := &prometheus{}
+	hangs := httptest.NewServer(hanging)
 	defer hangs.Close()
 	for name, c := range map[string]struct{ url, why string }{
 		"gone":  {gone.URL, "connection refused"},
@@ -144,8 +162,8 @@ func TestGateOutage(t *testing.T) {
 		"none":  {"http://\x7f", "URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-			defer cancel()
+			ctx, expire := testkit.Expiring(t.Context())
+			hanging.hang = expire
 			r := gateRunner(fleet.PrometheusSpec{Name: "errors", URL: c.url, Query: "up", Above: new(1.0)})
 			result := queryGate(ctx, r, &rollout.Plan{}, &rollout.Action{Name: "errors"})
 			require.Equal(t, string(rollout.Unknown), result.Answer)

@@ -35,9 +35,13 @@ type ledger struct {
 }
 
 // Decode returns the events of a journal's entries. What it does not know is an error.
-func Decode(entries []json.RawMessage) ([]rollout.Event, error) {
+func Decode(entries []json.RawMessage) ([]rollout.Event, error) { return decodeFrom(entries, 0) }
+
+// decodeFrom returns the events of the entries from one on.
+func decodeFrom(entries []json.RawMessage, from int) ([]rollout.Event, error) {
 	var events []rollout.Event
-	for i, entry := range entries {
+	for i := from; i < len(entries); i++ {
+		entry := entries[i]
 		list := []json.RawMessage{entry}
 		if text := bytes.TrimSpace(entry); len(text) > 0 && text[0] == '[' {
 			list = nil
@@ -56,22 +60,50 @@ func Decode(entries []json.RawMessage) ([]rollout.Event, error) {
 	return events, nil
 }
 
-// replay reads the journal. The error is ErrNone when it is empty.
+// A replayed is a journal as it was read last, and what it comes to.
+type replayed struct {
+	entries []json.RawMessage
+	events  []rollout.Event
+	plan    rollout.Plan
+	state   rollout.State
+}
+
+// goOn takes in the entries of a journal that are not known yet. One that does not begin
+// with those that are is another journal.
+func (k *replayed) goOn(entries []json.RawMessage) error {
+	same := func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }
+	if n := len(k.entries); len(entries) < n || !slices.EqualFunc(k.entries, entries[:n], same) {
+		*k = replayed{}
+	}
+	events, err := decodeFrom(entries, len(k.entries))
+	if err != nil {
+		return err
+	}
+	from := len(k.events)
+	k.entries, k.events = entries, append(k.events, events...)
+	switch {
+	case len(k.events) == 0:
+		return ErrNone
+	case from == 0:
+		k.plan, k.state, err = rollout.Fold(k.events)
+		return err
+	}
+	return k.state.FoldIn(&k.plan, k.events, from)
+}
+
+// replay reads the journal, and goes on from what it came to when it was read last. The
+// error is ErrNone when it is empty.
 func (r *Runner) replay(ctx context.Context) (*ledger, error) {
 	entries, err := r.Journal.Entries(ctx)
 	if err != nil {
 		return nil, err
 	}
-	events, err := Decode(entries)
-	if err != nil {
+	if err := r.known.goOn(entries); err != nil {
+		r.known = replayed{}
 		return nil, err
 	}
-	if len(events) == 0 {
-		return nil, ErrNone
-	}
-	l := &ledger{journal: r.Journal, tell: r.tell, events: events, lines: len(entries)}
-	l.plan, l.state, err = rollout.Fold(events)
-	return l, err
+	k := &r.known
+	return &ledger{journal: r.Journal, tell: r.tell, events: slices.Clip(k.events), lines: len(entries), plan: k.plan, state: k.state.Clone()}, nil
 }
 
 // append journals events, and takes them in. Several are one entry: they were decided
@@ -132,6 +164,19 @@ func (l *ledger) write(ctx context.Context, entry []json.RawMessage, events []ro
 	return nil
 }
 
+// reached is when the first member ran the version; zero: none did yet.
+func (l *ledger) reached() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var first time.Time
+	for _, m := range l.state.Runs {
+		if from := m.Runs[0].From; first.IsZero() || from.Before(first) {
+			first = from
+		}
+	}
+	return first
+}
+
 // guard says whether a write to Azure may begin.
 func (l *ledger) guard() error { return l.journal.Guard() }
 
@@ -139,9 +184,5 @@ func (l *ledger) guard() error { return l.journal.Guard() }
 func (l *ledger) status() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	plan, state, err := rollout.Fold(l.events)
-	if err != nil {
-		plan, state = l.plan, l.state // not of a journal that was read or begun
-	}
-	return Status{Plan: plan, State: state, Events: slices.Clone(l.events)}
+	return Status{Plan: l.plan, State: l.state.Clone(), Events: slices.Clip(l.events)}
 }

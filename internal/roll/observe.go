@@ -73,7 +73,7 @@ func (r *Runner) observe(ctx context.Context, l *ledger) (rollout.Observation, e
 		r.note("version %s cannot be read: %s", l.plan.Version, o.Version.Unknown)
 	}
 	r.departures(ctx, l, &o)
-	o.Operations = operations(l, &o)
+	o.Operations = r.operations(ctx, l, &o)
 	return o, nil
 }
 
@@ -152,7 +152,7 @@ func faults(members []fleet.Member) map[string]rollout.Fault {
 
 // operations says what became of the actions that Azure accepted, as far as what was
 // read tells it.
-func operations(l *ledger, o *rollout.Observation) map[int]rollout.Result {
+func (r *Runner) operations(ctx context.Context, l *ledger, o *rollout.Observation) map[int]rollout.Result {
 	found := make(map[int]rollout.Result)
 	for n, op := range l.state.Ops {
 		seen, ok := o.Sets[op.Action.Set]
@@ -161,14 +161,34 @@ func operations(l *ledger, o *rollout.Observation) map[int]rollout.Result {
 		}
 		if text, ended := endOf(l, &op, &seen, o.At); ended {
 			found[n] = rollout.Result{Outcome: rollout.Done, Text: text}
+			if upgrade := r.upgrades[n]; upgrade != nil && text == atRest {
+				found[n] = failure(ctx, upgrade, found[n])
+			}
+			delete(r.upgrades, n)
 		}
 	}
 	return found
 }
 
+// failure is how an upgrade ended whose members do not run what they were to: what Azure
+// says of it, or else what is said without.
+func failure(ctx context.Context, upgrade *azure.Operation, unsaid rollout.Result) rollout.Result {
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	_, err := upgrade.Poll(ctx)
+	if said := outcome(err); said.Outcome != rollout.Done && said.Outcome != rollout.Lost {
+		return said
+	}
+	return unsaid
+}
+
+// atRest is the end of an upgrade that did not do what was asked.
+const atRest = "no member that was named is at work any more"
+
 // endOf says whether what Azure accepted has ended, and how that is known.
 func endOf(l *ledger, op *rollout.Op, seen *rollout.SetSeen, at time.Time) (text string, ended bool) {
-	quiet := !fleet.AtWork(seen.Model.Provisioning) && !at.Before(op.Began.Add(showsWithin))
+	rests := !fleet.AtWork(seen.Model.Provisioning) || seen.Busy != "" // what somebody else does there is not this
+	quiet := rests && !at.Before(op.Began.Add(showsWithin))
 	switch op.Action.Do {
 	case rollout.ManualUpgrade:
 		done := true
@@ -182,14 +202,17 @@ func endOf(l *ledger, op *rollout.Op, seen *rollout.SetSeen, at time.Time) (text
 			}
 			done = done && runs(l, m, op.Action.Version)
 		}
-		if done && !fleet.AtWork(seen.Model.Provisioning) {
+		if done && rests {
 			return "every member that was named runs " + op.Action.Version, true
 		}
-		return "no member that was named is at work any more", quiet
+		return atRest, quiet
 	case rollout.CancelRolling:
 		return "no rolling upgrade is under way", !seen.Rolling.Active()
 	case rollout.PatchModel:
-		return "the model was written", quiet
+		// Under Rolling it lasts as long as the upgrade that it began, which is to be
+		// watched, and cancelled: the write itself was over before that.
+		upgrades := seen.Rolling.Active() && seen.Rolling.Start.After(op.Began.Add(-showsWithin))
+		return "the model was written", quiet || upgrades
 	default:
 		return "nothing is at work there any more", quiet
 	}

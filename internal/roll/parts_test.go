@@ -67,6 +67,7 @@ func TestOutcomes(t *testing.T) {
 		"none":             {nil, rollout.Done},
 		"stopped":          {context.Canceled, rollout.Lost},
 		"too late":         {fmt.Errorf("wait: %w", context.DeadlineExceeded), rollout.Lost},
+		"never ends":       {&azure.Error{Kind: azure.Unreachable, Text: "PATCH vmss-authz: the time of --timeout is over", Err: context.DeadlineExceeded}, rollout.Lost},
 		"no answer":        {&azure.Error{Kind: azure.Unreachable, Text: "connection reset"}, rollout.Lost},
 		"half an answer":   {&azure.Error{Kind: azure.Garbled, Text: "the answer ends too early"}, rollout.Lost},
 		"server failed":    {answer(azure.Failed, 500, "InternalServerError", "try later"), rollout.Lost},
@@ -87,6 +88,7 @@ func TestOutcomes(t *testing.T) {
 			got := outcome(c.err)
 			require.Equal(t, c.want, got.Outcome)
 			require.Equal(t, c.err == nil, got.Text == "")
+			require.NotContains(t, got.Text, "--timeout", "the bound of an action is no flag")
 		})
 	}
 	for kind := azure.Failed; kind <= azure.Garbled; kind++ {
@@ -110,6 +112,7 @@ func TestDeparted(t *testing.T) {
 		{At: now.Add(-time.Hour), Operation: "Microsoft.Compute/virtualMachines/deallocate/action", Caller: "ops@example.com", Status: "Succeeded", Resource: vm("F")},
 		{At: now, Operation: "Microsoft.Compute/virtualMachines/delete", Caller: "0000-app", Status: "Succeeded", Resource: vm("F")},
 		{At: now, Operation: "Microsoft.Compute/virtualMachines/delete", Caller: "ops@example.com", Status: "Succeeded", Resource: vm("G")},
+		{At: now, Operation: "Microsoft.Compute/virtualMachines/delete", Caller: "repairs@example.com", Status: "Succeeded", Resource: vm("h")},
 		{At: now, Operation: "Microsoft.Compute/virtualMachines/restart", Caller: "ops@example.com", Status: "Succeeded", Resource: vm("here")},
 		{At: now, Operation: "Microsoft.Compute/virtualMachineScaleSets/write", Caller: "ops@example.com", Status: "Succeeded", Resource: "/subscriptions/s"},
 	}
@@ -130,6 +133,7 @@ func TestDeparted(t *testing.T) {
 		"a": rollout.Evicted, "b": rollout.Operator, "c": rollout.ScaledIn, "d": rollout.NotKnown,
 		"f": rollout.NotKnown, // it was stopped and started before it ran the version
 		"g": rollout.Operator, // the log has capitals
+		"h": rollout.Operator, // a person, whatever their address
 	}, got)
 }
 

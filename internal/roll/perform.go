@@ -10,6 +10,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
+	"github.com/fleet-agent/fleet-agent/internal/node"
 	"github.com/fleet-agent/fleet-agent/internal/release"
 )
 
@@ -26,10 +27,10 @@ var verbs = map[rollout.Verb]doing{
 	rollout.CancelRolling:  {do: cancelRolling, within: time.Minute},
 	rollout.SuspendRepairs: {do: repairs("Suspend"), within: 2 * time.Minute},
 	rollout.ResumeRepairs:  {do: repairs("Resume"), within: 2 * time.Minute},
-	rollout.Drain:          {do: drain, within: drainWithin + commandTakes, aside: true},
-	rollout.Undrain:        {do: undrain, within: nodeWithin, aside: true},
-	rollout.AskAgent:       {do: askAgent, within: nodeWithin, aside: true},
-	rollout.Diagnose:       {do: diagnose, within: nodeWithin, aside: true},
+	rollout.Drain:          {do: drain, within: node.DrainWithin + node.CommandTakes, aside: true},
+	rollout.Undrain:        {do: undrain, within: node.Within, aside: true},
+	rollout.AskAgent:       {do: askAgent, within: node.Within, aside: true},
+	rollout.Diagnose:       {do: diagnose, within: node.Within, aside: true},
 	rollout.QueryGate:      {do: queryGate, within: gateWithin, aside: true},
 	rollout.Replicate:      {do: edit(replication), within: editWithin},
 	rollout.Include:        {do: edit(inclusion), within: editWithin},
@@ -44,7 +45,7 @@ var verbs = map[rollout.Verb]doing{
 const editWithin = 3 * time.Minute
 
 // patchModel writes the smallest body that says what is to change, and waits a moment
-// for the end.
+// for the end, unless the platform's rolling upgrade goes on until then.
 func patchModel(ctx context.Context, r *Runner, p *rollout.Plan, a *rollout.Action) rollout.Result {
 	image := string(p.Definition)
 	if a.Version != "" {
@@ -63,9 +64,10 @@ func patchModel(ctx context.Context, r *Runner, p *rollout.Plan, a *rollout.Acti
 	if len(policy) > 0 {
 		properties["upgradePolicy"] = policy
 	}
+	lasts := p.Sets[a.Set].Driver == fleet.DriverPlatformRolling && a.Mode != fleet.Manual
 	return r.send(ctx, fleet.Write{
 		Method: http.MethodPatch, ID: p.Sets[a.Set].ID, Body: fleet.Document{"properties": properties}, IfMatch: a.IfMatch,
-	}, true)
+	}, !lasts)
 }
 
 // manualUpgrade brings members to the model, by their names. All members at once are
@@ -81,9 +83,17 @@ func manualUpgrade(ctx context.Context, r *Runner, p *rollout.Plan, a *rollout.A
 	if len(names) == 0 {
 		return rollout.Result{Outcome: rollout.Errored, Text: "no member is named"}
 	}
-	return r.send(ctx, fleet.Write{
+	op, err := r.Azure.Send(ctx, fleet.Write{
 		Method: http.MethodPost, ID: p.Sets[a.Set].ID, Action: "manualupgrade", Body: fleet.Document{"instanceIds": names},
-	}, false)
+	})
+	if err != nil {
+		return outcome(err)
+	}
+	if r.upgrades == nil {
+		r.upgrades = make(map[int]*azure.Operation)
+	}
+	r.upgrades[a.Op] = op
+	return rollout.Result{Outcome: rollout.Underway}
 }
 
 // cancelRolling cancels the platform's upgrade of a set. That there is none is what was
@@ -215,7 +225,9 @@ func outcome(err error) rollout.Result {
 	known, ok := errors.AsType[*azure.Error](err)
 	_, refused := errors.AsType[*fleet.RefusedError](err)
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded): // of the action: the time of a command is none of its matter
+		result.Outcome, result.Text = rollout.Lost, "no end was seen in the time that it was given"
+	case errors.Is(err, context.Canceled):
 		result.Outcome = rollout.Lost
 	case refused:
 		result.Outcome = rollout.Denied

@@ -8,24 +8,26 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
 )
 
-// maxRequests bounds the requests that are looked at in one tick.
+// maxRequests bounds the requests that are taken up in one tick. What is none does not
+// count, and how much of that is read is bounded by the journal.
 const maxRequests = 100
 
 // orders are what can be asked for.
 var orders = []rollout.Order{rollout.Approve, rollout.Pause, rollout.Resume, rollout.Abort}
 
-// requests returns what operators ask. What is no request is told, and left where it
-// is.
+// requests returns what operators ask, the oldest first, and of too much the newest.
+// What is no request is told, and left where it is.
 func (r *Runner) requests(ctx context.Context) ([]rollout.Request, error) {
 	all, err := r.Journal.Requests(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var list []rollout.Request
-	for _, asked := range all[:min(len(all), maxRequests)] {
+	var odd []string
+	for _, asked := range all {
 		var q rollout.Request
 		if err := json.Unmarshal(asked.Data, &q); err != nil || !slices.Contains(orders, q.Do) {
-			r.note("request %s is not understood, and is left where it is", asked.Name)
+			odd = append(odd, asked.Name)
 			continue
 		}
 		q.ID = asked.Name
@@ -34,13 +36,24 @@ func (r *Runner) requests(ctx context.Context) ([]rollout.Request, error) {
 		}
 		list = append(list, q)
 	}
-	return list, nil
+	switch {
+	case len(odd) == 1:
+		r.note("request %s is not understood, and is left where it is", odd[0])
+	case len(odd) > 1:
+		r.note("%d requests are not understood, %s and others, and are left where they are", len(odd), odd[0])
+	}
+	return list[max(0, len(list)-maxRequests):], nil
 }
 
 // asked returns the requests that nobody has taken up yet.
 func (r *Runner) asked(ctx context.Context, l *ledger) ([]rollout.Request, error) {
 	list, err := r.requests(ctx)
-	return slices.DeleteFunc(list, func(q rollout.Request) bool { return l.state.Taken[q.ID] }), err
+	return untaken(l, list), err
+}
+
+// untaken are the requests of a list that nobody has taken up yet.
+func untaken(l *ledger, list []rollout.Request) []rollout.Request {
+	return slices.DeleteFunc(slices.Clone(list), func(q rollout.Request) bool { return l.state.Taken[q.ID] })
 }
 
 // drop removes the requests that were taken up. That they were is in the journal by

@@ -69,9 +69,13 @@ type Runner struct {
 	// HTTP asks Prometheus and the webhook; nil: a client of its own.
 	HTTP *http.Client
 
-	ledger  *ledger         // nil: the journal was not read yet
-	full    int             // in place of fullAt; 0: that
-	unknown map[string]bool // members of which was told how they left, by set and name
+	known  replayed // the journal as it was read last
+	ledger *ledger  // of whoever has the lock; nil: the journal was not read for it yet
+	full   int      // in place of fullAt; 0: that
+	// upgrades are those by name that this process has asked for, by the number of their
+	// actions. Where Azure tells of their ends is no matter for a journal: it is signed.
+	upgrades map[int]*azure.Operation
+	unknown  map[string]bool // members of which was told how they left, by set and name
 }
 
 // An Event is what a Runner tells. One of Entry, Look and Note is set.
@@ -211,8 +215,8 @@ func (r *Runner) Look(ctx context.Context) (Status, error) {
 	s := l.status()
 	s.Observation, s.Waits, s.Due = &o, move.Waits, due(&move)
 	s.Again = again(l, &move, r.now())
-	s.Asked, err = r.asked(ctx, l)
-	return s, err
+	s.Asked = untaken(l, o.Requests)
+	return s, nil
 }
 
 // due says whether a move has something to do beyond noting that it looked.

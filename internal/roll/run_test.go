@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -183,6 +184,69 @@ func TestCapacity(t *testing.T) {
 	require.NoError(t, err, c.log())
 	require.True(t, w.journal.mentions(`"outcome":"capacity"`), c.log())
 	require.Equal(t, rollout.Succeeded, s.State.Phase, c.log())
+}
+
+// What Azure says of an upgrade that it took, and that failed, is in the journal: it is
+// what an operator goes by.
+func TestUpgradeThatFailsLater(t *testing.T) {
+	t.Parallel()
+	for code, outcome := range map[string]string{"InternalExecutionError": "error", "QuotaExceeded": "capacity"} {
+		w := newWorld(t, setup{})
+		require.NoError(t, w.server.SetFault(arm.Fault{
+			Kind: arm.FaultOperation, Method: http.MethodPost, Path: "/manualupgrade", Code: code, Message: "the disk cannot be swapped", For: 10 * time.Minute,
+		}))
+		c := w.start()
+		s, err := c.Run(t.Context())
+		require.NoError(t, err, c.log())
+		require.True(t, w.journal.mentions(`"outcome":"`+outcome+`","text":"`), code)
+		require.True(t, w.journal.mentions("the disk cannot be swapped"), code)
+		require.Equal(t, rollout.Succeeded, s.State.Phase, c.log())
+	}
+}
+
+// The next tick of a schedule cannot ask Azure how that upgrade ended, and says where it is
+// told.
+func TestUpgradeThatFailsBetweenTicks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	require.NoError(t, w.server.SetFault(arm.Fault{Kind: arm.FaultOperation, Method: http.MethodPost, Path: "/manualupgrade", Code: "InternalExecutionError", For: 10 * time.Hour}))
+	w.start()
+	for range 12 {
+		_, err := w.runner().Advance(t.Context())
+		require.NoError(t, err)
+		w.server.Advance(4 * time.Minute)
+	}
+	s, err := w.runner().Advance(t.Context())
+	require.NoError(t, err)
+	require.NotNil(t, s.State.Block)
+	require.Contains(t, s.State.Block.Why, "the activity log of the scale set says why")
+}
+
+// What operators ask cannot be read for a moment: nobody's run ends of it, and nothing is
+// done meanwhile.
+func TestRequestsUnreadForAMoment(t *testing.T) {
+	t.Parallel()
+	for unread, ends := range map[int]bool{3: false, 100: true} {
+		w := newWorld(t, setup{})
+		c := w.start()
+		done := false
+		w.ticks = append(w.ticks, func() {
+			if !done && w.on("vmss-authz", version) == 1 {
+				done = true
+				w.journal.mu.Lock()
+				defer w.journal.mu.Unlock()
+				w.journal.unread = unread
+				w.journal.asked = append(w.journal.asked, roll.Asked{Name: "r1", Data: []byte(`{"do":"abort","by":"ops"}`)})
+			}
+		})
+		s, err := c.Run(t.Context())
+		if ends {
+			require.ErrorContains(t, err, "503 ServerBusy")
+			continue
+		}
+		require.NoError(t, err, c.log())
+		require.Equal(t, rollout.Aborted, s.State.Phase, c.log())
+	}
 }
 
 // A storm of 429 pauses, and does not halt.
@@ -516,7 +580,10 @@ func TestAskedWhileItLooks(t *testing.T) {
 	w := newWorld(t, setup{})
 	c := w.start()
 	var asked time.Time
+	var mu sync.Mutex // guards asked: a tick reads side by side
 	w.after = func(r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
 		if asked.IsZero() && r.Method == http.MethodGet && w.journal.mentions(`"step":"soaking"`) {
 			asked = w.clock.Now()
 			w.journal.ask("a", `{"do":"abort"}`)
@@ -524,6 +591,8 @@ func TestAskedWhileItLooks(t *testing.T) {
 		return false
 	}
 	s, err := c.Run(t.Context())
+	mu.Lock()
+	defer mu.Unlock()
 	require.NoError(t, err, c.log())
 	require.Equal(t, rollout.Aborted, s.State.Phase, c.log())
 	i := slices.IndexFunc(s.Events, func(e rollout.Event) bool { return e.Kind == rollout.Requested })
@@ -585,6 +654,7 @@ func TestBusy(t *testing.T) {
 	w.server.Advance(2 * time.Minute)
 	s, err := c.Advance(t.Context())
 	require.NoError(t, err)
+	require.NotNil(t, s.State.Block, c.log())
 	require.Equal(t, rollout.NotOurs, s.State.Block.Class, c.log())
 }
 
@@ -643,4 +713,23 @@ func TestHeldOpen(t *testing.T) {
 	s, err = c.Run(t.Context())
 	require.NoError(t, err, c.log())
 	require.Equal(t, rollout.Succeeded, s.State.Phase, c.log())
+}
+
+// The operation of a write under Rolling lasts as long as the platform's upgrade. The way
+// back does not wait for it: the rest of the set would get the version first.
+func TestPlatformRollingStopped(t *testing.T) {
+	t.Parallel()
+	slow := platform
+	slow.health = "Unhealthy"
+	slow.set = "    mode: Rolling\n    rolling: {max_batch: 40, max_unhealthy: 100, max_unhealthy_upgraded: 100, pause: 20m}\n"
+	w := rolled(t, slow, rollout.Halted, before)
+	disks, err := w.server.Disks()
+	require.NoError(t, err)
+	var touched []string
+	for _, d := range disks {
+		if d.Version == version {
+			touched = append(touched, d.Member)
+		}
+	}
+	require.Len(t, touched, 1)
 }

@@ -31,6 +31,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/sim/judgeproxy"
 	"github.com/fleet-agent/fleet-agent/internal/sim/standstill"
 	"github.com/fleet-agent/fleet-agent/internal/testkit"
+	"github.com/fleet-agent/fleet-agent/internal/testkit/armjudge"
 )
 
 const (
@@ -114,6 +115,7 @@ type setup struct {
 	gallery  string // more keys of the file's gallery
 	latest   bool   // sets follow the latest version
 	regions  string // of 1.7.1
+	unjudged bool   // what is sent is judged elsewhere
 }
 
 // A world is a simulated Azure whose time passes only while somebody waits, behind a
@@ -173,6 +175,9 @@ func newWorld(t *testing.T, s setup) *world {
 	require.NoError(t, w.server.Apply(scenario))
 	judge := judgeproxy.New(judgeproxy.Config{Next: w.server, Types: published.types})
 	w.next = standstill.Handler(w.server, judge)
+	if s.unjudged {
+		w.next = standstill.Handler(w.server, w.server)
+	}
 	w.blobs = w.server
 	w.reader = w.client()
 	w.journal = &memory{world: w}
@@ -193,7 +198,7 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	dead, faulty, before, after := w.dead || w.graves[r.Host], w.faulty, w.before, w.after
 	w.mu.Unlock()
 	if dead {
-		http.Error(rw, "{}", http.StatusBadRequest) // what a dead client sends on is not served
+		bury(rw) // what a dead client sends on is not served
 		return
 	}
 	if faulty != nil && faulty(r) {
@@ -204,7 +209,8 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	if before != nil && before(r) {
 		w.die()
-		panic(http.ErrAbortHandler)
+		bury(rw)
+		return
 	}
 	var body []byte
 	if r.Method == http.MethodPost {
@@ -234,7 +240,8 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Unlock()
 	if after != nil && after(r) {
 		w.die()
-		panic(http.ErrAbortHandler)
+		bury(rw)
+		return
 	}
 	maps.Copy(rw.Header(), rec.Header())
 	rw.WriteHeader(rec.Code)
@@ -243,6 +250,15 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 
 // isBlob says whether a request is for Azure Storage, which is judged elsewhere.
 func isBlob(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/blob/") }
+
+// bury answers one that is dead. Nothing that it does after that is seen by anybody, so
+// what counts is that it ends at once: a connection that is cut, it would try again for
+// as long as its lease lasts.
+func bury(rw http.ResponseWriter) {
+	rw.Header().Set("Content-Type", "application/json")
+	rw.WriteHeader(http.StatusForbidden)
+	_, _ = io.WriteString(rw, `{"error":{"code":"AuthorizationFailed","message":"the dead are not served"}}`)
+}
 
 // die is the end of the runner: nothing that it sends or journals arrives any more.
 func (w *world) die() {
@@ -287,8 +303,7 @@ func (w *world) client() *azure.Client {
 // clientAt makes a client, and returns the host that it asks, too.
 func (w *world) clientAt() (client *azure.Client, host string) {
 	w.t.Helper()
-	endpoint := httptest.NewServer(w)
-	w.t.Cleanup(endpoint.Close)
+	endpoint := armjudge.Serve(w.t, w)
 	client, err := azure.New(azure.Config{Auth: "default", Getenv: func(name string) string {
 		if name == azure.EndpointVariable {
 			return endpoint.URL
@@ -432,6 +447,7 @@ type memory struct {
 	mu      sync.Mutex
 	entries []json.RawMessage
 	asked   []roll.Asked
+	unread  int    // how often what operators ask cannot be read
 	holder  string // another one that holds the lock
 	loses   string // the lock is lost once an entry with this text is there
 	atEntry int    // dies when this entry is to be written; 0: never
@@ -482,6 +498,10 @@ func (m *memory) Guard() error {
 func (m *memory) Requests(context.Context) ([]roll.Asked, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.unread > 0 {
+		m.unread--
+		return nil, errors.New("503 ServerBusy")
+	}
 	return slices.Clone(m.asked), nil
 }
 

@@ -136,7 +136,7 @@ func (m *machine) follow(key string, r *MemberState, seen *SetSeen) {
 		m.settleMember(key, member)
 	case member != nil && running(member) && member.Image.ExactVersion != "":
 		if on || r.Down {
-			m.note(Event{Kind: Returned, Set: r.Set, Member: r.Name, Version: member.Image.ExactVersion, Why: ranBack + member.Image.ExactVersion})
+			m.note(Event{Kind: Returned, Set: r.Set, Member: r.Name, Version: member.Image.ExactVersion, Since: m.s.Read[r.Set], Why: ranBack + member.Image.ExactVersion})
 		}
 	case member != nil && running(member):
 		m.blocked(Inconclusive, "Azure does not say which version "+key+" runs")

@@ -32,7 +32,7 @@ func (batches) forward(m *machine, w *Wave, set string) bool {
 // nextBatch picks the next batch, if one may begin; it says whether there is one.
 func (m *machine) nextBatch(w *Wave, set string) bool {
 	names := m.pick(w, set)
-	if len(names) == 0 || m.blockedNow() {
+	if len(names) == 0 || m.blockedNow() || m.doubted() {
 		return false
 	}
 	p, s := m.plan.Sets[set], m.s.Sets[set]
@@ -50,6 +50,19 @@ func (m *machine) nextBatch(w *Wave, set string) bool {
 	}
 	m.note(Event{Kind: BatchTo, Set: set, Members: names, Step: Picked, Version: m.plan.Version})
 	return true
+}
+
+// doubted says whether a member of any set was verified, is not Healthy now, and is not
+// judged yet: until it is, nobody else gets the version.
+func (m *machine) doubted() bool {
+	for set, names := range m.on {
+		for _, name := range names {
+			if r := m.s.Runs[memberKey(set, name)]; r.Verified && !r.serves() && r.Failed == "" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // batch takes the batch of a set on, forward or back.
@@ -71,7 +84,7 @@ func (m *machine) batch(set string) {
 // readied suspends repairs, and drains the members of a batch whose disks are to be
 // replaced.
 func (m *machine) readied(set string, b *Batch) bool {
-	if !b.Back && m.blockedNow() {
+	if !b.Back && (m.blockedNow() || m.surplus(set, b)) {
 		m.giveUp(set, b)
 		return false
 	}
@@ -98,9 +111,25 @@ func (m *machine) drainedAll(set string, b *Batch, names []string) bool {
 // giveUp leaves a batch before anything was done to its disks. Its members are owed an
 // undrain. One that is stuck stays, and keeps the rollout from going on.
 func (m *machine) giveUp(set string, b *Batch) {
-	if !m.underway(setTarget(set)) && !m.stuck(b) {
+	if !m.underway(setTarget(set)) && (!m.stuck(b) || m.surplus(set, b)) {
 		m.note(Event{Kind: BatchTo, Set: set, Step: GivenUp})
 	}
+}
+
+// surplus says whether a batch would bring the version to more members than its wave
+// takes: since it was picked, one came back that has it already.
+func (m *machine) surplus(set string, b *Batch) bool {
+	w := &m.plan.Waves[m.s.Wave]
+	if !w.partial() {
+		return false
+	}
+	more := 0
+	for _, name := range b.Members {
+		if member := m.members[set][name]; member != nil && untakeable(member) == "" && !m.runs(member) {
+			more++
+		}
+	}
+	return more > 0 && more > m.room(w, set)
 }
 
 // stuck says whether a step of a batch on its way forward takes too long.
@@ -177,7 +206,7 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 		return false
 	case len(todo) == 0:
 		return true
-	case !b.Back && m.blockedNow():
+	case !b.Back && (m.blockedNow() || m.surplus(set, b)):
 		if done == 0 {
 			m.giveUp(set, b)
 		}
@@ -212,14 +241,14 @@ func (m *machine) checked(set string, b *Batch) bool {
 		if member == nil || untakeable(member) != "" {
 			continue
 		}
+		r, on := m.s.Runs[memberKey(set, name)]
 		if b.Back {
-			if member.Health != fleet.Healthy && m.now.Before(b.Since.Add(m.plan.Limits.HealthyWithin)) {
+			if !r.well(member) && m.now.Before(b.Since.Add(m.plan.Limits.HealthyWithin)) {
 				m.wait(name+" to be Healthy on the last good version", b.Since.Add(m.plan.Limits.HealthyWithin))
 				done = false
 			}
 			continue
 		}
-		r, on := m.s.Runs[memberKey(set, name)]
 		if on && m.runs(member) && !r.serves() && r.Failed == "" {
 			m.wait("the verdict on "+name, m.now.Add(m.plan.Limits.HealthyWithin))
 			done = false

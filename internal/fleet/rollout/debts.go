@@ -13,7 +13,9 @@ import (
 func (m *machine) pay() {
 	replaced := m.replaced()
 	for _, key := range sorted(m.s.Drains) {
-		if !replaced[key] {
+		set, name := splitKey(key)
+		member := m.members[set][name]
+		if !replaced[key] || member != nil && !running(member) { // a drain ends with the boot
 			m.undrain(key)
 		}
 	}
@@ -31,18 +33,24 @@ const (
 	unanswered = ranOut + ": the agent did not answer the undrain"
 )
 
+// Noticed says whether the webhook was told of something since a time, or was tried for
+// long enough. A notice that nobody has tried to send is owed, however late it is.
+func (s *State) Noticed(p *Plan, name string, since, now time.Time) bool {
+	last, tried := s.Last[string(Notify)+" "+name]
+	return tried && !last.At.Before(since) && (last.Outcome == Done || now.Sub(later(since, last.Since)) >= p.Limits.Stuck)
+}
+
 // tell sends the notices that are owed: one for each time that somebody should look. One
-// that gets no answer is sent again, for as long as an operation may take.
+// that gets no answer is sent again, for as long as an operation may take. What is to be
+// done comes first: a webhook that hangs would hold the way back up.
 func (m *machine) tell() {
-	if !m.plan.Notify {
+	if !m.plan.Notify || slices.ContainsFunc(m.move.Actions, func(a Action) bool { return a.Effect() }) {
 		return
 	}
 	notice := func(name, why string, since time.Time) {
-		last, told := m.s.Last[string(Notify)+" "+name]
-		if told && !last.At.Before(since) && (last.Outcome == Done || m.now.Sub(later(since, last.Since)) >= m.plan.Limits.Stuck) {
-			return
+		if !m.s.Noticed(m.plan, name, since, m.now) {
+			m.do(Action{Do: Notify, Name: name, Why: why})
 		}
-		m.do(Action{Do: Notify, Name: name, Why: why})
 	}
 	switch s := &m.s; {
 	case s.Phase.Over():

@@ -107,6 +107,14 @@ func (r *rig) done(v Verb) []Action {
 	return list
 }
 
+// neverStood requires that the rollout never stood still.
+func (r *rig) neverStood(t *testing.T) {
+	t.Helper()
+	for _, e := range r.journal {
+		require.False(t, e.Kind == Blocked && e.Class != "", e.Why)
+	}
+}
+
 func TestDecisions(t *testing.T) {
 	for _, s := range []scene{
 		{
@@ -158,6 +166,107 @@ func TestDecisions(t *testing.T) {
 			setup: func(a *azure) { a.Version.Released[home] = true }, plan: func(p *Plan) { p.Released = []string{home} },
 		},
 		{
+			name: "1: under platform-auto-os, somebody else's release is no approval", phase: Succeeded, runs: 3,
+			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour, Approve: true}},
+			setup: followsLatest, plan: drivenBy(fleet.DriverPlatformAutoOS),
+			when: step(0, Asking), then: func(r *rig) {
+				r.azure.Version.Released[home] = true
+				for range 30 {
+					r.tick()
+					r.azure.advance(time.Minute)
+				}
+				if b := r.state.Block; b == nil || b.Class != NotOurs || !strings.Contains(b.Why, "the latest in "+home) {
+					panic("nobody says so")
+				}
+				ask(Resume, false)(r) // it is accepted
+				r.requests = append(r.requests, Request{ID: "2", Do: Approve, Wave: "all"})
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Empty(t, r.done(Include)) },
+		},
+		{
+			name: "1: under platform-auto-os, members that somebody else's release reached go back", phase: Aborted, runs: 1,
+			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour, Approve: true}},
+			setup: followsLatest, plan: drivenBy(fleet.DriverPlatformAutoOS),
+			when: step(0, Asking), then: func(r *rig) {
+				for r.azure.Version.Released[home] = true; onVersion(r, "a") == ""; r.azure.advance(time.Minute) {
+					r.tick()
+				}
+				ask(Abort, false)(r)
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Len(t, r.done(CancelRolling), 1)
+				require.True(t, r.azure.Sets["a"].AutoOS)
+				require.Equal(t, fleet.Rolling, r.azure.Sets["a"].Mode)
+			},
+		},
+		{
+			name: "1: under platform-auto-os, members that somebody else's release reached while the halt was ending go back", image: turnsBad, phase: Halted, runs: -1,
+			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}},
+			setup: followsLatest, plan: drivenBy(fleet.DriverPlatformAutoOS),
+			when: func(r *rig) bool { return onVersion(r, "a") != "" }, then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					set := r.azure.Sets["a"]
+					if a.Do != ResumeRepairs || len(r.done(ResumeRepairs)) > 2 {
+						return fine
+					}
+					if set.AutoOS { // it is as it was, and the last write is to be made again
+						r.azure.Version.Released[home], set.Rolling = true, nil
+						r.azure.platform(set) // which begins before the version is excluded again
+					}
+					return lostBefore
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Len(t, r.done(CancelRolling), 1)
+				require.Empty(t, onVersion(r, "a"))
+				require.True(t, r.azure.Sets["a"].AutoOS)
+			},
+		},
+		{
+			name: "1: under platform-auto-os, a version that somebody excludes in the middle of its wave pauses", phase: Succeeded, runs: 3,
+			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}},
+			setup: followsLatest, plan: drivenBy(fleet.DriverPlatformAutoOS),
+			when: func(r *rig) bool { return onVersion(r, "a") != "" }, then: func(r *rig) {
+				delete(r.azure.Version.Released, home)
+				for range 30 {
+					r.tick()
+					r.azure.advance(time.Minute)
+				}
+				if b := r.state.Block; b == nil || b.Class != NotOurs || !strings.Contains(b.Why, "excluded the version in "+home) || len(r.done(Include)) > 1 {
+					panic("it is released again, and nobody says so")
+				}
+				ask(Resume, false)(r)
+			},
+		},
+		{
+			name: "4: the way back does not wait for a webhook", image: turnsBad, phase: Halted, runs: -1,
+			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour}}, plan: func(p *Plan) { p.Notify = true },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				began := func(of func(*Action) bool) int {
+					return slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Began && of(e.Action) })
+				}
+				told := began(func(a *Action) bool { return a.Do == Notify })
+				require.Greater(t, told, began(func(a *Action) bool { return a.Do == ManualUpgrade && a.Version == oldVersion }))
+			},
+		},
+		{
+			name: "2: platform-rolling takes back what another tool's write of the model brought", image: neverWell, phase: Halted, runs: 1,
+			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour, Approve: true}},
+			setup: func(a *azure) { a.Sets["a"].Mode = fleet.Rolling }, plan: drivenBy(fleet.DriverPlatformRolling),
+			when: step(0, Asking), then: func(r *rig) {
+				s := r.azure.Sets["a"]
+				r.azure.patched(s, &Action{Version: newVersion})
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Equal(t, fleet.Rolling, r.azure.Sets["a"].Mode)
+				require.Equal(t, oldVersion, r.azure.Sets["a"].Model)
+			},
+		},
+		{
 			name: "2: platform-rolling goes back by one PATCH to Manual and the last good, by names, and Rolling last", image: neverWell, phase: Halted, runs: 1,
 			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}},
 			setup: func(a *azure) { a.Sets["a"].Mode = fleet.Rolling }, plan: drivenBy(fleet.DriverPlatformRolling),
@@ -171,9 +280,32 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "2: a set that could be stopped only when the wait for it was over gets its policy back", phase: Aborted, runs: -1,
+			sizes: map[string]int{"a": 2}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}},
+			setup: func(a *azure) { a.Sets["a"].Mode = fleet.Rolling },
+			plan: func(p *Plan) {
+				s := p.Sets["a"]
+				s.Driver, s.Repairs = fleet.DriverPlatformRolling, false
+				p.Sets["a"] = s
+			},
+			when: batchIs("a", Upgrading), then: func(r *rig) {
+				s := r.azure.Sets["a"]
+				for _, name := range sorted(s.Members) {
+					r.azure.gone(s, name, Operator)
+				}
+				s.BusyUntil, s.BusyWhy = r.azure.Now.Add(r.plan.Limits.Stuck-30*time.Second), "another tool writes"
+				ask(Abort, false)(r)
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Equal(t, oldVersion, r.azure.Sets["a"].Model)
+				require.Equal(t, fleet.Rolling, r.azure.Sets["a"].Mode)
+			},
+		},
+		{
 			name: "2: platform-auto-os excludes first, and undoes its pin", image: neverWell, phase: Halted, runs: 1,
 			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}},
-			setup: func(a *azure) { s := a.Sets["a"]; s.Mode, s.AutoOS, s.Model = fleet.Rolling, true, "" }, plan: drivenBy(fleet.DriverPlatformAutoOS),
+			setup: followsLatest, plan: drivenBy(fleet.DriverPlatformAutoOS),
 			require: func(t *testing.T, r *rig) {
 				t.Helper()
 				excluded := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Began && e.Action.Do == Exclude })
@@ -245,6 +377,14 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "4: a part of a set has no failure to spare", image: neverWell, phase: Halted, runs: 1,
+			plan: func(p *Plan) {
+				s := p.Sets["a"]
+				s.MaxUnhealthyUpgraded = 100
+				p.Sets["a"] = s
+			},
+		},
+		{
 			name: "5: nothing is done to a set that cannot be read", phase: Held, runs: 0,
 			when: func(r *rig) bool { return r.azure.Now.Equal(start) }, then: func(r *rig) { r.unread = map[string]bool{"a": true} },
 			require: func(t *testing.T, r *rig) { t.Helper(); require.Empty(t, r.done(PatchModel)) },
@@ -264,6 +404,21 @@ func TestDecisions(t *testing.T) {
 			name: "6: another tool's change of the model pauses, and is never a failure", phase: Held, runs: -1,
 			when: step(0, Soaking), then: func(r *rig) { r.azure.Sets["a"].Tag++; r.azure.Sets["a"].ETag++ },
 			require: func(t *testing.T, r *rig) { t.Helper(); require.False(t, r.azure.Version.Failed) },
+		},
+		{
+			name: "6: a model that another tool takes back in a set's last wave is not written over", phase: Held, runs: 5,
+			when: step(1, Soaking), then: func(r *rig) {
+				s := r.azure.Sets["a"]
+				s.Model, s.ETag = oldVersion, s.ETag+1
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				i := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == WaveTo && e.Wave == 1 && e.Step == Soaking })
+				require.False(t, slices.ContainsFunc(r.journal[i:], func(e Event) bool {
+					return e.Kind == Began && e.Action.Do == PatchModel && e.Action.Version == newVersion
+				}))
+				require.Contains(t, r.state.Why, "the model of a asks for "+oldVersion)
+			},
 		},
 		{
 			name: "7: health missing everywhere is not the image", image: silent, phase: Held, runs: 1,
@@ -412,6 +567,114 @@ func TestDecisions(t *testing.T) {
 			require: func(t *testing.T, r *rig) { t.Helper(); require.Len(t, r.done(Drain), 6) },
 		},
 		{
+			name: "7: a drain that was refused because its member was evicted is not waited for", phase: Succeeded, runs: 4,
+			waves: []Wave{{Name: "canary", Sets: []string{"a"}, Instances: 1, Soak: time.Hour}, {Name: "all", Sets: []string{"a", "b"}, Soak: 20 * time.Minute}},
+			when:  func(*rig) bool { return true }, then: func(r *rig) {
+				evicted := false
+				r.fates = func(_ int, a *Action) fate {
+					if s := r.azure.Sets["a"]; a.Do == Drain && !evicted {
+						s.Members[a.Members[0]].Spot, evicted = true, true
+						r.azure.stop(s, a.Members[0])
+					}
+					return fine
+				}
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); r.neverStood(t) },
+		},
+		{
+			name: "8: repairs that may not be suspended keep no rollout from going on", phase: Succeeded, runs: 5,
+			waves:   []Wave{{Name: "canary", Sets: []string{"a"}, Instances: 1, Soak: time.Hour}, {Name: "all", Sets: []string{"a", "b"}, Soak: 20 * time.Minute}},
+			setup:   func(a *azure) { a.Rights = false },
+			require: func(t *testing.T, r *rig) { t.Helper(); r.neverStood(t) },
+		},
+		{
+			name: "4: a halt of the wave takes back whoever failed, of whatever wave", phase: Halted, runs: 5,
+			waves: []Wave{{Name: "first", Sets: []string{"a"}, Soak: time.Minute}, {Name: "second", Sets: []string{"b"}, Soak: time.Hour}},
+			plan:  func(p *Plan) { p.WaveOnly = true },
+			when:  step(1, Soaking), then: func(r *rig) { r.azure.Sets["a"].Members[onVersion(r, "a")].Sick, r.azure.Image = true, errs },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Empty(t, onVersion(r, "a"), "who failed is back")
+				require.Empty(t, onVersion(r, "b"), "and the wave that was under way")
+			},
+		},
+		{
+			name: "4: where nobody reports, the members that may serve are drained and go back in batches", phase: Aborted, runs: 10, sizes: map[string]int{"a": 10},
+			waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}},
+			when:  step(0, Soaking), then: func(r *rig) {
+				r.azure.Image = silent
+				ask(Abort, false)(r)
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				back := slices.DeleteFunc(r.done(ManualUpgrade), func(a Action) bool { return a.Version == newVersion })
+				require.Len(t, back[0].Members, 5, "half of them, as the file says")
+				require.Len(t, r.done(Drain), 15, "and drained")
+			},
+		},
+		{
+			name: "4: who serves is not taken back when those before it are not Healthy on the last good version", phase: Incomplete, runs: 5, sizes: map[string]int{"a": 5},
+			waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}},
+			plan: func(p *Plan) {
+				s := p.Sets["a"]
+				s.MaxUnhealthy = 20
+				p.Sets["a"] = s
+			},
+			setup: func(a *azure) { a.Rotten = true },
+			when:  step(0, Soaking), then: ask(Abort, false),
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Len(t, r.state.Left, 3, "they go on serving")
+				require.Equal(t, unwell, r.state.Left[0].Why)
+				r.azure.Rotten = false
+				for range 60 {
+					r.azure.advance(time.Minute)
+					r.tick()
+				}
+				require.Equal(t, Aborted, r.state.Phase, "they go back when those are Healthy again")
+			},
+		},
+		{
+			name: "7: a member that the platform is taking away, and that is Unhealthy meanwhile, has not failed", phase: Succeeded, runs: -1,
+			when: step(0, Soaking), then: func(r *rig) {
+				s := r.azure.Sets["a"]
+				m := s.Members[onVersion(r, "a")]
+				m.Sick, m.MovesUntil = true, r.azure.Now.Add(time.Hour)
+				for range 8 {
+					r.tick()
+					r.azure.advance(time.Minute)
+				}
+				r.azure.gone(s, m.Name, ScaledIn)
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); r.neverStood(t) },
+		},
+		{
+			name: "7: a member that becomes Unhealthy, and that the platform works on without an end, has failed", phase: Halted, runs: 1,
+			when: step(0, Soaking), then: func(r *rig) {
+				m := r.azure.Sets["a"].Members[onVersion(r, "a")]
+				m.Sick, m.MovesUntil, r.azure.Image = true, r.azure.Now.Add(40*time.Minute), errs
+			},
+			waves: []Wave{{Name: "canary", Sets: []string{"a"}, Instances: 1, Soak: time.Hour}, {Name: "all", Sets: []string{"a", "b"}, Soak: 20 * time.Minute}},
+		},
+		{
+			name: "7: while a member that was verified is Unhealthy and not judged, no set begins a batch", phase: Succeeded, runs: 5,
+			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Minute}},
+			when:  func(r *rig) bool { return r.state.Sets["a"].Numbers == 1 && r.state.Sets["a"].Batch == nil },
+			then: func(r *rig) {
+				m := r.azure.Sets["a"].Members[onVersion(r, "a")]
+				m.Sick, m.MovesUntil = true, r.azure.Now.Add(20*time.Minute)
+				begun := r.state.Sets["b"].Numbers
+				for range 15 {
+					r.tick()
+					r.azure.advance(time.Minute)
+				}
+				if r.state.Sets["a"].Numbers != 1 || r.state.Sets["b"].Numbers != begun {
+					panic("a batch began")
+				}
+				m.Sick, m.MovesUntil = false, r.azure.Now
+			},
+		},
+		{
 			name: "10: who fails is taken back at once and undrained, who serves is drained first", image: turnsBad, phase: Halted, runs: 4,
 			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour}},
 			require: func(t *testing.T, r *rig) {
@@ -426,6 +689,8 @@ func TestDecisions(t *testing.T) {
 				for _, x := range Accounting(r.state) {
 					require.Equal(t, x.Failed == "", drained[x.Member], x.Member)
 				}
+				repairs := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Began && e.Action.Do == ResumeRepairs })
+				require.Equal(t, Demoting, phaseAt(r.journal, repairs), "no repair comes in between")
 			},
 		},
 		{
@@ -699,9 +964,10 @@ func TestDecisions(t *testing.T) {
 			then: func(r *rig) {
 				u := r.azure.Sets["a"].Rolling
 				u.Code, u.End, u.ErrorCode = "Faulted", r.azure.Now, "AllocationFailed"
+				u.Error = "no room"
 				r.tick()
-				if b := r.state.Block; b == nil || b.Class != NoCapacity {
-					panic("it does not pause")
+				if b := r.state.Block; b == nil || b.Class != NoCapacity || !strings.Contains(b.Why, "AllocationFailed: no room") {
+					panic("it does not pause, and say what Azure said")
 				}
 				r.azure.advance(time.Minute)
 				ask(Resume, false)(r)
@@ -878,6 +1144,152 @@ func TestDecisions(t *testing.T) {
 				}
 			},
 		},
+		{
+			name: "4: a batch is given up when a member comes back that makes it one too many", phase: Succeeded, runs: 6, // one of them twice
+			when: step(0, Soaking), then: func(r *rig) {
+				s := r.azure.Sets["a"]
+				back := s.Members[onVersion(r, "a")]
+				r.azure.stop(s, back.Name)
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do == Drain {
+						return lostBefore
+					}
+					return fine
+				}
+				for !batchIs("a", Picked)(r) {
+					r.tick()
+					r.azure.advance(time.Minute)
+				}
+				r.fates = func(int, *Action) fate { return fine }
+				r.azure.start(back)
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				given := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == BatchTo && e.Step == GivenUp })
+				require.Positive(t, given)
+				for i := given; r.journal[i].Step != Picked; i-- {
+					require.False(t, r.journal[i].Kind == Ended && r.journal[i].Action.Do == Drain && r.journal[i].Result.Outcome == Done, "nobody is drained for nothing")
+				}
+				for _, run := range Accounting(r.state)[:2] {
+					require.Equal(t, Accounting(r.state)[0].Member, run.Member, "the canary is one member, before and after it was stopped")
+				}
+			},
+		},
+		{
+			name: "2: a halt that is completed in one set changes the policy of no other", phase: Incomplete, runs: 2, image: neverWell, sizes: map[string]int{"a": 2, "b": 1},
+			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour}},
+			setup: func(a *azure) {
+				for _, s := range a.Sets {
+					s.Mode = fleet.Rolling
+				}
+			},
+			plan: drivenBy(fleet.DriverPlatformRolling),
+			when: func(r *rig) bool { return len(r.azure.Ran) == 2 },
+			then: func(r *rig) { r.azure.stop(r.azure.Sets["b"], onVersion(r, "b")) },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Len(t, r.state.Left, 1)
+				r.azure.start(r.azure.Sets["b"].Members[r.state.Left[0].Member])
+				for range 30 {
+					r.tick()
+					require.Empty(t, r.check())
+					r.azure.advance(time.Minute)
+				}
+				require.Equal(t, Halted, r.state.Phase)
+				manual := make(map[string]int)
+				for _, a := range r.done(PatchModel) {
+					if a.Mode == fleet.Manual {
+						manual[a.Set]++
+					}
+				}
+				require.Equal(t, map[string]int{"a": 1, "b": 2}, manual)
+			},
+		},
+		{
+			name: "2: a version that cannot be read does not keep the platform's upgrade from its end", phase: Held, runs: 2,
+			sizes: map[string]int{"a": 2}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Minute}},
+			setup: followsLatest, plan: drivenBy(fleet.DriverPlatformAutoOS),
+			when: func(r *rig) bool { return len(r.azure.Ran) == 2 },
+			then: func(r *rig) { r.unread = map[string]bool{versionTarget: true} },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Equal(t, WaveDone, r.state.Waves[0].Step)
+				require.Contains(t, r.state.Why, unpromoted)
+			},
+		},
+		{
+			name: "10: a member of a batch that was stopped and started is drained again", phase: Succeeded, runs: 3, sizes: map[string]int{"a": 3},
+			waves: []Wave{{Name: "canary", Sets: []string{"a"}, Instances: 1, Soak: time.Minute}, {Name: "all", Sets: []string{"a"}}},
+			when:  func(r *rig) bool { return r.state.Phase == Pending }, then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do == ManualUpgrade {
+						return lostAfter
+					}
+					return fine
+				}
+				r.tick()
+				m := r.azure.Sets["a"].Members[r.state.Sets["a"].Batch.Members[0]]
+				r.azure.stop(r.azure.Sets["a"], m.Name)
+				r.azure.advance(time.Minute)
+				r.tick()
+				r.check()
+				r.azure.start(m)
+				r.fates = func(int, *Action) fate { return fine }
+			},
+		},
+		{
+			name: "4: an abort takes back what waves did before they began again", phase: Incomplete, runs: 1, sizes: map[string]int{"a": 0, "b": 1},
+			waves: []Wave{{Name: "first", Sets: []string{"a"}, Soak: time.Minute}, {Name: "second", Sets: []string{"b"}, Soak: time.Hour}},
+			when:  step(1, Soaking), then: func(r *rig) {
+				r.azure.stop(r.azure.Sets["b"], onVersion(r, "b"))
+				for r.state.Phase != Held {
+					r.tick()
+					r.azure.advance(time.Minute)
+				}
+				r.azure.Version.Ready[home] = r.azure.Now.Add(time.Hour) // the first wave waits
+				r.requests = []Request{{ID: "1", Do: Resume}}
+				r.tick()
+				r.requests = append(r.requests, Request{ID: "2", Do: Abort})
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Equal(t, []Left{{"b", "b_01", deallocated}}, r.state.Left)
+			},
+		},
+		{
+			name: "7: a member that begins anew has the time to be Healthy", phase: Succeeded, runs: 3, sizes: map[string]int{"a": 3},
+			waves: []Wave{{Name: "canary", Sets: []string{"a"}, Instances: 1, Soak: time.Minute}, {Name: "all", Sets: []string{"a"}}},
+			plan:  func(p *Plan) { p.Limits.HealthyFor = 9 * time.Minute },
+			when: func(r *rig) bool {
+				m := r.azure.Sets["a"].Members[onVersion(r, "a")]
+				return m != nil && !r.state.Runs[memberKey("a", m.Name)].Well.IsZero() && r.azure.Now.Sub(m.Booted) > 9*time.Minute
+			},
+			then: func(r *rig) { r.azure.Sets["a"].Members[onVersion(r, "a")].Booted = r.azure.Now },
+		},
+		{
+			name: "what a phase waited for is not waited for in the next", phase: Halted, runs: 1, image: hangs,
+			when: func(r *rig) bool { return len(r.state.Runs) == 1 }, then: func(r *rig) {
+				r.azure.advance(9 * time.Hour)
+				for _, w := range Next(r.plan, r.state, r.azure.observe(r.state.Epoch, nil), r.azure.Now).Waits {
+					if w.Until.Before(r.azure.Now) {
+						panic(w.For)
+					}
+				}
+			},
+		},
+		{
+			name: "a set that cannot be read is waited for no longer than it may take, whatever the others do", phase: Incomplete, runs: 6, sizes: map[string]int{"a": 1, "b": 5},
+			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour}}, setup: func(a *azure) { a.Upgrade = 29 * time.Minute },
+			plan: func(p *Plan) {
+				s := p.Sets["b"]
+				s.Batch = 20
+				p.Sets["b"] = s
+			},
+			when: step(0, Soaking), then: func(r *rig) {
+				ask(Abort, false)(r)
+				r.unread = map[string]bool{"a": true}
+			},
+		},
 	} {
 		t.Run(strings.ReplaceAll(s.name, "/", " "), s.play)
 	}
@@ -897,6 +1309,22 @@ func lostEverybody(r *rig) {
 	r.azure.scaleOut(a)
 	r.azure.scaleOut(b)
 	ask(Resume, false)(r)
+}
+
+func followsLatest(a *azure) {
+	for _, s := range a.Sets {
+		s.Mode, s.AutoOS, s.Model = fleet.Rolling, true, ""
+	}
+}
+
+// phaseAt is the phase in which an entry was written.
+func phaseAt(journal []Event, at int) (phase Phase) {
+	for i := range journal[:at] {
+		if journal[i].Kind == PhaseTo {
+			phase = journal[i].Phase
+		}
+	}
+	return phase
 }
 
 func drivenBy(d fleet.Driver) func(*Plan) {
@@ -977,4 +1405,184 @@ func FuzzDecodeEvent(f *testing.F) {
 			require.NotEmpty(t, err.Error())
 		}
 	})
+}
+
+// An abort ends a halt that had to leave something: what is in reach goes back, what is
+// not stays listed, and is taken up no more.
+func TestAnAbortEndsAHaltThatIsIncomplete(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		order  Request
+		before func(*azure, *azureMember) // the abort
+		end    Phase
+		left   int
+		on     string // what the member runs in the end
+	}{
+		{"what is out of reach is left", Request{Do: Abort}, func(*azure, *azureMember) {}, Aborted, 1, newVersion},
+		{"what is in reach goes back, and the halt is whole", Request{Do: Abort}, (*azure).start, Halted, 0, oldVersion},
+		{"members that are kept stay", Request{Do: Abort, Keep: true}, (*azure).start, Aborted, 0, newVersion},
+		{"the version that cannot be read is left as it is", Request{Do: Abort}, func(a *azure, _ *azureMember) { a.Version.Released[home] = true }, Aborted, 2, newVersion},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := newAzure(map[string]int{"a": 3})
+			r := newRig(planned(a, []Wave{{Name: "canary", Sets: []string{"a"}, Instances: 2, Soak: time.Hour}, {Name: "all", Sets: []string{"a"}}}, nil), a)
+			until := func(there func() bool) {
+				for range 300 {
+					if there() {
+						return
+					}
+					r.tick()
+					require.Empty(t, r.check())
+					a.advance(time.Minute)
+				}
+				require.Fail(t, "it never comes there", "%s %+v", r.state.Phase, r.state.Left)
+			}
+			until(func() bool { return step(0, Soaking)(r) })
+			m := a.Sets["a"].Members[onVersion(r, "a")]
+			a.stop(a.Sets["a"], m.Name)
+			a.Image = turnsBad
+			until(func() bool { return r.state.Phase == Incomplete })
+
+			c.before(a, m)
+			if a.Version.Released[home] {
+				r.unread = map[string]bool{versionTarget: true}
+			}
+			c.order.ID = "1"
+			r.requests = []Request{c.order}
+			r.tick()
+			require.NotEqual(t, Incomplete, r.state.Phase, "it takes effect in the next tick")
+			until(func() bool { return r.state.Phase.Over() })
+			require.Equal(t, c.end, r.state.Phase)
+			require.Len(t, r.state.Left, c.left)
+			require.Contains(t, r.state.Why, "aborted by an operator; it had halted: ")
+			require.True(t, a.Version.Failed)
+			require.True(t, r.state.Settled())
+
+			done := len(r.journal)
+			m.Stopped, m.Booted = false, a.Now
+			for range 100 {
+				r.tick()
+				require.Empty(t, r.check())
+				a.advance(time.Minute)
+			}
+			require.Equal(t, c.end, r.state.Phase)
+			require.Equal(t, c.on, m.Version)
+			require.False(t, slices.ContainsFunc(r.journal[done:], func(e Event) bool { return e.Kind == Began && e.Action.Effect() }))
+		})
+	}
+}
+
+// An abort that keeps members changes no policy that was restored already.
+func TestAnAbortThatKeepsLeavesThePolicyRestored(t *testing.T) {
+	a := newAzure(map[string]int{"a": 2})
+	a.Image, a.Sets["a"].Mode = neverWell, fleet.Rolling
+	r := newRig(planned(a, []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}}, drivenBy(fleet.DriverPlatformRolling)), a)
+	for range 100 {
+		name := onVersion(r, "a")
+		switch {
+		case r.state.Phase == Rolling && name != "":
+			a.Sets["a"].Members[name].Protected = true
+		case r.state.Phase == Incomplete && r.requests == nil:
+			a.Sets["a"].Members[name].Protected = false
+			r.requests = []Request{{ID: "1", Do: Abort, Keep: true}}
+		}
+		r.tick()
+		require.Empty(t, r.check())
+		a.advance(time.Minute)
+	}
+	require.Equal(t, Aborted, r.state.Phase)
+	require.Equal(t, fleet.Rolling, a.Sets["a"].Mode)
+}
+
+// A rolling upgrade is cancelled also when the write that began it was never answered.
+func TestALostWriteHoldsUpNoAbort(t *testing.T) {
+	a := newAzure(map[string]int{"a": 9})
+	a.Sets["a"].Mode = fleet.Rolling
+	r := newRig(planned(a, []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}}, drivenBy(fleet.DriverPlatformRolling)), a)
+	r.fates = func(_ int, a *Action) fate {
+		if a.Do == PatchModel && a.Version == newVersion {
+			return lostAfter
+		}
+		return fine
+	}
+	for range 300 {
+		if onVersion(r, "a") != "" && r.requests == nil {
+			r.requests = []Request{{ID: "1", Do: Abort}}
+		}
+		r.tick()
+		require.Empty(t, r.check())
+		a.advance(time.Minute)
+	}
+	require.Equal(t, Aborted, r.state.Phase)
+	require.Less(t, len(Accounting(r.state)), 9)
+}
+
+// An abort that comes when the halt has gone on meanwhile counts for its end.
+func TestAnAbortOfAHaltOnItsWayBack(t *testing.T) {
+	for id, phase := range map[string]Phase{"": Incomplete, "1": Aborted} {
+		a := newAzure(map[string]int{"a": 3})
+		r := newRig(planned(a, []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}}, nil), a)
+		a.Image = turnsBad
+		for range 300 {
+			if r.state.Phase == Returning && r.requests == nil {
+				a.stop(a.Sets["a"], onVersion(r, "a"))
+				r.requests = []Request{{ID: id, Do: Abort}}
+				r.state.Taken[""] = true
+			}
+			r.tick()
+			require.Empty(t, r.check())
+			a.advance(time.Minute)
+		}
+		require.Equal(t, phase, r.state.Phase)
+		require.Len(t, r.state.Left, 1)
+	}
+}
+
+// A batch that is under way for too long is told whether the window is open or not, and so
+// the pause comes to its deadline.
+func TestABatchUnderWayDoesNotWaitForTheWindow(t *testing.T) {
+	a := newAzure(map[string]int{"a": 3, "b": 2})
+	r := newRig(planned(a, twoWaves(), func(p *Plan) { p.Window = true }), a)
+	for !batchIs("a", Verifying)(r) {
+		r.tick()
+		a.advance(time.Minute)
+	}
+	for _, c := range []struct {
+		open  bool
+		opens time.Duration
+		after time.Duration
+		want  Class
+	}{
+		{true, 0, 23 * time.Hour, ""},
+		{true, 24 * time.Hour, 25 * time.Hour, Inconclusive},
+		{false, 34 * time.Hour, 25 * time.Hour, Inconclusive},
+	} {
+		m := newMachine(&r.plan, r.state.Clone(), &Observation{WindowOpen: c.open, Opens: a.Now.Add(c.opens)}, a.Now.Add(c.after))
+		m.idle()
+		require.Equal(t, c.want, m.block.Class, "%+v", c)
+	}
+}
+
+// A clock that goes back takes nothing away from a soak, and what it goes over twice does
+// not count twice.
+func TestAClockThatGoesBack(t *testing.T) {
+	a := newAzure(map[string]int{"a": 3, "b": 2})
+	r := newRig(planned(a, twoWaves(), nil), a)
+	for !step(0, Soaking)(r) {
+		r.tick()
+		a.advance(time.Minute)
+	}
+	r.tick()
+	look := func(after time.Duration) time.Duration {
+		r.state.Apply(&r.plan, &Event{Kind: Observed, At: a.Now.Add(after)})
+		return r.state.Waves[0].Soaked
+	}
+	soaked := r.state.Waves[0].Soaked
+	require.Equal(t, soaked+3*time.Minute, look(3*time.Minute))
+	require.Equal(t, soaked+3*time.Minute, look(-57*time.Minute))
+	require.Equal(t, soaked+5*time.Minute, look(-55*time.Minute), "by its own time")
+	require.Equal(t, soaked+5*time.Minute, look(7*time.Minute), "an hour that nobody saw")
+	for _, m := range r.state.Runs {
+		require.False(t, m.Verified)
+	}
 }

@@ -72,7 +72,7 @@ func (m *machine) wanted(set string) (version string, ok bool) {
 		return m.plan.Version, true // a wave that nobody stood for says nothing: others must
 	case m.upgrades[set]:
 		return m.plan.Version, true
-	case s.Model == m.plan.Version && p.Model != m.plan.Version, !s.Pointed.IsZero() && s.Unpointed.IsZero():
+	case s.Model == m.plan.Version && p.Model != m.plan.Version, s.points():
 		return p.LastGood, p.LastGood != ""
 	}
 	return "", false

@@ -29,7 +29,7 @@ const (
 	Verified  Kind = "verified"  // Set, Member
 	Failing   Kind = "failing"   // Set, Member, Why: it has failed
 	Departed  Kind = "departed"  // Set, Member, Why: gone, or does not run
-	Returned  Kind = "returned"  // Set, Member, Version: runs another version
+	Returned  Kind = "returned"  // Set, Member, Version: runs another version; Since: health from before says nothing of it
 	ModelSeen Kind = "model"     // Set, Version, Name (its profile): the model as an operator accepted it
 	PolicySet Kind = "policy"    // Set: its upgrade policy is seen to be what it was
 	Blocked   Kind = "blocked"   // Class, Why; a Class of "": not any more

@@ -24,7 +24,7 @@ var (
 // image that is good, bad at once or bad in the second wave, and at every tick each thing
 // that can go wrong, as often and in every order as -disturbances allows, each sort once:
 // an eviction, a repair, a birth, an answer that is lost before or after its effect, an
-// abort, a crash at each entry of the journal. Breadth first, so that a broken rule comes
+// abort, a release by another tool, a crash at each entry of the journal. Breadth first, so that a broken rule comes
 // with a shortest path to it.
 func TestEveryState(t *testing.T) {
 	before := debug.SetGCPercent(400) // it makes many small things, and little lives long
@@ -110,7 +110,7 @@ func newExplorer(img image) *explorer {
 	begin := Begin(p, a.Now)
 	var s State
 	s.Apply(&p, &begin)
-	root := func() *node { return &node{azure: a.clone(), state: s.clone(), used: map[string]bool{}} }
+	root := func() *node { return &node{azure: a.clone(), state: s.Clone(), used: map[string]bool{}} }
 	return &explorer{
 		plan: p, known: make(map[uint64]bool), seed: maphash.MakeSeed(), ends: make(map[Phase]int), whole: true,
 		root: root(), queue: []*node{root()},
@@ -174,7 +174,10 @@ func (e *explorer) disturb(n *node, entries int, actions []Verb) []disturbance {
 		}
 		list = append(list, disturbance{kind: "birth", text: set + " is scaled out", before: func(a *azure) { a.scaleOut(a.Sets[set]) }})
 	}
-	if n.state.Phase.forward() {
+	if _, released := n.azure.Version.Released[home]; !released && n.state.Phase.forward() {
+		list = append(list, disturbance{kind: "release", text: "another tool makes the version the latest", before: func(a *azure) { a.Version.Released[home] = true }})
+	}
+	if n.state.Phase.forward() || n.state.Phase == Incomplete {
 		list = append(list, disturbance{kind: "operator", text: "the operator aborts", request: &Request{ID: "1", Do: Abort}})
 	}
 	for i := 1; i <= entries; i++ {
@@ -237,8 +240,9 @@ func (e *explorer) step(n *node, d *disturbance) (entries int, actions []Verb, b
 
 // tick lives through one tick from a node.
 func (e *explorer) tick(n *node, d *disturbance) (next *node, r *rig, actions []Verb) {
-	next = &node{azure: n.azure.clone(), state: n.state.clone(), used: n.used, parent: n, by: d, depth: n.depth + 1}
+	next = &node{azure: n.azure.clone(), state: n.state.Clone(), used: n.used, parent: n, by: d, depth: n.depth + 1}
 	r = &rig{plan: e.plan, state: next.state, azure: next.azure, lean: true, brief: true}
+	r.watch.theirs = make(map[string]bool)
 	if d != nil {
 		next.used = maps.Clone(n.used)
 		next.used[d.kind] = true
@@ -265,7 +269,7 @@ func (e *explorer) tick(n *node, d *disturbance) (next *node, r *rig, actions []
 // key is what tells nodes apart: not how often something was done on the way, nor the
 // words for people. Every name below says why it decides nothing from here on.
 func (e *explorer) key(n *node) string {
-	a, s := n.azure.clone(), n.state.clone()
+	a, s := n.azure.clone(), n.state.Clone()
 	for _, set := range a.Sets {
 		if late := set.Late; late != nil { // it takes effect if nobody wrote since
 			set.Late = &Action{Do: late.Do, Members: late.Members, Version: late.Version, IfMatch: strconv.FormatBool(late.IfMatch == strconv.Itoa(set.ETag))}
@@ -309,7 +313,7 @@ func (e *explorer) path(n *node) string {
 	}
 	slices.Reverse(ways)
 	var b strings.Builder
-	at := &node{azure: e.root.azure.clone(), state: e.root.state.clone(), used: e.root.used}
+	at := &node{azure: e.root.azure.clone(), state: e.root.state.Clone(), used: e.root.used}
 	for i, d := range ways {
 		next, r, _ := e.tick(at, d)
 		label := "nothing goes wrong"

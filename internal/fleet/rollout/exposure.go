@@ -1,6 +1,10 @@
 package rollout
 
-import "time"
+import (
+	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
+)
 
 // exposures predicts the worst case of every wave.
 func exposures(p *Plan) []Exposure {
@@ -55,7 +59,7 @@ func shortest(p *Plan) time.Duration {
 		var slowest time.Duration
 		for _, name := range w.Sets {
 			s := p.Sets[name]
-			_, batches := s.batches(w, 0)
+			_, batches := s.batches(w, 0, p.Drain)
 			if batches == 0 {
 				continue
 			}
@@ -68,7 +72,7 @@ func shortest(p *Plan) time.Duration {
 
 // batches is how many members of a set a wave takes, and in how many batches, when
 // waves before took some. The platform's own batches count as one.
-func (s *Set) batches(w *Wave, taken int) (members, batches int) {
+func (s *Set) batches(w *Wave, taken int, drained bool) (members, batches int) {
 	members = s.Members - len(s.LeftOut) - taken
 	if w.partial() {
 		members = min(members, w.Instances-taken)
@@ -76,7 +80,7 @@ func (s *Set) batches(w *Wave, taken int) (members, batches int) {
 	if members <= 0 {
 		return 0, 0
 	}
-	size := s.Batch.Of(s.Members)
+	size := fleet.BatchSize(s.Batch, s.Members, drained)
 	if s.Driver.Platform() {
 		size = members
 	}

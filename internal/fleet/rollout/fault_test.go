@@ -72,3 +72,29 @@ func TestTheOldDisksHealthIsNoEvidence(t *testing.T) {
 		require.Equal(t, c.want, slices.ContainsFunc(move.Events, func(e Event) bool { return e.Kind == Well && e.Member == name }), "%s", c.told)
 	}
 }
+
+// On the way back the next batch does not begin on the health of disks that are no more.
+func TestTheWayBackIsNotVerifiedByTheOldDisksHealth(t *testing.T) {
+	a := newAzure(map[string]int{"a": 4})
+	r := newRig(planned(a, []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}}, nil), a)
+	until := func(happens func(*rig) bool) {
+		for i := 0; !happens(r); i++ {
+			require.Less(t, i, 600)
+			r.tick()
+			a.advance(10 * time.Second)
+		}
+	}
+	until(step(0, Soaking))
+	ask(Abort, false)(r)
+	until(batchIs("a", Upgrading))
+	until(batchIs("a", Verifying))
+	for told, want := range map[time.Time]bool{a.Now.Add(-5 * time.Minute): false, a.Now: true} {
+		o := a.observe(r.state.Epoch, nil)
+		seen := o.Sets["a"]
+		for i := range seen.Members {
+			seen.Members[i].Health, seen.Members[i].HealthAt = fleet.Healthy, told
+		}
+		move := Next(r.plan, r.state, o, a.Now)
+		require.Equal(t, want, slices.ContainsFunc(move.Events, func(e Event) bool { return e.Kind == BatchTo && e.Step == BatchDone }), "%s", told)
+	}
+}

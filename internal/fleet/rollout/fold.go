@@ -19,13 +19,22 @@ func Fold(events []Event) (Plan, State, error) {
 	}
 	plan := *events[0].Plan
 	var s State
-	for i := range events {
-		if wave := events[i].Wave; wave >= len(plan.Waves) {
-			return Plan{}, State{}, fmt.Errorf("fold a journal: event %d is of wave %d, and the plan has %d", i+1, wave+1, len(plan.Waves))
-		}
-		s.Apply(&plan, &events[i])
+	if err := s.FoldIn(&plan, events, 0); err != nil {
+		return Plan{}, State{}, err
 	}
 	return plan, s, nil
+}
+
+// FoldIn takes in the events of a journal from one on: what the events before it came to
+// is the state. It changes the state's maps in place, also when there is an error.
+func (s *State) FoldIn(p *Plan, events []Event, from int) error {
+	for i := from; i < len(events); i++ {
+		if wave := events[i].Wave; wave >= len(p.Waves) {
+			return fmt.Errorf("fold a journal: event %d is of wave %d, and the plan has %d", i+1, wave+1, len(p.Waves))
+		}
+		s.Apply(p, &events[i])
+	}
+	return nil
 }
 
 // Apply takes one more event in. It changes the state's maps in place.
@@ -85,6 +94,8 @@ func (s *State) requested(e *Event) {
 		if w := s.Wave; w < len(s.Waves) {
 			s.Waves[w].Approved = true
 		}
+	case Abort:
+		s.Final = s.Final || s.Phase == Returning || s.Phase == Demoting || s.Phase == Incomplete
 	case Pause:
 		if s.Phase.forward() {
 			s.Paused = r
@@ -150,11 +161,15 @@ func (s *State) phaseTo(e *Event) {
 	if e.Phase == Held {
 		s.From = s.Phase
 	}
+	s.Again = e.Phase == Returning && s.Phase == Demoting || e.Phase == Demoting && s.Again
 	s.Phase, s.Since, s.Why, s.Left = e.Phase, e.At, e.Why, e.Left
 	if e.Phase == Halting {
 		s.Class = e.Class
 		s.Keep = e.Request != nil && e.Request.Keep
-		s.Block, s.Paused = nil, nil
+		s.Final, s.Block, s.Paused = false, nil, nil
+	}
+	if e.Request != nil && e.Phase == Returning {
+		s.Keep = e.Request.Keep
 	}
 	if e.Phase == Returning { // whoever was given up on is tried again
 		for name, set := range s.Sets {

@@ -69,7 +69,7 @@ func (s *SetState) pointed(p *Plan, version string, at time.Time) {
 	switch {
 	case version == p.Version && (s.Pointed.IsZero() || !s.Unpointed.IsZero()):
 		s.Pointed, s.Unpointed = at, time.Time{}
-	case version != p.Version && version != "" && !s.Pointed.IsZero() && s.Unpointed.IsZero():
+	case version != p.Version && version != "" && s.points():
 		s.Unpointed = at
 	}
 }

@@ -42,7 +42,7 @@ func (s *State) member(e *Event) {
 		if run.To.IsZero() {
 			run.To, run.Ended = e.At, e.Why
 		}
-		m.Verified, m.Well = false, time.Time{}
+		m.Verified, m.Well, m.NotBefore = false, time.Time{}, e.Since
 		m.Down = e.Kind == Departed && e.Name == down
 		delete(s.Drains, key)
 	default:

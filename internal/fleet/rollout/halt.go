@@ -10,8 +10,17 @@ import (
 // scope are the sets that a halt takes back, sorted.
 func (m *machine) scope() []string {
 	var list []string
+	on, failed := make(map[string]bool), make(map[string]bool)
+	for _, r := range m.s.Runs {
+		on[r.Set] = on[r.Set] || r.on()
+		failed[r.Set] = failed[r.Set] || r.Failed != ""
+	}
 	for _, set := range m.setNames() {
-		if m.s.begun(m.plan, set) && (!m.plan.WaveOnly || m.s.Class != Bad || slices.Contains(m.plan.Waves[m.s.Wave].Sets, set) || m.s.Sets[set].Policy) {
+		s := m.s.Sets[set]
+		// When the waves have begun again, what they did before is still to be taken back.
+		ours := m.s.begun(m.plan, set) || on[set] || s.Policy || s.points()
+		// A member that fails may be of a wave that is done.
+		if ours && (!m.plan.WaveOnly || m.s.Class != Bad || slices.Contains(m.plan.Waves[m.s.Wave].Sets, set) || failed[set] || s.Policy) {
 			list = append(list, set)
 		}
 	}
@@ -23,6 +32,9 @@ func (m *machine) scope() []string {
 func (m *machine) goBack() {
 	if m.s.Phase == Halting && m.obs.Version.Unknown == "" && !m.excluded("") {
 		m.do(Action{Do: Exclude, Why: m.s.Why}) // whoever follows the latest does not wait for the way back
+	}
+	if m.s.Phase == Demoting && !m.s.Again && slices.ContainsFunc(m.scope(), m.brought) {
+		m.note(Event{Kind: PhaseTo, Phase: Returning, Class: m.s.Class, Why: m.s.Why})
 	}
 	stopped := m.stopped()
 	if m.s.Phase == Incomplete && !m.canComplete() {
@@ -48,7 +60,8 @@ func (m *machine) goBack() {
 		}
 		m.note(Event{Kind: PhaseTo, Phase: Demoting, Class: m.s.Class, Why: m.s.Why})
 	}
-	if m.demoted() {
+	// What was asked for just now may be to be brought back before it is over.
+	if m.demoted() && !slices.ContainsFunc(m.move.Actions, func(a Action) bool { return a.Effect() }) {
 		m.over()
 	}
 }
@@ -58,14 +71,30 @@ func (m *machine) goBack() {
 func (m *machine) stopped() bool {
 	all := true
 	for _, set := range m.scope() {
-		if seen := m.seen(set); (m.s.Phase == Demoting || m.s.Phase == Incomplete) && seen != nil && m.modelVersion(seen) != m.plan.Version {
-			continue // stopped, and being restored
+		if m.atRest(set) {
+			continue
 		}
 		if !driverOf(m.plan.Sets[set].Driver).stop(m, set) {
 			all = false
 		}
 	}
 	return all
+}
+
+// atRest says whether nobody of a set gets the version as it is: it was stopped, and is
+// being restored, or was restored before another set is completed.
+func (m *machine) atRest(set string) bool {
+	seen := m.seen(set)
+	switch {
+	case m.s.Phase == Halting, seen == nil, m.modelVersion(seen) == m.plan.Version:
+		return false
+	case m.s.Phase != Returning:
+		return true
+	case m.s.Sets[set].Batch != nil, seen.Rolling.Active(), m.modelVersion(seen) == "" && !m.excluded(m.plan.Sets[set].Location):
+		return false
+	}
+	ill, well := m.toReturn(set)
+	return m.s.Keep || len(ill)+len(well) == 0
 }
 
 // quiet waits until operations under way have ended, bounded, and until the nodes that
@@ -93,6 +122,12 @@ func (m *machine) arriving(set string) bool {
 		}
 	}
 	return false
+}
+
+// brought says whether the platform may be bringing the version to a set that was taken
+// back: somebody has released it meanwhile.
+func (m *machine) brought(set string) bool {
+	return !m.s.Keep && m.plan.Sets[set].Driver == fleet.DriverPlatformAutoOS && m.seen(set) != nil && m.seen(set).Rolling.Active()
 }
 
 // told asks at most three failing members what is wrong with them, before their disks
@@ -150,14 +185,17 @@ func (m *machine) back(set string) bool {
 	}
 	if m.seen(set) == nil {
 		since := later(m.s.Since, s.BatchEnd)
+		if m.givesUpReturn(since) {
+			return true
+		}
 		m.wait("to read "+set, since.Add(2*m.plan.Limits.Stuck))
-		return m.givesUpReturn(since)
+		return false
 	}
 	ill, well := m.toReturn(set)
 	names, why := ill, "ill"
 	if len(names) == 0 {
 		p := m.plan.Sets[set]
-		names, why = well[:min(len(well), p.Batch.Of(len(m.members[set])))], ""
+		names, why = well[:min(len(well), fleet.BatchSize(p.Batch, len(m.members[set]), m.plan.Drain))], ""
 	}
 	if len(names) == 0 {
 		return !m.pendingReturn(set)
@@ -166,6 +204,10 @@ func (m *machine) back(set string) bool {
 	if m.givesUpReturn(since) {
 		return true
 	}
+	if len(ill) == 0 && m.fallen(set) {
+		m.wait("members of "+set+" to be Healthy on the last good version", since.Add(2*m.plan.Limits.Stuck))
+		return false
+	}
 	if !driverOf(m.plan.Sets[set].Driver).stop(m, set) {
 		m.wait(set+" to be at its last good version", since.Add(m.plan.Limits.Stuck))
 		return false
@@ -173,6 +215,23 @@ func (m *machine) back(set string) bool {
 	m.note(Event{Kind: BatchTo, Set: set, Members: names, Step: Picked, Version: m.plan.Sets[set].LastGood, Name: why})
 	m.batch(set)
 	return false
+}
+
+// fallen says whether too many members of a set that had not failed are not Healthy since
+// they went back: then those that serve stay, for now.
+func (m *machine) fallen(set string) bool {
+	n, runs := 0, 0
+	for name, member := range m.members[set] {
+		if !running(member) {
+			continue
+		}
+		runs++
+		r, ran := m.s.Runs[memberKey(set, name)]
+		if ran && r.Failed == "" && !m.runs(member) && !moving(member) && reports(member) && member.Health != fleet.Healthy && member.Health != fleet.Initializing {
+			n++
+		}
+	}
+	return n*100 > int(m.plan.Sets[set].MaxUnhealthy)*runs
 }
 
 // givesUpReturn says whether a set has made no step back for too long.
@@ -214,7 +273,7 @@ func (m *machine) toReturn(set string) (ill, well []string) {
 		if untakeable(member) != "" || m.works(set, member) || stays[name] {
 			continue
 		}
-		if member.Health == fleet.Healthy {
+		if member.Health == fleet.Healthy || m.reporting == 0 { // where nobody reports, they may all serve
 			well = append(well, name)
 		} else {
 			ill = append(ill, name)

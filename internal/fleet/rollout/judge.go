@@ -38,7 +38,7 @@ func (m *machine) health(set, name string) {
 	if r.Settled.IsZero() {
 		return
 	}
-	well := member.Health == fleet.Healthy && !member.HealthAt.IsZero() && !member.HealthAt.Before(r.NotBefore)
+	well := r.well(member)
 	switch {
 	case well && r.Well.IsZero():
 		m.note(Event{Kind: Well, At: m.obs.At, Set: set, Member: name})
@@ -48,6 +48,11 @@ func (m *machine) health(set, name string) {
 	if r = m.s.Runs[key]; well && !r.Verified && m.obs.At.Sub(r.Well) >= m.plan.Limits.HealthyFor && m.serves(set, name, &r) {
 		m.note(Event{Kind: Verified, Set: set, Member: name})
 	}
+}
+
+// well says whether a member was Healthy on the disk that it has now.
+func (r *MemberState) well(member *fleet.Member) bool {
+	return member.Health == fleet.Healthy && !member.HealthAt.IsZero() && !member.HealthAt.Before(r.NotBefore)
 }
 
 // serves asks the agent of a member whether it serves, where Run Command is allowed: a
@@ -129,6 +134,8 @@ func (m *machine) member(set, name string) {
 		if !m.now.Before(until) {
 			fail(fmt.Sprintf("the platform is still at work on it after %s", l.Stuck))
 		}
+	case r.Verified && moving(member) && !r.Ill.IsZero() && m.now.Sub(r.Ill) < l.Stuck: // it may be evicted, or scaled in
+		wait("the platform to have done with "+name, r.Ill.Add(l.Stuck))
 	case r.Verified && member.Health == fleet.Unhealthy:
 		fail("it was verified, and became Unhealthy")
 	case r.serves():
@@ -136,7 +143,8 @@ func (m *machine) member(set, name string) {
 		wait(name+" to be verified", r.Settled.Add(l.HealthyWithin+l.Stuck))
 	case !r.Well.IsZero():
 		m.blocked(Inconclusive, name+" is Healthy now, and could not be verified: its health or its agent's word does not stay")
-	case r.Verified && m.now.Sub(r.Ill) < l.HealthyWithin, !r.Verified && m.now.Sub(r.Settled) < l.HealthyWithin:
+	case r.Verified && m.now.Sub(r.Ill) < l.HealthyWithin, !r.Verified && m.now.Sub(r.Settled) < l.HealthyWithin,
+		member.Health == fleet.Initializing && m.now.Sub(r.Ill) < l.HealthyWithin: // it began anew
 		wait(name+" to be Healthy", m.now.Add(l.HealthyWithin))
 	case member.Health == fleet.Healthy && member.HealthAt.IsZero():
 		m.blocked(Inconclusive, "Azure does not say when it saw "+name+" Healthy")

@@ -6,16 +6,19 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
 
-const tooLong = "it could not be taken back in time"
+const (
+	tooLong = "it could not be taken back in time"
+	unwell  = "it serves, and those that went back before it are not Healthy"
+)
 
-// over ends a halt.
+// over ends a halt: for good if nothing is left, or if an operator has seen what is.
 func (m *machine) over() {
 	left := m.left()
 	phase := Halted
 	switch {
-	case slices.ContainsFunc(left, func(l Left) bool { return l.Why != keptManual }):
+	case !m.s.Final && slices.ContainsFunc(left, func(l Left) bool { return l.Why != keptManual }):
 		phase = Incomplete
-	case m.s.Class == ByOperator:
+	case m.s.Class == ByOperator, m.s.Keep, len(left) > 0:
 		phase = Aborted
 	}
 	m.note(Event{Kind: PhaseTo, Phase: phase, Class: m.s.Class, Why: m.s.Why, Left: left})
@@ -39,6 +42,8 @@ func (m *machine) left() []Left {
 			list = append(list, Left{Set: set, Why: "it could not be read"})
 		case m.modelVersion(seen) == m.plan.Version:
 			list = append(list, Left{Set: set, Why: "its model points at the version"})
+		case m.brought(set):
+			list = append(list, Left{Set: set, Why: "the platform upgrades it, maybe to the version"})
 		}
 		if m.keepsManual(set) {
 			list = append(list, Left{Set: set, Why: keptManual})
@@ -67,6 +72,8 @@ func (m *machine) left() []Left {
 			why = untakeable(member)
 		case member != nil && m.modelVersion(m.seen(r.Set)) != m.plan.Sets[r.Set].LastGood:
 			why = "the model asks for " + orLatest(m.modelVersion(m.seen(r.Set))) + ", which is not ours"
+		case m.fallen(r.Set):
+			why = unwell
 		}
 		list = append(list, Left{Set: r.Set, Member: r.Name, Why: why})
 	}

@@ -41,6 +41,7 @@ type azure struct {
 	Gate      gate
 	GateUntil time.Time // until when the gate is as Gate says
 	Opens     int       // the hour in which a window of eight hours opens; -1: it is always open, -2: never
+	Rotten    bool      // disks of the old version that are made now are not Healthy
 	Rights    bool      // repairs may be suspended and resumed
 	Word      string    // of every agent, if it is not that it serves
 }
@@ -70,6 +71,7 @@ const (
 
 type azureVersion struct {
 	Released     map[string]bool      // regions in which it is the latest
+	Ours         map[string]bool      // regions in which we made it so, and did not exclude it since
 	Ready        map[string]time.Time // regions that it is or will be replicated to, and when
 	Failed, Good bool
 	Stranded     bool // its replication fails
@@ -121,7 +123,7 @@ type azureMember struct {
 func newAzure(sizes map[string]int) *azure {
 	a := &azure{
 		Now: start, Sets: make(map[string]*azureSet), Image: good, Opens: -1, Rights: true,
-		Version: azureVersion{Released: map[string]bool{}, Ready: map[string]time.Time{home: {}}},
+		Version: azureVersion{Released: map[string]bool{}, Ours: map[string]bool{}, Ready: map[string]time.Time{home: {}}},
 		Ran:     make(map[string]bool), Upgrade: 2 * time.Minute, Boot: time.Minute, Turns: 6 * time.Minute, Renews: true,
 	}
 	for _, name := range sorted(sizes) {
@@ -153,7 +155,7 @@ func (a *azure) clone() *azure {
 	}
 	c.Ran = maps.Clone(a.Ran)
 	c.Harm = slices.Clone(a.Harm)
-	c.Version.Released, c.Version.Ready = maps.Clone(a.Version.Released), maps.Clone(a.Version.Ready)
+	c.Version.Released, c.Version.Ours, c.Version.Ready = maps.Clone(a.Version.Released), maps.Clone(a.Version.Ours), maps.Clone(a.Version.Ready)
 	return &c
 }
 
@@ -261,7 +263,7 @@ func (a *azure) health(m *azureMember) (fleet.HealthState, time.Time) {
 		return at(fleet.Unhealthy, m.Booted)
 	case a.Now.Before(since):
 		return at(fleet.Initializing, m.Booted)
-	case m.Version == newVersion && a.Image == neverWell:
+	case m.Version == newVersion && a.Image == neverWell, m.Version == oldVersion && a.Rotten && m.Booted.After(start):
 		return at(fleet.Unhealthy, since)
 	case m.Version == newVersion && (a.Image == silent || a.Image == hangs || a.Image == broken):
 		return fleet.HealthMissing, time.Time{}
@@ -323,7 +325,7 @@ func (a *azure) seen(s *azureSet) SetSeen {
 		ID: setID(s.Name), Location: s.Region, ETag: strconv.Itoa(s.ETag), Provisioning: cmp.Or(s.Rests, fleet.Succeeded), Image: reference(s.Model), Capacity: len(s.Members),
 		VMSize: fmt.Sprintf("size-%d", s.Tag), Upgrade: fleet.UpgradePolicy{Mode: s.Mode, AutoOS: s.AutoOS}, Repairs: fleet.RepairsPolicy{Enabled: true},
 	}
-	if a.moving(s) && !a.Terse {
+	if (a.moving(s) || s.Rolling.Active()) && !a.Terse { // the write that began it goes on as long
 		seen.Model.Provisioning = fleet.Updating
 	}
 	if a.Now.Before(s.BusyUntil) {
@@ -414,8 +416,10 @@ func (a *azure) do(act *Action) Result {
 		}
 		if act.Region == "" {
 			clear(a.Version.Released)
+			clear(a.Version.Ours)
 		}
 		delete(a.Version.Released, act.Region)
+		delete(a.Version.Ours, act.Region)
 	case TagFailed:
 		if a.Version.Failed {
 			a.harm("the version is marked twice")
@@ -433,7 +437,7 @@ func (a *azure) release(region string) {
 	before := len(a.Version.Released)
 	for _, r := range sorted(a.Version.Ready) {
 		if region == "" || region == r {
-			a.Version.Released[r] = true
+			a.Version.Released[r], a.Version.Ours[r] = true, true
 		}
 	}
 	if len(a.Version.Released) == before {
@@ -569,10 +573,11 @@ func (a *azure) gone(s *azureSet, name string, cause Cause) {
 	delete(s.Members, name)
 }
 
-// stop deallocates a member: one on Spot is evicted, another is stopped by somebody.
+// stop deallocates a member: one on Spot is evicted, another is stopped by somebody. A
+// drain belongs to the boot in which it began: the agent serves after the next one.
 func (a *azure) stop(s *azureSet, name string) {
 	m := s.Members[name]
-	m.Stopped, m.Next, m.MovesUntil = true, "", time.Time{}
+	m.Stopped, m.Next, m.MovesUntil, m.Drained = true, "", time.Time{}, time.Time{}
 	cause := Operator
 	if m.Spot {
 		cause = Evicted

@@ -35,7 +35,7 @@ type Wait struct {
 // its Began and its Ended, then reads Azure again and asks again, until there are no
 // actions.
 func Next(p Plan, s State, o Observation, now time.Time) Move {
-	m := newMachine(&p, s.clone(), &o, now)
+	m := newMachine(&p, s.Clone(), &o, now)
 	m.requests()
 	m.resolve()
 	m.account()
@@ -110,6 +110,9 @@ func (m *machine) note(e Event) {
 		e.At = m.now
 	}
 	m.move.Events = append(m.move.Events, e)
+	if e.Kind == PhaseTo {
+		m.move.Waits = nil // they were of the phase before
+	}
 	m.s.Apply(m.plan, &e)
 }
 
@@ -122,6 +125,14 @@ func (m *machine) wait(what string, until time.Time) {
 func (m *machine) blocked(class Class, why string) {
 	if class.rank() > m.block.Class.rank() {
 		m.block = Block{Class: class, Why: why}
+	}
+}
+
+// stays says why the rollout may not go on until an operator says so: what it waited for is
+// not tried any more.
+func (m *machine) stays(class Class, why string) {
+	if class.rank() > m.block.Class.rank() {
+		m.block = Block{Class: class, Why: why, Stays: true}
 	}
 }
 
@@ -185,6 +196,8 @@ func (m *machine) requests() {
 			}
 		case r.Do == Abort && (m.s.Phase.forward() || m.s.Phase == Held || m.s.Phase == Halting && m.s.Keep && !r.Keep):
 			m.note(Event{Kind: PhaseTo, Phase: Halting, Class: ByOperator, Request: &r, Why: "aborted by " + who(&r)})
+		case r.Do == Abort && m.s.Phase == Incomplete: // once more, and for the last time
+			m.note(Event{Kind: PhaseTo, Phase: Returning, Class: m.s.Class, Request: &r, Why: "aborted by " + who(&r) + "; it had halted: " + m.s.Why})
 		}
 	}
 }
@@ -258,6 +271,8 @@ func (m *machine) comes(op *Op) (Result, bool) {
 		return Result{}, false // it may still show
 	case a.Set != "" && seen == nil:
 		return Result{}, false
+	case a.Do == PatchModel && m.modelIs(seen, a) && seen.Rolling.Active():
+		return Result{Outcome: Done, Text: "seen in the model"}, true // the set is at work until the platform has done with all
 	case a.target() == setTarget(a.Set) && moves(seen) && m.now.Before(op.Began.Add(m.plan.Limits.Pause)):
 		return Result{}, false // whoever moves it: wait, but not for ever
 	case a.Do == PatchModel && m.modelIs(seen, a):
@@ -291,11 +306,13 @@ func (m *machine) modelVersion(seen *SetSeen) string {
 
 // runs says whether the version is on a member's disk.
 func (m *machine) runs(member *fleet.Member) bool {
-	if member.Image.ExactVersion != m.plan.Version {
-		return false
-	}
-	id, of := member.Image.ID, len(m.plan.Definition)
-	return len(id) >= of && strings.EqualFold(id[:of], string(m.plan.Definition)) && (len(id) == of || id[of] == '/')
+	return member.Image.ExactVersion == m.plan.Version && isOf(member, m.plan.Definition)
+}
+
+// isOf says whether a member's disk is of an image definition.
+func isOf(member *fleet.Member, definition fleet.ResourceID) bool {
+	id, n := member.Image.ID, len(definition)
+	return len(id) >= n && strings.EqualFold(id[:n], string(definition)) && (len(id) == n || id[n] == '/')
 }
 
 // limit caps how long texts of Azure's become in a journal.

@@ -29,7 +29,7 @@ func (m *machine) late() {
 	case m.unproven():
 		m.blocked(Inconclusive, "no member stands for the version: every wave was skipped")
 	case ws.Step == Soaking && m.block.Class == "" && ws.Missed >= l.Pause+3*ws.Soaked:
-		m.blocked(Inconclusive, fmt.Sprintf("the soak of wave %s has counted %s and not %s: it was looked at more than %s apart", m.waveName(), ws.Soaked, ws.Missed, l.ObserveEvery))
+		m.stays(Inconclusive, fmt.Sprintf("the soak of wave %s has counted %s and not %s: it was looked at more than %s apart", m.waveName(), ws.Soaked, ws.Missed, l.ObserveEvery))
 	case ws.Step == Asking && m.now.Sub(since) >= l.Approval && (m.plan.Waves[m.s.Wave].Approve && !ws.Approved || m.plan.Window && !m.obs.WindowOpen):
 		m.blocked(ByOperator, "nobody approved, or the window did not open")
 	}
@@ -41,26 +41,26 @@ func (m *machine) idle() {
 	if m.s.Phase != Rolling || ws.Step != Batches || m.block.Class != "" { // another reason says more
 		return
 	}
-	since, atMost := later(later(ws.Since, m.s.Resumed), m.s.Freed), l.Pause
+	since, atMost, works := later(later(ws.Since, m.s.Resumed), m.s.Freed), l.Pause, false
 	for _, set := range m.plan.Waves[m.s.Wave].Sets {
 		p, s := m.plan.Sets[set], m.s.Sets[set]
 		since, atMost = later(since, s.BatchEnd), max(atMost, p.Pause+l.Stuck)
 		if s.Batch != nil {
-			since = later(since, s.Batch.Since)
+			since, works = later(since, s.Batch.Since), true
 		}
 		if p.Driver.Platform() {
 			atMost = max(atMost, m.patience(&p)+l.Stuck)
 		}
 	}
-	closed := m.plan.Window && !m.obs.WindowOpen
-	if !closed {
+	closed := m.plan.Window && !m.obs.WindowOpen && !works // a batch under way does not wait for it
+	if !closed && !works {
 		since = later(since, m.obs.Opens) // no batch could begin before
 	}
 	switch {
 	case closed && m.now.Sub(since) >= max(atMost, l.Approval):
 		m.blocked(ByOperator, "the window did not open")
 	case !closed && m.now.Sub(since) >= atMost:
-		m.blocked(Inconclusive, fmt.Sprintf("no batch of wave %s began or ended in %s", m.waveName(), atMost))
+		m.stays(Inconclusive, fmt.Sprintf("no batch of wave %s began or ended in %s", m.waveName(), atMost))
 	}
 }
 
@@ -110,7 +110,11 @@ func (m *machine) standing() {
 		}
 		if b := m.s.Sets[set].Batch; b != nil {
 			if m.stuck(b) && m.block.Class == "" { // a refusal says more
-				m.blocked(Inconclusive, fmt.Sprintf("batch %d of %s (%s) is %s since %s", b.Number, set, some(b.Members), b.Step, b.Since.UTC().Format("15:04")))
+				why := fmt.Sprintf("batch %d of %s (%s) is %s since %s", b.Number, set, some(b.Members), b.Step, b.Since.UTC().Format("15:04"))
+				if last := m.s.Last[upgradeTarget(set)]; b.Step == Upgrading && last.Outcome == Done && !m.underway(setTarget(set)) {
+					why += ": Azure took the upgrade, and it did nothing; the activity log of the scale set says why"
+				}
+				m.stays(Inconclusive, why)
 			}
 			continue
 		}
@@ -139,6 +143,9 @@ func (m *machine) foreign() {
 	if regions := m.released(); len(regions) > 0 {
 		m.blocked(NotOurs, "somebody else made the version the latest in "+names(regions)+": exclude it there again, or resume")
 	}
+	if regions := m.withdrawn(); len(regions) > 0 {
+		m.blocked(NotOurs, "somebody else excluded the version in "+names(regions)+", where its wave had released it: resume releases it again, abort takes members back")
+	}
 	for _, set := range m.setNames() {
 		seen := m.seen(set)
 		if seen == nil || !m.s.begun(m.plan, set) || m.underway(setTarget(set)) {
@@ -159,11 +166,28 @@ func (m *machine) released() []string {
 	for i := range m.obs.Version.Regions {
 		region := fleet.NormalLocation(m.obs.Version.Regions[i].Name)
 		ours := slices.ContainsFunc(m.setNames(), func(set string) bool { // its wave releases it there
-			p := m.plan.Sets[set]
-			return p.Driver == fleet.DriverPlatformAutoOS && fleet.NormalLocation(p.Location) == region && m.s.begun(m.plan, set)
+			p, s := m.plan.Sets[set], m.s.Sets[set]
+			return p.Driver == fleet.DriverPlatformAutoOS && fleet.NormalLocation(p.Location) == region && s.points()
 		})
 		if !ours && !m.excluded(region) && !slices.Contains(m.s.Released, region) {
 			list = append(list, region)
+		}
+	}
+	return list
+}
+
+// withdrawn are the regions of the wave in which somebody else excluded the version since
+// we released it there.
+func (m *machine) withdrawn() []string {
+	last := m.s.Last[versionTarget]
+	if m.s.Phase != Rolling || m.obs.Version.Unknown != "" || last.Verb != Include || last.Outcome != Done || !last.At.After(m.s.Resumed) || m.epoch < last.Epoch {
+		return nil
+	}
+	var list []string
+	for _, set := range m.plan.Waves[m.s.Wave].Sets {
+		p, s := m.plan.Sets[set], m.s.Sets[set]
+		if p.Driver == fleet.DriverPlatformAutoOS && s.points() && m.excluded(p.Location) && !slices.Contains(list, p.Location) {
+			list = append(list, p.Location)
 		}
 	}
 	return list
@@ -208,11 +232,15 @@ func (m *machine) refusals() {
 		if last.Outcome == Done || last.Since.IsZero() {
 			continue
 		}
-		if until := last.Since.Add(m.plan.Limits.Stuck); m.now.Before(until) {
+		l := &m.plan.Limits
+		until := last.Since.Add(l.Stuck)
+		switch {
+		case m.now.Before(until):
 			m.wait(t+" not to be refused: "+limit(last.Text), until)
-			continue
+		case last.At.Before(until.Add(-min(l.ObserveEvery, l.Stuck/2))): // it was not tried again to the end: it is wanted no more
+		default:
+			m.stays(classes[last.Outcome], fmt.Sprintf("%s is refused: %s", t, limit(last.Text)))
 		}
-		m.blocked(classes[last.Outcome], fmt.Sprintf("%s is refused: %s", t, limit(last.Text)))
 	}
 }
 
@@ -230,7 +258,7 @@ func (m *machine) pause() {
 	if b = m.s.Block; b == nil {
 		return
 	}
-	m.move.Block = Block{Class: b.Class, Why: m.block.Why, Since: b.Since}
+	m.move.Block = Block{Class: b.Class, Why: m.block.Why, Since: b.Since, Stays: m.block.Stays}
 	until := b.Since.Add(m.plan.Limits.Pause)
 	if m.now.Before(until) && !m.unproven() {
 		m.wait("paused ("+string(b.Class)+"): "+m.block.Why, until)

@@ -57,15 +57,9 @@ func (m *machine) pick(w *Wave, set string) []string {
 	fleet.SortForBatch(list, p.ByZone, func(x *fleet.Member) bool {
 		return x.Health != fleet.Healthy || slices.Contains(p.Unhealthy, x.Name)
 	})
-	size := p.Batch.Of(runs)
+	size := fleet.BatchSize(p.Batch, runs, m.plan.Drain)
 	if w.partial() {
-		on := 0
-		for _, name := range m.on[set] {
-			if m.s.Runs[memberKey(set, name)].Failed == "" {
-				on++
-			}
-		}
-		size = min(size, w.Instances-on)
+		size = min(size, m.room(w, set))
 	}
 	var names []string
 	for _, member := range list {
@@ -75,4 +69,16 @@ func (m *machine) pick(w *Wave, set string) []string {
 		names = append(names, member.Name)
 	}
 	return names
+}
+
+// room is how many members more a wave that takes a part of a set may bring to the
+// version.
+func (m *machine) room(w *Wave, set string) int {
+	on := 0
+	for _, name := range m.on[set] {
+		if m.s.Runs[memberKey(set, name)].Failed == "" {
+			on++
+		}
+	}
+	return w.Instances - on
 }

@@ -81,6 +81,10 @@ func (b *planner) settings(r *fleet.RolloutSpec) {
 	noData := map[string]Verdict{"pass": Pass, "fail": Fail, "pause": Unknown}
 	for _, g := range r.Gates.Prometheus {
 		p.Gates = append(p.Gates, Gate{Name: g.Name, Every: cmp.Or(g.Step, l.ObserveEvery), NoData: cmp.Or(noData[g.NoData], Unknown)})
+		needs, first := time.Duration(max(g.For, 1)-1)*cmp.Or(g.Step, time.Minute), &r.Waves[0]
+		if needs > first.Soak+l.HealthyFor { // what was answered before the version does not count
+			p.Notes = append(p.Notes, fmt.Sprintf("gate %s needs answers of %s, and wave %s soaks %s: it cannot fail there", g.Name, short(needs), first.Name, short(first.Soak)))
+		}
 	}
 }
 
@@ -174,12 +178,13 @@ func (b *planner) set(name string) {
 	if a := set.Autoscale; a != nil && a.Enabled {
 		p.Min, p.Max = min(p.Min, a.Min), max(p.Max, a.Max)
 	}
-	if id, err := model.Image.Gallery(); err == nil && id.Definition.Same(b.plan.Definition) {
+	id, err := model.Image.Gallery()
+	if err == nil && id.Definition.Same(b.plan.Definition) {
 		p.Model = id.Version
 	} else {
 		b.refuse("other-image", name, fmt.Sprintf("the model of %s asks for another image than %s", name, b.plan.Definition.Name()), "a set cannot change from one kind of image to another: make a new one")
 	}
-	if p.Driver != fleet.DriverPlatformAutoOS && p.Model == "" {
+	if err == nil && id.Version == "" && p.Driver != fleet.DriverPlatformAutoOS {
 		b.refuse("unversioned", name, name+" refers to its image without a version: births would take the latest whatever the wave", "pin it to the version that it runs, or use platform-auto-os with tracks: latest")
 	}
 	if why := driverOf(p.Driver).refuses(&model.Upgrade); why != "" {
@@ -233,11 +238,18 @@ func countDown(set *fleet.Set) int {
 func (b *planner) lastGood(name string, p *Set, set *fleet.Set) {
 	d := b.definition()
 	votes := make(map[string]int)
+	already := false // some have the version
 	for i := range set.Members {
-		if m := &set.Members[i]; m.Health == fleet.Healthy && m.Image.ExactVersion != b.plan.Version && running(m) {
+		m := &set.Members[i]
+		switch {
+		case m.Health != fleet.Healthy || !running(m) || !isOf(m, b.plan.Definition):
+		case m.Image.ExactVersion == b.plan.Version:
+			already = true
+		default:
 			votes[m.Image.ExactVersion]++
 		}
 	}
+	only := already && len(votes) == 0
 	if len(votes) == 0 && p.Model != b.plan.Version {
 		votes[p.Model] = 1 // an empty set goes back to what it was to be made from
 	}
@@ -254,7 +266,11 @@ func (b *planner) lastGood(name string, p *Set, set *fleet.Set) {
 			return
 		}
 	}
-	if !b.options.NoReturn {
+	switch {
+	case b.options.NoReturn:
+	case only:
+		b.refuse("no-way-back", name, fmt.Sprintf("no way back for %s: its Healthy members run %s already", name, b.plan.Version), "it needs no rollout; --no-return begins one that looks at them, and promotes the version")
+	default:
 		b.refuse("no-way-back", name, "no way back: no Healthy member of "+name+" runs a version that has not failed and is replicated to "+p.Location, "--no-return starts without one")
 	}
 }

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,6 +55,21 @@ func TestPlanOfTheArticle(t *testing.T) {
 	require.Equal(t, p, back)
 }
 
+// A gate that cannot have its answers by the end of the first soak stops no wave there, and
+// the plan says so.
+func TestPlanOfAGateThatIsLate(t *testing.T) {
+	for soak, notes := range map[time.Duration]int{time.Minute: 1, 10 * time.Minute: 0} {
+		s := spec()
+		s.Rollout.Waves[0].Soak = soak
+		s.Rollout.Gates.Prometheus = []fleet.PrometheusSpec{{Name: "errors", Step: time.Minute, For: 5}}
+		p, _ := PlanFor(s, fleettest.Article(), "1.8.0", Options{})
+		require.Len(t, p.Notes, notes)
+		if notes > 0 {
+			require.Equal(t, "gate errors needs answers of 4m, and wave canary soaks 1m: it cannot fail there", p.Notes[0])
+		}
+	}
+}
+
 // withoutOthers leaves out what repairs and Spot add.
 func withoutOthers(list []SetExposure) []SetExposure {
 	for i := range list {
@@ -86,6 +102,7 @@ func TestPlanRefuses(t *testing.T) {
 		change  func(*fleet.Spec, *fleet.Fleet)
 		options Options
 		want    []string
+		text    string // of the first refusal
 	}{
 		{name: "nothing when all is well"},
 		{name: "a version that failed", version: "1.7.0", want: []string{"version-failed"}},
@@ -122,7 +139,7 @@ func TestPlanRefuses(t *testing.T) {
 		}, want: []string{"unversioned"}},
 		{name: "a model of another image", change: func(_ *fleet.Spec, f *fleet.Fleet) {
 			set(f, "vmss-batch").Model.Image.ID = "/subscriptions/x/resourceGroups/r/providers/Microsoft.Compute/galleries/g/images/other/versions/1.0.0"
-		}, want: []string{"other-image", "unversioned"}},
+		}, want: []string{"other-image"}},
 		{name: "too many that are not Healthy already", change: func(_ *fleet.Spec, f *fleet.Fleet) {
 			for i := range 2 {
 				set(f, "vmss-authz").Members[i].Health = fleet.Unhealthy
@@ -132,6 +149,7 @@ func TestPlanRefuses(t *testing.T) {
 		{name: "not when the model may ride along", change: func(_ *fleet.Spec, f *fleet.Fleet) { set(f, "vmss-authz").Members[0].LatestModel = new(false) }, options: Options{WithModel: true}},
 		{name: "a schedule that looks too seldom for time to count", options: Options{Schedule: 20 * time.Minute}, want: []string{"schedule"}},
 		{name: "no way back", change: noWayBack, want: []string{"no-way-back", "no-way-back", "no-way-back"}},
+		{name: "sets that have the version already", version: "1.7.1", want: []string{"no-way-back", "no-way-back", "no-way-back"}, text: "its Healthy members run 1.7.1 already"},
 		{name: "not when no way back is accepted", change: noWayBack, options: Options{NoReturn: true}},
 		{name: "a region shared by sets that follow the latest", change: func(s *fleet.Spec, f *fleet.Fleet) {
 			definition := string(fleettest.Article().Galleries[0].Definitions[0].ID)
@@ -159,6 +177,9 @@ func TestPlanRefuses(t *testing.T) {
 				ids = append(ids, r.ID)
 			}
 			require.Equal(t, c.want, ids, "%+v", refusals)
+			if c.text != "" {
+				require.Contains(t, refusals[0].Text, c.text)
+			}
 		})
 	}
 }
@@ -168,4 +189,22 @@ func noWayBack(_ *fleet.Spec, f *fleet.Fleet) {
 	d := &f.Galleries[0].Definitions[0]
 	v := d.Version("1.7.1")
 	v.Tags = map[string]string{fleet.TagFailed: "found later"}
+}
+
+// The number of another image is no way back, though the image of the rollout has it, too.
+func TestTheWayBackIsOfTheImage(t *testing.T) {
+	s, f := spec(), fleettest.Article()
+	for i := range f.Sets {
+		for j := range f.Sets[i].Members {
+			m := &f.Sets[i].Members[j]
+			m.Image.ExactVersion, m.Image.ID = "1.8.0", strings.Replace(m.Image.ID, "/images/ubuntu-app", "/images/other", 1)
+		}
+	}
+	d := &f.Galleries[0].Definitions[0]
+	next := *d.Version("1.8.0")
+	next.Name = "1.9.0"
+	d.Versions = append(d.Versions, next)
+	p, refusals := PlanFor(s, f, "1.9.0", Options{})
+	require.Empty(t, refusals)
+	require.Equal(t, "1.7.1", p.Sets["vmss-batch"].LastGood, "that of the model")
 }

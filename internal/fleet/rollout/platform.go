@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,8 +57,8 @@ func (rolling) stop(m *machine, set string) bool {
 	if seen == nil || m.underway(setTarget(set)) {
 		return false
 	}
-	if m.s.Sets[set].Pointed.IsZero() {
-		return true // we never were here
+	if m.s.Sets[set].Pointed.IsZero() && m.modelVersion(seen) != m.plan.Version {
+		return true // nobody brought it the version
 	}
 	if !m.cancelled(set, seen) {
 		return false
@@ -94,8 +93,8 @@ func (autoOS) forward(m *machine, w *Wave, set string) bool {
 	if began, done := m.begin(set); !began {
 		return done
 	}
-	if m.excluded(p.Location) {
-		if !m.blockedNow() && m.obs.Version.Unknown == "" {
+	if m.obs.Version.Unknown == "" && m.excluded(p.Location) {
+		if !m.blockedNow() {
 			m.do(Action{Do: Include, Region: p.Location, Why: "wave " + w.Name})
 		}
 		m.wait("the release in "+p.Location, m.now.Add(m.plan.Limits.Stuck))
@@ -106,8 +105,9 @@ func (autoOS) forward(m *machine, w *Wave, set string) bool {
 
 func (autoOS) stop(m *machine, set string) bool {
 	p, seen := m.plan.Sets[set], m.seen(set)
-	if m.s.Sets[set].Pointed.IsZero() && m.s.Sets[set].Numbers == 0 {
-		return true
+	s, upgrades := m.s.Sets[set], seen != nil && seen.Rolling.Active()
+	if s.Pointed.IsZero() && s.Numbers == 0 && len(m.on[set]) == 0 && !upgrades && m.excluded(p.Location) {
+		return true // nobody brought it the version
 	}
 	if m.obs.Version.Unknown != "" {
 		return false
@@ -214,7 +214,7 @@ func (m *machine) verdict(set string) (Class, string) {
 	behind := m.behind(set)
 	switch {
 	case u != nil && u.Code == "Faulted" && capacity(u.ErrorCode+" "+u.Error):
-		return NoCapacity, set + ": " + cmp.Or(u.Error, u.ErrorCode)
+		return NoCapacity, fmt.Sprintf("the platform stopped the rolling upgrade of %s: %s: %s", set, u.ErrorCode, u.Error)
 	case u != nil && u.Code == "Faulted" && !strings.Contains(u.ErrorCode, "Upgraded") && !m.anyIll(set):
 		return Inconclusive, fmt.Sprintf("the platform stopped the rolling upgrade of %s, and every member on the version is Healthy: %s: %s", set, u.ErrorCode, u.Error)
 	case u != nil && u.Code == "Faulted":

@@ -30,6 +30,7 @@ const (
 	byName        rule = "members are upgraded by name"
 	drainedFirst  rule = "a disk is replaced when its node is drained"
 	keptStay      rule = "members that an abort keeps stay"
+	othersRelease rule = "nothing goes forward while somebody else has made the version the latest"
 	pureNext      rule = "the machine is pure"
 )
 
@@ -40,9 +41,12 @@ func (r *rig) breaks(which rule, format string, args ...any) {
 
 // A watch is what the rules remember of a history by themselves.
 type watch struct {
-	accepted map[string]int // the other tool's mark of each model that an operator accepted
-	kept     []string       // members on the version when an operator aborted and kept them, by memberKey
-	scope    []string       // sets that the halt is to take back
+	accepted map[string]int       // the other tool's mark of each model that an operator accepted
+	kept     []string             // members on the version when an operator aborted and kept them, by memberKey
+	scope    []string             // sets that the halt is to take back
+	far      int                  // the last wave that ever began: waves may begin again
+	stopped  map[string]time.Time // when a member was last seen not to run, by memberKey
+	theirs   map[string]bool      // regions in which somebody else ever made the version the latest
 }
 
 // allowed says what an action breaks before it is made.
@@ -55,6 +59,9 @@ func (r *rig) allowed(a *Action) {
 	}
 	s := r.azure.Sets[a.Set]
 	forward := r.state.Phase.forward()
+	if (a.Do == ManualUpgrade || a.Do == PatchModel) && a.Version == newVersion {
+		r.unreleased(a.Set)
+	}
 	switch a.Do {
 	case ManualUpgrade:
 		r.upgrade(s, a)
@@ -66,6 +73,7 @@ func (r *rig) allowed(a *Action) {
 			r.begun(a.Set)
 		}
 	case Include:
+		r.unreleased(a.Region)
 		if r.azure.Image != good && (!r.brief || r.azure.ill()) && !r.plan.Sets[sorted(r.plan.Sets)[0]].Driver.Platform() {
 			r.breaks(neverPromoted, "the image %s", r.azure.Image)
 		}
@@ -105,7 +113,7 @@ func (r *rig) upgrade(s *azureSet, a *Action) {
 	}
 	r.begun(a.Set)
 	for _, name := range a.Members {
-		if m := s.Members[name]; r.plan.Drain && m != nil && !m.Stopped && !r.azure.Now.Before(m.Drained) {
+		if m := s.Members[name]; r.plan.Drain && m != nil && !m.Stopped && !r.azure.Now.Before(m.Drained) && !r.rebooted(a.Set, m) {
 			r.breaks(drainedFirst, "%s serves", name)
 		}
 	}
@@ -122,6 +130,14 @@ func (r *rig) upgrade(s *azureSet, a *Action) {
 	if on > w.Instances+r.births(a.Set) {
 		r.breaks(predicted, "wave %s takes %d of %s, and %d would run the version", w.Name, w.Instances, a.Set, on)
 	}
+}
+
+// rebooted says whether a member that was drained was stopped and started again, and
+// nobody saw it: nothing tells that it serves.
+func (r *rig) rebooted(set string, m *azureMember) bool {
+	key := memberKey(set, m.Name)
+	began := r.state.Drains[key].Until.Add(-r.plan.Limits.Drained)
+	return r.state.Drains[key].Done && m.Booted.After(began) && !r.watch.stopped[key].After(began)
 }
 
 // births is how many members of a set run the version that no batch has taken.
@@ -149,6 +165,7 @@ func (r *rig) begun(set string) {
 func (r *rig) before(e *Event) {
 	switch e.Kind {
 	case WaveTo:
+		r.watch.far = max(r.watch.far, e.Wave)
 		if e.Step == WaveDone {
 			r.evidence(&r.plan.Waves[e.Wave])
 		}
@@ -165,6 +182,9 @@ func (r *rig) before(e *Event) {
 	case BatchTo:
 		if open, _ := r.azure.open(); e.Step == Picked && e.Version == newVersion && r.plan.Window && !open {
 			r.breaks(onlyInWindow, "a batch of %s begins", e.Set)
+		}
+		if e.Step == Picked && e.Version == newVersion {
+			r.unreleased(e.Set)
 		}
 	case ModelSeen: // an operator accepts the models as they are
 		r.watch.accepted[e.Set] = r.azure.Sets[e.Set].Tag
@@ -191,24 +211,52 @@ func (r *rig) phase(e *Event) {
 		if !slices.ContainsFunc(r.state.Waves, func(w WaveState) bool { return len(w.Evidence) > 0 }) {
 			r.breaks(wavesInOrder, "it succeeded, and no member stood for it")
 		}
+	case Returning:
+		if e.Request != nil { // the abort of a halt that is incomplete
+			r.keeps(e.Request)
+		}
 	case Halting:
-		r.watch.scope, r.watch.kept = nil, nil
-		for i := 0; i <= r.state.Wave && r.state.Phase != Pending; i++ {
+		r.watch.scope = nil
+		for i := 0; i <= max(r.state.Wave, r.watch.far) && r.state.Phase != Pending; i++ {
 			if !r.plan.WaveOnly || e.Class != Bad || i == r.state.Wave {
 				r.watch.scope = append(r.watch.scope, r.plan.Waves[i].Sets...)
 			}
 		}
-		if e.Request == nil || !e.Request.Keep {
-			break
-		}
-		for name, s := range r.azure.Sets {
-			for key, m := range s.Members {
-				if m.Version == newVersion && m.Next == "" {
-					r.watch.kept = append(r.watch.kept, memberKey(name, key))
-				}
+		for _, m := range r.state.Runs {
+			if m.Failed != "" {
+				r.watch.scope = append(r.watch.scope, m.Set)
 			}
 		}
+		r.keeps(e.Request)
 	default:
+	}
+}
+
+// unreleased checks that the version is nowhere the latest by somebody else's doing, when
+// somebody is to get it.
+func (r *rig) unreleased(who string) {
+	if r.state.Phase == Promoting || r.unread[versionTarget] {
+		return
+	}
+	for region := range r.azure.Version.Released {
+		if _, there := r.azure.Version.Ready[region]; there && !r.azure.Version.Ours[region] && !slices.Contains(r.state.Released, region) {
+			r.breaks(othersRelease, "%s gets it, and it is the latest in %s", who, region)
+		}
+	}
+}
+
+// keeps remembers whom an abort keeps on the version.
+func (r *rig) keeps(q *Request) {
+	r.watch.kept = nil
+	if q == nil || !q.Keep {
+		return
+	}
+	for name, s := range r.azure.Sets {
+		for key, m := range s.Members {
+			if m.Version == newVersion && m.Next == "" {
+				r.watch.kept = append(r.watch.kept, memberKey(name, key))
+			}
+		}
 	}
 }
 
@@ -240,10 +288,14 @@ func (r *rig) check() []string {
 		r.breaks(nothingTwice, "%s", harm)
 	}
 	r.azure.Harm = nil
+	for region := range r.azure.Version.Released {
+		r.watch.theirs[region] = r.watch.theirs[region] || !r.azure.Version.Ours[region]
+	}
 	r.blast()
 	r.accounting()
 	fresh := r.entries > 0 && r.crashAt == 0 && !r.died
 	if fresh {
+		r.down()
 		r.points()
 		r.repairs()
 		r.drains()
@@ -263,6 +315,17 @@ func (r *rig) check() []string {
 		r.passed()
 	}
 	return r.broken
+}
+
+// down remembers who was seen not to run.
+func (r *rig) down() {
+	for name, s := range r.azure.Sets {
+		for _, m := range s.Members {
+			if m.Stopped && !r.unread[name] {
+				r.watch.stopped[memberKey(name, m.Name)] = r.azure.Now
+			}
+		}
+	}
 }
 
 // points checks that no model points at the version for nothing: before the set's last
@@ -334,7 +397,7 @@ func (r *rig) drains() {
 func (r *rig) blast() {
 	begun, all := make(map[string]int), 0
 	if r.state.Phase != Pending {
-		for i := 0; i <= r.state.Wave; i++ {
+		for i := 0; i <= max(r.state.Wave, r.watch.far); i++ {
 			for _, x := range r.plan.Exposure[i].Sets {
 				begun[x.Set] = max(begun[x.Set], x.Worst)
 			}
@@ -346,7 +409,7 @@ func (r *rig) blast() {
 		worst, ok := begun[name]
 		runs := 0
 		for _, m := range s.Members {
-			if m.Version != newVersion || m.Stopped {
+			if m.Version != newVersion || m.Stopped || r.given(name) {
 				continue
 			}
 			runs++
@@ -364,6 +427,12 @@ func (r *rig) blast() {
 	}
 }
 
+// given says whether somebody else may have given the version to members of a set, by
+// releasing it where the set follows the latest.
+func (r *rig) given(set string) bool {
+	return r.plan.Sets[set].Model == "" && r.watch.theirs[r.azure.Sets[set].Region]
+}
+
 // accounting checks that who ran the version, as the journal tells it, is who did.
 func (r *rig) accounting() {
 	for key, m := range r.state.Runs {
@@ -375,7 +444,8 @@ func (r *rig) accounting() {
 		return // it was not read lately
 	}
 	for key := range r.azure.Ran {
-		if _, told := r.state.Runs[key]; !told && r.state.Phase != Pending {
+		set, _ := splitKey(key) // whoever somebody else gave it to may be gone before we look
+		if _, told := r.state.Runs[key]; !told && r.state.Phase != Pending && !r.given(set) {
 			r.breaks(blastRadius, "%s ran the version, and nobody says so", key)
 		}
 	}
@@ -392,6 +462,10 @@ func (r *rig) ended() {
 	phase := r.state.Phase
 	still := len(r.last.Actions)+len(r.last.Waits)+len(r.state.Ops) == 0
 	back := phase == Halted || phase == Aborted || phase == Incomplete
+	// A set that an operator left at the version has births on it.
+	open := func(set string) bool {
+		return phase == Aborted && r.state.Final && (r.listed(set, "") || r.listed("", ""))
+	}
 	for name, s := range r.azure.Sets {
 		p := r.plan.Sets[name]
 		if s.Suspended && !r.listed(name, "") && still {
@@ -411,7 +485,7 @@ func (r *rig) ended() {
 			if r.azure.Now.Before(m.Drained) && !r.listed(name, m.Name) && still {
 				r.breaks(nothingStays, "%s: %s is still drained", phase, m.Name)
 			}
-			if scope && !r.state.Keep && m.Version == newVersion && !r.listed(name, m.Name) && !r.unread[name] {
+			if scope && !r.state.Keep && m.Version == newVersion && !r.listed(name, m.Name) && !r.unread[name] && !open(name) {
 				r.breaks(haltsReturn, "%s: %s still runs the version, and is not listed", phase, m.Name)
 			}
 			if m.Version != newVersion && slices.Contains(r.watch.kept, memberKey(name, m.Name)) {
@@ -421,7 +495,7 @@ func (r *rig) ended() {
 	}
 	v := &r.azure.Version
 	switch {
-	case (phase == Halted || phase == Aborted) && !v.excluded():
+	case (phase == Halted || phase == Aborted) && !v.excluded() && (!r.state.Final || !r.listed("", "")):
 		r.breaks(haltsReturn, "%s: the version is not excluded", phase)
 	case phase == Held && still && !v.excluded() && !r.unread[versionTarget]:
 		r.breaks(haltsReturn, "held, and the version is not excluded")

@@ -46,7 +46,7 @@ type rig struct {
 // newRig begins a rollout.
 func newRig(p Plan, a *azure) *rig {
 	r := &rig{plan: p, azure: a, fates: func(int, *Action) fate { return fine }}
-	r.watch.accepted = make(map[string]int)
+	r.watch.accepted, r.watch.stopped, r.watch.theirs = make(map[string]int), make(map[string]time.Time), make(map[string]bool)
 	for name, s := range a.Sets {
 		r.watch.accepted[name] = s.Tag
 	}

@@ -25,7 +25,8 @@ const (
 )
 
 // Over says whether a rollout has ended. One that is Incomplete goes on when what is
-// left can be taken back, and one that is Held when an operator says so.
+// left can be taken back or an operator ends it, and one that is Held when an operator
+// says so.
 func (p Phase) Over() bool {
 	return p == Succeeded || p == Halted || p == Incomplete || p == Aborted || p == Held
 }
@@ -79,6 +80,8 @@ type State struct {
 	Why    string    // of the phase
 	Class  Class     // why it halted: Bad or ByOperator
 	Keep   bool      // aborted with the members left as they are
+	Final  bool      // aborted when it had halted: what is left at its end stays
+	Again  bool      // members were taken back a second time, from Demoting
 	From   Phase     // of one that is Held: where resume goes
 	Wave   int
 	Waves  []WaveState
@@ -150,6 +153,10 @@ type SetState struct {
 	Numbers   int       // batches so far
 	Stays     []string  // members that the way back has given up on
 }
+
+// points says whether the model points at the version by our doing, as far as is known. One
+// that follows the latest does where we released the version.
+func (s *SetState) points() bool { return !s.Pointed.IsZero() && s.Unpointed.IsZero() }
 
 // A Suspension is what we know of a set's automatic repairs.
 type Suspension string
@@ -237,13 +244,18 @@ type Block struct {
 	Class Class
 	Why   string
 	Since time.Time
+	Stays bool // until an operator says to go on, also when its cause is gone
 }
 
-// clone returns a state that shares nothing that changes.
-func (s *State) clone() State {
+// Clone returns a state that shares nothing that changes.
+func (s *State) Clone() State {
 	c := *s
 	c.Waves = slices.Clone(s.Waves)
 	c.Sets = maps.Clone(s.Sets)
+	for name, set := range c.Sets {
+		set.Asked = maps.Clone(set.Asked)
+		c.Sets[name] = set
+	}
 	c.Runs = maps.Clone(s.Runs)
 	c.Drains = maps.Clone(s.Drains)
 	c.Ops = maps.Clone(s.Ops)

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"slices"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
 
 // A View is a rollout as people and programs look at it: all that status, watch, the
@@ -27,6 +29,8 @@ type View struct {
 	Overdue      bool      `json:"overdue,omitempty"`
 	Paused       string    `json:"paused,omitempty"` // why it stands still; empty: it does not
 	PausedSince  time.Time `json:"paused_since,omitzero"`
+	// NeedsResume says that it does not go on by itself, also when the cause is gone.
+	NeedsResume bool `json:"needs_resume,omitempty"`
 
 	Waves []WaveView `json:"waves"`
 	Sets  []SetView  `json:"scale_sets"` // by name
@@ -36,6 +40,8 @@ type View struct {
 	Asked []Request  `json:"asked,omitempty"`
 	// Lock is who works on it just now; empty: nobody.
 	Lock string `json:"lock,omitempty"`
+	// Causes are the places of the file that make Azure stop it, or hold it up.
+	Causes []fleet.Place `json:"causes,omitempty"`
 
 	Ran  []Ran  `json:"ran"`            // the blast radius
 	Left []Left `json:"left,omitempty"` // at an end: what is not as it should be
@@ -49,8 +55,8 @@ const ViewVersion = 1
 const Waiting Verdict = "waiting"
 
 // Look shows a rollout. The observation may be nil: then what the journal tells is
-// shown, and members that it does not name are unknown. ID, Next, Overdue, Asked and
-// Lock are left to those who know them.
+// shown, and members that it does not name are unknown. ID, Next, Overdue, Asked, Lock
+// and Causes are left to those who know them.
 func Look(p Plan, s State, events []Event, o *Observation, now time.Time) View {
 	l := newLooker(&p, &s, events, o, now)
 	v := View{
@@ -71,6 +77,7 @@ func Look(p Plan, s State, events []Event, o *Observation, now time.Time) View {
 		if b := l.move.Block; b.Class == s.Block.Class {
 			v.Paused = b.Why
 		}
+		v.NeedsResume = l.move.Block.Stays || s.Block.Class == ByOperator
 	case s.Paused != nil:
 		v.Class, v.Paused, v.PausedSince = ByOperator, "paused by "+who(s.Paused), s.Paused.At
 	}
@@ -170,7 +177,7 @@ func (l *looker) waves() []WaveView {
 		}
 		for _, name := range w.Sets {
 			set := l.plan.Sets[name]
-			members, batches := set.batches(w, taken[name])
+			members, batches := set.batches(w, taken[name], l.plan.Drain)
 			taken[name] += members
 			v.Foreseen += batches
 		}

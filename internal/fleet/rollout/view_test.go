@@ -167,10 +167,36 @@ func TestLookAtTheCauseOfNow(t *testing.T) {
 		v := Look(r.plan, r.state, r.journal, &o, a.Now)
 		require.Equal(t, Inconclusive, v.Class)
 		require.Contains(t, v.Waits[0].For, v.Paused)
+		require.False(t, v.NeedsResume, "it goes on when they can be read")
 		return v.Paused
 	}
 	require.Contains(t, paused("a"), "a could not be read")
 	require.Contains(t, paused("b"), "b could not be read")
+}
+
+// TestLookSaysWhatOnlyResumeEnds: what was refused for too long is not tried again, also
+// when its cause is gone.
+func TestLookSaysWhatOnlyResumeEnds(t *testing.T) {
+	a := newAzure(map[string]int{"a": 3, "b": 2})
+	r := newRig(planned(a, twoWaves(), nil), a)
+	r.fates = func(_ int, a *Action) fate {
+		if a.Do == ManualUpgrade {
+			return noCapacity
+		}
+		return fine
+	}
+	for r.state.Block == nil {
+		r.tick()
+		a.advance(time.Minute)
+	}
+	r.fates = func(int, *Action) fate { return fine }
+	for range 60 {
+		r.tick()
+		a.advance(time.Minute)
+	}
+	require.NotNil(t, r.state.Block)
+	o := a.observe(r.state.Epoch, nil)
+	require.True(t, Look(r.plan, r.state, r.journal, &o, a.Now).NeedsResume)
 }
 
 // TestLookAtOldReading: where the journal is newer than what was read, it knows better.

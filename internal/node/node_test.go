@@ -1,4 +1,4 @@
-package roll
+package node
 
 import (
 	"os"
@@ -12,7 +12,7 @@ import (
 
 // The script that asks an agent for its status runs in a shell as nodes have it, and
 // keeps what the agent said, whatever it ended with.
-func TestAskStatus(t *testing.T) {
+func TestStatus(t *testing.T) {
 	const brief = `[ "$2 $3" = "-o brief" ] && `
 	for name, c := range map[string]struct {
 		agent string // its script; "": there is none
@@ -32,7 +32,7 @@ func TestAskStatus(t *testing.T) {
 				require.NoError(t, os.WriteFile(filepath.Join(dir, "fleet-agent"), []byte("#!/bin/sh\n"+c.agent+"\n"), 0o755))
 			}
 			for filter, want := range map[string]string{"head -n 1 | head -c 500": c.want, "head -c 3000": c.all} {
-				cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", strings.Join(askStatus(filter), "\n"))
+				cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", strings.Join(append(Status(filter), printExit), "\n"))
 				cmd.Env = []string{"PATH=" + dir + ":/usr/bin:/bin"}
 				out, err := cmd.Output()
 				require.NoError(t, err)
