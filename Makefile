@@ -44,8 +44,13 @@ incident: ## Replay the incident: a bad image meets real agents, is stopped, tak
 	@for c in $(COMMANDS); do echo "build $$c"; $(BUILD) -o $(BIN)/$$c ./cmd/$$c || exit 1; done
 	@go run ./internal/incident -bin $(BIN) $(if $(INCIDENT_SEED),-seed $(INCIDENT_SEED))
 
+fleet-story: ## See a fleet come to be: from an empty subscription to a second image on every machine
+	@mkdir -p $(BIN)
+	@for c in $(COMMANDS); do echo "build $$c"; $(BUILD) -o $(BIN)/$$c ./cmd/$$c || exit 1; done
+	@go run ./internal/story -bin $(BIN)
+
 test: ## Run the tests
-	go test -vet=off -p $$((2 * $$(nproc))) $(GOFLAGS) ./... # many wait more than they work; make lint vets
+	GOGC=400 go test -vet=off -ldflags=-w -p $$((2 * $$(nproc))) $(GOFLAGS) ./... # many wait more than they work, and none holds much; no debugger reads them (-w); make lint vets
 
 race: ## Run the tests under the race detector, and count what they cover
 	@mkdir -p bin/coverage
@@ -87,11 +92,13 @@ e2e-vm: ## Check one boot in a virtual machine (root, amd64)
 	e2e/vm.sh
 
 JUDGES := TestAnswersKeep|OfOtherTools|Example|EveryTypeIsJudged|TestReadsAreJudged
-judges: ## Hold fleetsim arm to Microsoft's examples and published types, and print what was judged
+judges: ## Hold fleetsim arm, and all that fleetctl sends, to Microsoft's examples and published types, and print what was judged
 	@mkdir -p $(BIN)
 	@{ go test -count 1 -v -run '$(JUDGES)' ./internal/sim/arm ./internal/sim/arm/armtypes && go test -count 1 -v -run '$(JUDGES)' ./internal/azure -every-place; } >$(BIN)/judges.log 2>&1 \
 	  || { cat $(BIN)/judges.log; exit 1; }
 	@sed -n 's/^ *[a-z_]*_test\.go:[0-9]*: //p' $(BIN)/judges.log
+	@go test -v ./cmd/fleetctl >$(BIN)/judged.log 2>&1 || { cat $(BIN)/judged.log; exit 1; }
+	@grep '^judged ' $(BIN)/judged.log
 
 clients: ## Hold fleetsim arm to Microsoft's own clients (Node 20 or later and npm)
 	@mkdir -p $(BIN)
@@ -109,11 +116,13 @@ histories: ## Let the agent live through HISTORIES (10000) random lives of a nod
 	go test ./internal/agent -run '^TestHistories$$' -count 1 -timeout 30m -seed $(SEED) -histories $(HISTORIES)
 
 ROLLOUTS ?= 10000
-KILLS    ?= 4
-rollouts: ## Let ROLLOUTS (10000) random rollouts meet a model of Azure, see every state of a small world, and kill runners everywhere, other drivers at each KILLS-th (4) place
+KILLS    ?= 1
+rollouts: ## Let ROLLOUTS (10000) random rollouts meet a model of Azure, see every state of a small world, and kill runners at each KILLS-th (1) place
 	go test ./internal/fleet/rollout -run '^(TestHistories|TestEveryState)$$' -count 1 -timeout 30m -histories $(ROLLOUTS) -disturbances 2
-	go test ./internal/roll -run '^TestKilledAnywhere$$/^batches' -count 1 -timeout 30m -kill-step 1 -every-read
-	go test ./internal/roll -run '^(TestKilledAnywhere|TestStalledHolder)$$' -count 1 -timeout 60m -kill-step $(KILLS) -every-read -stall-step 2
+	go test ./internal/roll -run '^(TestKilledAnywhere|TestStalledHolder|TestThousand)$$' -every-moment -count 1 -timeout 60m -kill-step $(KILLS) -every-read -stall-step 2
+
+kills: ## Kill apply at each KILLS-th (1) request while it makes scale sets and brings their members
+	go test ./internal/apply -run '^TestSetsKilled' -count 1 -timeout 30m -kill-step $(KILLS)
 
 ONLY ?=
 mutants: ## Break each promise in a copy of the tree and see that a test notices (ONLY=regexp)
@@ -138,4 +147,4 @@ fuzz: ## Fuzz every parser for FUZZTIME each (20s)
 docs: ## Write the generated documentation again
 	go run ./internal/docs
 
-.PHONY: help build build-all demo fleet-demo incident test race histories rollouts judges mutants soak coverage lint deb deb-check e2e e2e-vm clients azurite bench fuzz docs
+.PHONY: help build build-all demo fleet-demo fleet-story incident test race histories rollouts kills judges mutants soak coverage lint deb deb-check e2e e2e-vm clients azurite bench fuzz docs

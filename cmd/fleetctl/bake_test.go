@@ -25,6 +25,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/fleetfile"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
 	"github.com/fleet-agent/fleet-agent/internal/sim/standstill"
+	"github.com/fleet-agent/fleet-agent/internal/testkit/armjudge"
 )
 
 // A baking is a simulated Azure for bakes, whose time passes only while somebody waits.
@@ -58,8 +59,7 @@ func newBakingOf(t *testing.T, scenario *arm.Scenario) *baking {
 	b.server, err = arm.New(arm.Config{Clock: b.clock, Unthrottled: true, Rules: scenario.Rules()})
 	require.NoError(t, err)
 	require.NoError(t, b.server.Apply(scenario))
-	b.endpoint = httptest.NewServer(standstill.Handler(b.server, b.server))
-	t.Cleanup(b.endpoint.Close)
+	b.endpoint = armjudge.Serve(t, standstill.Handler(b.server, b.server))
 
 	dir := t.TempDir()
 	b.file = filepath.Join(dir, "fleet.yaml")

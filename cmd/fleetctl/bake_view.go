@@ -23,6 +23,8 @@ type bakeView struct {
 	Regions      []bakeRegion     `json:"regions"`
 	Boot         *bakeBoot        `json:"boot,omitempty"` // nil: no boot test was made by any call
 	Failure      *fleet.BakeError `json:"failure,omitempty"`
+	// Causes are the places of the file that made it fail, as far as they are known.
+	Causes []fleet.Place `json:"causes,omitempty"`
 }
 
 type bakeRegion struct {
@@ -140,7 +142,7 @@ func bootText(b *bakeBoot) string {
 func (g *globals) bakeFailed(r *bake.Runner, f *fleet.BakeError) error {
 	if g.json() {
 		v := g.bakeView(r)
-		v.Outcome, v.Failure = bakeFailedOutcome, f
+		v.Outcome, v.Failure, v.Causes = bakeFailedOutcome, f, g.bakeCauses(f)
 		if r.Verdict() != nil {
 			v.Boot = &bakeBoot{BootVerdict: r.Verdict(), Seconds: r.Verdict().BootTime.Seconds()}
 		}
@@ -151,6 +153,7 @@ func (g *globals) bakeFailed(r *bake.Runner, f *fleet.BakeError) error {
 	columns, _ := g.out.Size()
 	p := &page{Page: cli.Page{Style: g.out.ErrStyle, Width: columns}, now: g.now()}
 	p.bakeFailure(r.Spec, f)
+	p.places(2, g.bakeCauses(f)) // what to do stands above them
 	if _, err := p.WriteTo(g.out.Err); err != nil {
 		return err
 	}

@@ -12,5 +12,6 @@ func (g *globals) readFile() (*fleetfile.File, error) {
 		value := g.getenv(name)
 		return value, value != ""
 	})
+	g.declared = f
 	return f, command.Faults(err)
 }

@@ -8,17 +8,20 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
+	"github.com/fleet-agent/fleet-agent/internal/journal"
 )
 
 // lookWithin bounds the reading of a journal by a command that only looks.
 const lookWithin = 10 * time.Second
 
-// hold returns what the unfinished rollout of a file holds, or nil when there is none: as
-// long as nobody has made the journal's container or directory there is none. The error
-// is a journal that could not be read.
+// hold returns what the unfinished rollout of a file holds, or nil when there is none. A
+// place that is not there holds nothing: a file names its journal long before the first
+// rollout makes it, and until then promote, demote, prune and apply must work. That a
+// place is lost, or mistyped, looks the same from here; the commands of rollouts say it,
+// and those of a schedule fail. What stands in the way of a place, such as a link to a
+// disk that is gone, is an error, as is a journal that could not be read.
 func (g *globals) hold(ctx context.Context, spec *fleet.Spec) (*fleet.Hold, error) {
 	if spec.Rollout == nil {
 		return nil, nil
@@ -29,7 +32,7 @@ func (g *globals) hold(ctx context.Context, spec *fleet.Spec) (*fleet.Hold, erro
 	}
 	last, _, err := r.newest(ctx)
 	switch {
-	case errors.Is(err, &azure.Error{Kind: azure.NotFound}):
+	case errors.Is(err, journal.ErrNoPlace):
 		return nil, nil
 	case err != nil, last == nil, !unfinished(last.State.Phase):
 		return nil, err
@@ -58,19 +61,6 @@ func (g *globals) holdToWrite(ctx context.Context, spec *fleet.Spec) (*fleet.Hol
 	}
 	return nil, retold(err, fmt.Errorf("whether a rollout is under way is not known, so nothing was written: %w", err),
 		"who knows that none is leaves the section rollout out of a copy of the file")
-}
-
-// unheld refuses changes to what an unfinished rollout holds. The journal is asked only
-// when there is a change to something that a rollout can hold.
-func (g *globals) unheld(ctx context.Context, spec *fleet.Spec, changes []fleet.Change) error {
-	if !slices.ContainsFunc(changes, func(c fleet.Change) bool { return c.Write != nil && fleet.CanBeHeld(c.ID) }) {
-		return nil
-	}
-	h, err := g.holdToWrite(ctx, spec)
-	if err != nil {
-		return err
-	}
-	return h.Changes(changes)
 }
 
 // holdToShow is hold for a command that only looks: a note says what is not known.

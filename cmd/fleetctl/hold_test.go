@@ -151,6 +151,16 @@ func TestHeldUnread(t *testing.T) {
 	}
 }
 
+// A link to a disk that is gone is not a journal that nobody has made yet.
+func TestHeldBehindALink(t *testing.T) {
+	w, dir := newHeldWorld(t)
+	require.NoError(t, os.Symlink("/nowhere/disk", dir))
+	_, stderr, code := w.run(t, "promote", "1.8.2")
+	require.Equal(t, 1, code, stderr)
+	require.Contains(t, stderr, "whether a rollout is under way is not known, so nothing was written: "+dir+" is a link to /nowhere/disk, which is not there")
+	require.Zero(t, w.writes())
+}
+
 // A journal in blobs: without its container there is no rollout, and one that may not be
 // read is not known.
 func TestHeldInBlobs(t *testing.T) {

@@ -24,6 +24,11 @@ func newInitCommand(g *globals) *cobra.Command {
 three scale sets and a rollout in waves; with --from, one that describes the
 scale sets that run in a resource group, to look at them (manage: observe).
 
+A scale set is taken over step by step, in that file: with manage: image,
+rollouts bring its image and whoever owns it keeps the rest; with manage: full,
+fleetctl apply keeps it as the file says. fleetctl plan shows first what that
+would change. What the file cannot say of a set is told in a comment there.
+
 A file that exists is left alone without --force.`,
 		Example: `  fleetctl init
   fleetctl init --from rg-pay-prod --subscription ID -f pay.yaml`,
@@ -35,7 +40,7 @@ A file that exists is left alone without --force.`,
 				if err != nil {
 					return err
 				}
-				text, next = described, "look with: fleetctl status"
+				text, next = described, "look with: fleetctl status, and fleetctl plan"
 			}
 			if err := writeFile(g.file, text, force); err != nil {
 				return err
@@ -81,6 +86,8 @@ func writeFile(path string, text []byte, force bool) error {
 		err = os.Link(temp.Name(), path)
 	}
 	switch {
+	case force && errors.Is(err, fs.ErrExist): // by a directory
+		return fmt.Errorf("%s is not a regular file", path)
 	case errors.Is(err, fs.ErrExist):
 		return cli.Hint(fmt.Errorf("%s exists", path), "name another with --file, or overwrite it with --force")
 	case err != nil:

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,6 +12,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/fleettest"
+	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
 )
 
 // TestInitFrom: what is written of every fleet is read again by the commands that
@@ -63,5 +66,45 @@ func TestInitFromNeedsASubscription(t *testing.T) {
 		err := root.ExecuteContext(t.Context())
 		require.Error(t, err)
 		require.Contains(t, err.Error(), "--", args)
+	}
+}
+
+// TestInitTakesOver: a set that is managed in full after it was described has nothing to
+// change, or the file says in a comment what it cannot say of the set.
+func TestInitTakesOver(t *testing.T) {
+	for _, scenario := range arm.Examples() {
+		if scenario == "empty-group" {
+			continue
+		}
+		t.Run(scenario, func(t *testing.T) {
+			_, endpoint := serveScenario(t, scenario, 0)
+			file := filepath.Join(t.TempDir(), "fleet.yaml")
+			_, stderr, code := fleetctl(t, endpoint, "init", "--from", fleettest.Group, "-f", file)
+			require.Zero(t, code, stderr)
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			for _, manage := range []string{"manage: observe", "manage: image", "manage: full"} {
+				head, sets, _ := strings.Cut(string(text), "\nscale_sets:\n")
+				raised := head + "\nscale_sets:\n" + strings.ReplaceAll(sets, "manage: observe", manage)
+				require.NoError(t, os.WriteFile(file, []byte(raised), 0o600))
+				stdout, stderr, code := fleetctl(t, endpoint, "plan", "-f", file, "--exit-code", "-o", "json")
+				var view planView
+				require.NoError(t, json.Unmarshal([]byte(stdout), &view), stderr)
+				if scenario != "traps" || manage != "manage: full" {
+					require.Zero(t, code, stdout)
+				}
+				for _, set := range view.ScaleSets {
+					require.Equal(t, manage == "manage: image", len(set.IgnoreChanges) > 0)
+					before, _, _ := strings.Cut(sets, "\n  "+set.Name+":\n")
+					lines, told := strings.Split(before, "\n"), 0
+					for told < len(lines) && strings.HasPrefix(lines[len(lines)-1-told], "  # ") {
+						told++
+					}
+					for _, step := range set.Steps {
+						require.True(t, step.Step == fleet.StepMembers || told > 1, "%s: %s", set.Name, step.Step) // one has the facts
+					}
+				}
+			}
+		})
 	}
 }

@@ -25,6 +25,6 @@ func run(args []string, stdout, stderr io.Writer, getenv func(string) string) in
 func (g *globals) run(args []string) int {
 	root := newRootCommand(g)
 	root.SetArgs(args)
-	err := explained(cli.Run(root.ExecuteContext))
+	err := g.placed(explained(cli.Run(root.ExecuteContext)))
 	return cli.Report(g.out.Err, g.out.ErrStyle, "fleetctl", err)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/testkit"
+	"github.com/fleet-agent/fleet-agent/internal/testkit/armjudge"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -29,7 +30,7 @@ func golden(t *testing.T, name, text string) {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"fleetctl": main})
+	testscript.Main(armjudge.Session{M: m, Article: true}, map[string]func(){"fleetctl": main})
 }
 
 // TestScripts runs the command as its users do.
@@ -42,9 +43,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TZ", "UTC")
 			env.Setenv("LANG", "C.UTF-8")
-			sim := &simulator{}
-			env.Values[simKey{}] = sim
-			env.Defer(sim.stop)
+			env.Values[simKey{}] = &simulator{env: env}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"sim": simCommand},

@@ -179,6 +179,12 @@ func TestProtectPart(t *testing.T) {
 	require.Empty(t, view.Members[0].Protected, "it is as it was")
 	require.Empty(t, view.Members[0].Warnings)
 	require.Equal(t, []string{fleet.FromScaleIn, fleet.FromSetActions}, view.Members[1].Protected)
+
+	stdout, stderr, code = w.run(t, "protect", "vmss-authz/vmss-authz_2", "-o", "json")
+	require.Equal(t, exitUnauthorised, code, stderr)
+	require.NoError(t, json.Unmarshal([]byte(stdout), &view), "a single one that fails is told, too")
+	require.Len(t, view.Members, 1)
+	require.Contains(t, view.Members[0].Error, "not allowed")
 }
 
 // held makes the file of a world one with a rollout of vmss-authz and vmss-batch that has

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -23,6 +25,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
+	"github.com/fleet-agent/fleet-agent/internal/testkit/armjudge"
 )
 
 const (
@@ -75,7 +78,7 @@ func newHurriedSim(t *testing.T, file string) *hurriedSim {
 	t.Helper()
 	server, err := arm.New(arm.Config{Clock: arm.NewClock(simStart(), 1000), Unthrottled: true})
 	require.NoError(t, err)
-	s := &hurriedSim{Server: server, t: t, endpoint: httptest.NewServer(server), file: filepath.Join(t.TempDir(), "fleet.yaml")}
+	s := &hurriedSim{Server: server, t: t, endpoint: armjudge.Serve(t, server), file: filepath.Join(t.TempDir(), "fleet.yaml")}
 	t.Cleanup(s.endpoint.Close)
 	require.NoError(t, os.WriteFile(s.file, []byte(file), 0o600))
 	return s
@@ -238,14 +241,23 @@ func TestPlanJSON(t *testing.T) {
 	require.Equal(t, exitUsage, code, "nobody is asked")
 	require.Empty(t, stdout)
 	require.Contains(t, stderr, "--yes")
+	// What an error stopped is told, too.
+	require.NoError(t, s.SetFault(arm.Fault{
+		Kind: arm.FaultError, Method: http.MethodPut, Path: "/galleries/", Status: http.StatusForbidden, Code: "RequestDisallowedByPolicy", Message: "RequestDisallowedByPolicy: no galleries",
+	}))
+	stdout, stderr, code = s.run("apply", "-o", "json", "-y")
+	require.Equal(t, exitUnauthorised, code, stderr)
+	result := applyJSON(t, stdout)
+	require.Equal(t, 2, result.Created)
+	require.Len(t, result.Failed, 1)
+	require.Equal(t, "RequestDisallowedByPolicy", result.Failed[0].Code)
+	require.Equal(t, "gallery", result.Failed[0].Causes[0].Key)
+	s.ClearFaults()
+
 	stdout, stderr, code = s.run("apply", "-o", "json", "-y")
 	require.Zero(t, code, stderr)
-	var result struct {
-		Created, Updated int
-		Left             planView
-	}
-	require.NoError(t, json.Unmarshal([]byte(stdout), &result))
-	require.Equal(t, 7, result.Created)
+	result = applyJSON(t, stdout)
+	require.Equal(t, 5, result.Created)
 	require.Equal(t, planCounts{None: 7}, result.Left.Counts)
 }
 
@@ -311,15 +323,31 @@ func shellWords(t *testing.T, command string) []string {
 func TestApplyInterrupted(t *testing.T) {
 	var errs bytes.Buffer
 	g := newGlobals(new(bytes.Buffer), &errs, func(string) string { return "" })
-	done := &apply.Result{Written: []fleet.Change{{Action: fleet.ActionCreate}, {Action: fleet.ActionUpdate}, {Action: fleet.ActionCreate}}}
+	done := &applyResult{
+		foundation: apply.Result{Written: []fleet.Change{{Action: fleet.ActionCreate}}},
+		sets: apply.SetResult{Written: []apply.SetWrite{
+			{Set: "vmss-a", Step: fleet.SetStep{Kind: fleet.StepCreate}},
+			{Set: "vmss-b", Step: fleet.SetStep{Kind: fleet.StepModel}},
+			{Set: "vmss-a", Step: fleet.SetStep{Kind: fleet.StepPolicy}},
+			{Set: "vmss-b", Step: fleet.SetStep{Kind: fleet.StepMembers}, Members: []string{"vm_1", "vm_2"}},
+		}, Failed: []apply.SetError{
+			{Set: "vmss-a", Err: fmt.Errorf("read: %w", context.Canceled)},
+			{Set: "vmss-b", Err: fmt.Errorf("%w; %w: vm_3", context.Canceled, apply.ErrDrained)},
+			{Set: "vmss-c", Err: errors.New("no quota")},
+		}},
+	}
 	require.ErrorIs(t, g.unfinishedApply(context.Canceled, done), context.Canceled)
-	require.Equal(t, "fleetctl: interrupted: 2 created, 1 changed; fleetctl apply goes on from here\n", errs.String())
+	require.Equal(t, "fleetctl: vmss-b: context canceled; drained, and not undrained: vm_3\nfleetctl: vmss-c: no quota\n"+
+		"fleetctl: interrupted: 2 created, 1 changed, 2 members brought to the model; fleetctl apply goes on from here\n", errs.String())
 
 	var coded *cli.Error
 	require.ErrorAs(t, g.unfinishedApply(&azure.Error{Kind: azure.Denied, Op: "PUT galleries/g", Text: "not allowed", Hint: "ask"}, done), &coded)
 	require.Equal(t, exitUnauthorised, coded.Code)
-	require.Equal(t, "PUT galleries/g: not allowed (before that: 2 created, 1 changed)", coded.Error())
+	require.Equal(t, "PUT galleries/g: not allowed (before that: 2 created, 1 changed, 2 members brought to the model)", coded.Error())
 	require.Equal(t, "ask; fleetctl apply goes on from here", coded.Hint)
+
+	require.ErrorAs(t, g.unfinishedApply(context.DeadlineExceeded, done), &coded)
+	require.Equal(t, "the time of --timeout is over (before that: 2 created, 1 changed, 2 members brought to the model)", coded.Error())
 }
 
 // somebodyWho is somebody at a terminal who does something before the answer.
@@ -343,11 +371,13 @@ func (s *somebodyWho) Read(p []byte) (int, error) {
 func TestApplyAfterTheAnswer(t *testing.T) {
 	for name, tt := range map[string]struct {
 		meanwhile fleet.Document
+		answers   string
 		code      int
 		tags      map[string]any
 	}{
-		"a tag of others": {fleet.Document{"owner": "other", "cost": "42"}, 0, map[string]any{"owner": "payments", "cost": "42"}},
-		"ours":            {fleet.Document{"owner": "third"}, 1, map[string]any{"owner": "third"}},
+		"a tag of others": {fleet.Document{"owner": "other", "cost": "42"}, "y\n", 0, map[string]any{"owner": "payments", "cost": "42"}},
+		"ours":            {fleet.Document{"owner": "third"}, "y\nn\n", 1, map[string]any{"owner": "third"}},
+		"ours, and yes":   {fleet.Document{"owner": "third"}, "y\ny\n", 0, map[string]any{"owner": "payments"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newHurriedSim(t, planFile)
@@ -359,9 +389,9 @@ func TestApplyAfterTheAnswer(t *testing.T) {
 			g := newGlobals(&out, &errs, func(name string) string {
 				return map[string]string{azure.EndpointVariable: s.endpoint.URL, subscriptionVariable: arm.DefaultSubscription}[name]
 			})
-			g.answers = answersFrom(&somebodyWho{func() { write(tt.meanwhile) }, "y\n"})
+			g.answers = answersFrom(&somebodyWho{func() { write(tt.meanwhile) }, tt.answers})
 			require.Equal(t, tt.code, g.run([]string{"apply", "--file", s.file}), errs.String())
-			require.Equal(t, tt.code != 0, strings.Contains(errs.String(), "meanwhile: nothing was written"), errs.String())
+			require.Equal(t, tt.answers != "y\n", strings.Contains(errs.String(), "meanwhile, and nothing was written; this is the plan now"), errs.String())
 			client, err := g.client()
 			require.NoError(t, err)
 			gallery, err := client.Resource(t.Context(), planGallery, "")

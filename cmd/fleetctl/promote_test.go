@@ -24,6 +24,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm/armtypes"
 	"github.com/fleet-agent/fleet-agent/internal/sim/judgeproxy"
 	"github.com/fleet-agent/fleet-agent/internal/testkit"
+	"github.com/fleet-agent/fleet-agent/internal/testkit/armjudge"
 )
 
 // A releaseWorld is a simulated Azure with an image that has a history, and a judge of
@@ -70,7 +71,7 @@ func newWorldOf(t *testing.T, dir string, speed float64) *releaseWorld {
 	clock.SetFactor(speed)
 	judge := judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types})
 	var one sync.Mutex
-	web := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	web := armjudge.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if w.before != nil {
 			one.Lock()
 			w.before(r)

@@ -279,12 +279,14 @@ func (g *globals) protectDone(members []protected, do fleet.Protecting, failed i
 			first = members[i].err
 		}
 	}
-	if failed == len(members) && failed == 1 {
-		return first
+	alone := first != nil && len(members) == 1 // its error says it all, but to programs
+	if !alone || g.json() {
+		if err := g.showProtect(&view); err != nil {
+			return err
+		}
 	}
-	err := g.showProtect(&view)
-	if first == nil || err != nil {
-		return err
+	if first == nil || alone {
+		return first
 	}
 	return retold(first, fmt.Errorf("%d of %s failed: %w", failed, cli.Plural(len(members), "member"), first), "")
 }

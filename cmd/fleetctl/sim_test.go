@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http/httptest"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
+	"github.com/fleet-agent/fleet-agent/internal/testkit/armjudge"
 )
 
 // simStart is what the clock of a simulation shows, which stands still.
@@ -19,6 +21,7 @@ type simKey struct{}
 
 // simulator is the Azure of a script.
 type simulator struct {
+	env      *testscript.Env
 	server   *arm.Server
 	endpoint *httptest.Server
 }
@@ -96,7 +99,6 @@ func scenarioOf(ts *testscript.TestScript, name string) (*arm.Scenario, error) {
 
 // start begins a simulation in the place of the one before.
 func (s *simulator) start(scenario *arm.Scenario, pageSize int) error {
-	s.stop()
 	server, err := arm.New(arm.Config{Clock: arm.NewClock(simStart(), 0), PageSize: pageSize, Rules: scenario.Rules()})
 	if err != nil {
 		return err
@@ -104,13 +106,16 @@ func (s *simulator) start(scenario *arm.Scenario, pageSize int) error {
 	if err := server.Apply(scenario); err != nil {
 		return err
 	}
-	s.server, s.endpoint = server, httptest.NewServer(server)
+	s.server, s.endpoint = server, armjudge.Serve(scriptTB{s.env}, server)
+	s.env.Defer(server.ClearFaults) // or what hangs would keep it
 	return nil
 }
 
-func (s *simulator) stop() {
-	if s.endpoint != nil {
-		s.server.ClearFaults() // or what hangs would keep it
-		s.endpoint.Close()
-	}
-}
+// scriptTB is what a judge needs of a script.
+type scriptTB struct{ env *testscript.Env }
+
+func (scriptTB) Helper() {}
+
+func (s scriptTB) Cleanup(f func()) { s.env.Defer(f) }
+
+func (s scriptTB) Errorf(format string, args ...any) { s.env.T().Fatal(fmt.Sprintf(format, args...)) }

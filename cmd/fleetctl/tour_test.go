@@ -2,10 +2,10 @@ package main
 
 import (
 	"bytes"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +16,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/fleettest"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
+	"github.com/fleet-agent/fleet-agent/internal/testkit/armjudge"
 )
 
 // serveScenario serves a scenario of the simulator, and returns it with its endpoint.
@@ -27,9 +28,7 @@ func serveScenario(t *testing.T, name string, pageSize int) (*arm.Server, string
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
 	require.NoError(t, server.Apply(scenario))
-	web := httptest.NewServer(server)
-	t.Cleanup(web.Close)
-	return server, web.URL
+	return server, armjudge.Serve(t, server).URL
 }
 
 // fleetctl runs a command line in front of a simulator.
@@ -72,11 +71,14 @@ var consoleBlocks = regexp.MustCompile("(?ms)^```console\n(.*?)^```$")
 const (
 	bakeTour    = "## A new image\n"
 	rolloutTour = "## A rollout\n"
+	setsTour    = "## Scale sets in the file\n"
 )
 
 func TestBakeTour(t *testing.T) { tour(t, "fleetctl.md", bakeTour, "bake", 5) }
 
 func TestRolloutTour(t *testing.T) { tour(t, "fleetctl.md", rolloutTour, "rollout", 7) }
+
+func TestSetsTour(t *testing.T) { tour(t, "fleetctl.md", setsTour, "article", 3) }
 
 func TestRolloutSteps(t *testing.T) { tour(t, "rollouts.md", "## Step by step\n", "rollout", 7) }
 
@@ -100,33 +102,14 @@ func tour(t *testing.T, doc, heading, scenario string, commands int) {
 		file = []byte(shown[1])
 	}
 	require.NoError(t, os.WriteFile(b.file, file, 0o600))
+	key, err := os.ReadFile("testdata/own/pay.pub")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(b.file), "pay.pub"), key, 0o600))
 
 	ran := 0
 	got := consoleBlocks.ReplaceAllStringFunc(part, func(block string) string {
-		command, _, _ := strings.Cut(strings.TrimPrefix(block, "```console\n"), "\n")
 		ran++
-		if seconds, ok := strings.CutPrefix(command, "$ sleep "); ok {
-			span, err := time.ParseDuration(seconds + "s")
-			require.NoError(t, err)
-			b.server.Advance(span)
-			return block
-		}
-		call, silent := strings.CutSuffix(strings.TrimPrefix(command, "$ fleetctl "), " >/dev/null 2>&1")
-		var screen bytes.Buffer // both streams, in order
-		g, _, _ := b.globals()
-		env := g.getenv
-		g.getenv = func(name string) string {
-			if name == "USER" {
-				return "corp/ana" // of a directory, so that the machine does not matter
-			}
-			return env(name)
-		}
-		g.out = cli.NewOutput(cli.OutputConfig{Out: &screen, Err: &screen, Getenv: g.getenv})
-		g.run(append(shellWords(t, call), "--file", b.file))
-		if silent {
-			screen.Reset()
-		}
-		return "```console\n" + command + "\n" + b.shown(screen.String()) + "```"
+		return "```console\n" + b.console(t, consoleBlocks.FindStringSubmatch(block)[1]) + "```"
 	})
 	require.Equal(t, commands, ran)
 	if *update {
@@ -134,6 +117,39 @@ func tour(t *testing.T, doc, heading, scenario string, commands int) {
 		return
 	}
 	require.Equal(t, part, got)
+}
+
+// console runs the command of a block, and returns the block with what it prints. A sleep
+// lets the time of the simulation pass.
+func (b *baking) console(t *testing.T, block string) string {
+	t.Helper()
+	command, _, _ := strings.Cut(block, "\n")
+	if seconds, ok := strings.CutPrefix(command, "$ sleep "); ok {
+		span, err := time.ParseDuration(seconds + "s")
+		require.NoError(t, err)
+		b.server.Advance(span)
+		return block
+	}
+	call, silent := strings.CutSuffix(strings.TrimPrefix(command, "$ fleetctl "), " >/dev/null 2>&1")
+	var screen bytes.Buffer // both streams, in order
+	g, _, _ := b.globals()
+	env := g.getenv
+	g.getenv = func(name string) string {
+		if name == "USER" {
+			return "corp/ana" // of a directory, so that the machine does not matter
+		}
+		return env(name)
+	}
+	g.out = cli.NewOutput(cli.OutputConfig{Out: &screen, Err: &screen, Getenv: g.getenv})
+	args := shellWords(t, call)
+	if !slices.Contains(args, "--template") { // which looks at no other file
+		args = append(args, "--file", b.file)
+	}
+	g.run(args)
+	if silent {
+		screen.Reset()
+	}
+	return command + "\n" + b.shown(screen.String())
 }
 
 // TestRequests holds the requests of status and verify for a thousand members to their

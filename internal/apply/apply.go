@@ -48,6 +48,7 @@ const (
 	Again   Kind = "again"   // the resource was changed by something else meanwhile
 	Denied  Kind = "denied"  // the caller may not; the plan has the commands for who may
 	Kept    Kind = "kept"    // Azure took the write, and the resource is not as it was planned
+	Stopped Kind = "stopped" // an error ended what is done for a scale set, as Text says; the others go on
 )
 
 // An Event is what an Applier tells while it works.

@@ -22,7 +22,9 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm/armtypes"
 	"github.com/fleet-agent/fleet-agent/internal/sim/judgeproxy"
+	"github.com/fleet-agent/fleet-agent/internal/sim/standstill"
 	"github.com/fleet-agent/fleet-agent/internal/testkit"
+	"github.com/fleet-agent/fleet-agent/internal/testkit/armjudge"
 )
 
 const (
@@ -45,28 +47,26 @@ func spec() *fleet.Spec {
 	}
 }
 
-// An azureSim is a simulated subscription whose time runs a thousand times as fast, with
+// An azureSim is a simulated subscription whose time passes when somebody waits, with
 // a storage account in it and nothing else.
 type azureSim struct {
 	*arm.Server
 
-	clock    *arm.Clock
 	t        *testing.T
 	endpoint *httptest.Server
 }
 
 func start(t *testing.T, wrap func(http.Handler) http.Handler) *azureSim {
 	t.Helper()
-	clock := arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 1000)
+	clock := arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 0)
 	server, err := arm.New(arm.Config{Clock: clock, Unthrottled: true})
 	require.NoError(t, err)
-	s := &azureSim{Server: server, clock: clock, t: t}
+	s := &azureSim{Server: server, t: t}
 	handler := http.Handler(server)
 	if wrap != nil {
 		handler = wrap(handler)
 	}
-	s.endpoint = httptest.NewServer(handler)
-	t.Cleanup(s.endpoint.Close)
+	s.endpoint = armjudge.Serve(t, standstill.Handler(server, handler))
 	s.put(build, "2021-04-01", fleet.Document{"location": "eastus"})
 	s.put(account, "2023-05-01", fleet.Document{"location": "eastus", "kind": "StorageV2", "sku": fleet.Document{"name": "Standard_LRS"}})
 	return s
@@ -337,7 +337,6 @@ func TestApplyBusy(t *testing.T) {
 	sim := start(t, nil)
 	_, err := sim.apply(t.Context(), spec())
 	require.NoError(t, err)
-	sim.clock.SetFactor(0)
 	require.Less(t, sim.ask(http.MethodPatch, gallery, "2025-12-03", fleet.Document{"tags": fleet.Document{"cost": "7"}}), 300)
 	out, err := sim.apply(t.Context(), spec())
 	require.NoError(t, err)

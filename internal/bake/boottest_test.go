@@ -19,7 +19,9 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm/armtypes"
 	"github.com/fleet-agent/fleet-agent/internal/sim/judgeproxy"
+	"github.com/fleet-agent/fleet-agent/internal/sim/standstill"
 	"github.com/fleet-agent/fleet-agent/internal/testkit"
+	"github.com/fleet-agent/fleet-agent/internal/testkit/armjudge"
 )
 
 const (
@@ -104,12 +106,11 @@ func newBootWorld(t *testing.T, health, more string) *bootWorld {
 		rules.Machines.Real = scenario.RealSets()
 	}
 	w := &bootWorld{left: -1}
-	w.server, err = arm.New(arm.Config{Clock: arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 1000), Unthrottled: true, Rules: rules})
+	w.server, err = arm.New(arm.Config{Clock: arm.NewClock(time.Date(2026, 3, 5, 14, 0, 0, 0, time.UTC), 0), Unthrottled: true, Rules: rules})
 	require.NoError(t, err)
 	require.NoError(t, w.server.Apply(scenario))
 	w.proxy = judgeproxy.New(judgeproxy.Config{Next: w.server, Types: PublishedTypes(t)})
-	endpoint := httptest.NewServer(w)
-	t.Cleanup(endpoint.Close)
+	endpoint := armjudge.Serve(t, standstill.Handler(w.server, w))
 	client, err := azure.New(azure.Config{Auth: "default", Getenv: func(name string) string {
 		return map[string]string{azure.EndpointVariable: endpoint.URL}[name]
 	}})
@@ -401,7 +402,6 @@ func killedAt(t *testing.T, n int, lost bool, another func(w *bootWorld)) int {
 // An end that is asked for removes the set all the same.
 func TestBootInterrupted(t *testing.T) {
 	w := newBootWorld(t, "", "")
-	w.server.Clock().SetFactor(0) // so that the end comes before the verdict
 	ctx, cancel := context.WithCancel(t.Context())
 	wait := w.test.Wait
 	w.test.Wait = func(c context.Context, d time.Duration) error {

@@ -156,7 +156,7 @@ func TestTwoAtOnce(t *testing.T) {
 			w.mu.Unlock()
 			select {
 			case <-both:
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Error("the calls do not race")
 			}
 			return false

@@ -24,6 +24,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm"
 	"github.com/fleet-agent/fleet-agent/internal/sim/judgeproxy"
 	"github.com/fleet-agent/fleet-agent/internal/sim/standstill"
+	"github.com/fleet-agent/fleet-agent/internal/testkit/armjudge"
 )
 
 const (
@@ -260,8 +261,7 @@ func (w *world) newCall(id, version, content string) *call {
 // client makes a client with connections of its own.
 func (w *world) client() *azure.Client {
 	w.t.Helper()
-	endpoint := httptest.NewServer(w)
-	w.t.Cleanup(endpoint.Close)
+	endpoint := armjudge.Serve(w.t, w)
 	client, err := azure.New(azure.Config{Auth: "default", Getenv: func(name string) string {
 		if name == azure.EndpointVariable {
 			return endpoint.URL

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -112,12 +111,6 @@ func (h *Hold) needs(definition ResourceID, version string) string {
 	return ""
 }
 
-// CanBeHeld says whether a rollout can hold a resource of this kind: whoever writes none
-// need not ask whether there is a rollout.
-func CanBeHeld(id ResourceID) bool {
-	return id.Part("virtualMachineScaleSets") != "" || id.Part("versions") != "" && id.Part("galleries") != ""
-}
-
 // Holds says whether the rollout holds a resource: one of its scale sets or something
 // below one, or its version.
 func (h *Hold) Holds(id ResourceID) bool {
@@ -128,20 +121,6 @@ func (h *Hold) Holds(id ResourceID) bool {
 		return len(id) >= len(held) && held.Same(id[:len(held)]) && (len(id) == len(held) || id[len(held)] == '/')
 	}
 	return under(h.version(h.Version)) || slices.ContainsFunc(h.Sets, func(s HeldSet) bool { return under(s.ID) })
-}
-
-// Changes refuses changes that would write what the rollout holds, and names each.
-func (h *Hold) Changes(changes []Change) error {
-	var reasons []string
-	for i := range changes {
-		if c := &changes[i]; c.Write != nil && h.Holds(c.ID) {
-			reasons = append(reasons, fmt.Sprintf("it holds %s %s", c.Kind, cmp.Or(c.Name, c.ID.Name())))
-		}
-	}
-	if len(reasons) == 0 {
-		return nil
-	}
-	return &RefusedError{Reasons: append([]string{h.String()}, reasons...), Hint: h.hint()}
 }
 
 // Hold marks the version of a rollout in a view of images.

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fleet-agent/fleet-agent/internal/azure"
@@ -22,6 +21,7 @@ import (
 	"github.com/fleet-agent/fleet-agent/internal/sim/arm/armtypes"
 	"github.com/fleet-agent/fleet-agent/internal/sim/judgeproxy"
 	"github.com/fleet-agent/fleet-agent/internal/testkit"
+	"github.com/fleet-agent/fleet-agent/internal/testkit/armjudge"
 )
 
 const (
@@ -99,13 +99,8 @@ func newWorld(t *testing.T) *world {
 	scenario, err := arm.Example("article")
 	require.NoError(t, err)
 	require.NoError(t, w.server.Apply(scenario))
-	proxy := judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types, Into: func(method string, target armtypes.Target) any {
-		if method == http.MethodPatch && strings.EqualFold(target.Type, "Microsoft.Compute/galleries/images/versions") {
-			return &armcompute.GalleryImageVersionUpdate{}
-		}
-		return nil
-	}})
-	endpoint := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	proxy := judgeproxy.New(judgeproxy.Config{Next: w.server, Types: types})
+	endpoint := armjudge.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
 		w.asked++
 		n := w.asked
@@ -441,11 +436,14 @@ func TestEditWithFaults(t *testing.T) {
 			w := newWorld(t)
 			w.odd = tt.fault.Kind == arm.FaultHTML
 			require.NoError(t, w.server.SetFault(tt.fault))
-			ctx, cancel := t.Context(), func() {}
+			ctx, expire := testkit.Expiring(t.Context())
 			if tt.fault.Kind == arm.FaultHang {
-				ctx, cancel = context.WithTimeout(ctx, 300*time.Millisecond)
+				w.before = func(_ int, r *http.Request) {
+					if r.Method == tt.fault.Method {
+						expire()
+					}
+				}
 			}
-			defer cancel()
 			result, err := w.editor.Edit(ctx, version, fleet.Demotion(nil), false)
 			if tt.error != "" {
 				require.ErrorContains(t, err, tt.error)
