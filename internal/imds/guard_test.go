@@ -58,16 +58,21 @@ func longestGap(times []time.Time) time.Duration {
 	return gap
 }
 
-// every calls f at an interval, each call after the one before returned.
+// every calls f at an interval, each call after the one before returned, and at once
+// when that one lasted longer. It has no ticker: a tick that is due before anybody waits
+// for it is run by the goroutine that comes for it, and the race detector crashes when
+// two of a bubble do so at once (golang.org/issue/78156).
 func every(ctx context.Context, interval time.Duration, f func(context.Context) error) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
+	for ctx.Err() == nil {
+		began := time.Now()
 		_ = f(ctx)
+		pause := time.Until(began.Add(interval))
+		if pause <= 0 {
+			continue
+		}
 		select {
 		case <-ctx.Done():
-			return
-		case <-ticker.C:
+		case <-time.After(pause):
 		}
 	}
 }
