@@ -168,13 +168,7 @@ func (l *ledger) write(ctx context.Context, entry []json.RawMessage, events []ro
 func (l *ledger) reached() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var first time.Time
-	for _, m := range l.state.Runs {
-		if from := m.Runs[0].From; first.IsZero() || from.Before(first) {
-			first = from
-		}
-	}
-	return first
+	return l.state.Reached()
 }
 
 // guard says whether a write to Azure may begin.

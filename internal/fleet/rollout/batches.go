@@ -32,7 +32,7 @@ func (batches) forward(m *machine, w *Wave, set string) bool {
 // nextBatch picks the next batch, if one may begin; it says whether there is one.
 func (m *machine) nextBatch(w *Wave, set string) bool {
 	names := m.pick(w, set)
-	if len(names) == 0 || m.blockedNow() || m.doubted() {
+	if len(names) == 0 || m.blockedNow() || m.doubted() || m.unasked() {
 		return false
 	}
 	p, s := m.plan.Sets[set], m.s.Sets[set]

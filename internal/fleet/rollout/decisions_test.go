@@ -718,6 +718,30 @@ func TestDecisions(t *testing.T) {
 			plan: func(p *Plan) { p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}} },
 		},
 		{
+			name: "a gate that fails before a member ran the version waits, and fails nobody", phase: Succeeded, runs: 5,
+			plan:  func(p *Plan) { p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}} },
+			setup: func(a *azure) { a.Gate, a.GateUntil = earlier, start.Add(2*time.Hour) },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				blocked := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Blocked && e.Class == Inconclusive })
+				require.NotEqual(t, -1, blocked)
+				require.Equal(t, "gate errors failed before any member ran the version: 0.2 is above 0.01, 3 times in a row", r.journal[blocked].Why)
+				require.False(t, r.state.Reached().Before(start.Add(2*time.Hour)))
+			},
+		},
+		{
+			name: "a gate that goes on failing before a member ran the version holds, and marks nothing", phase: Held, runs: 0, atMost: 20 * 24 * time.Hour, every: 5 * time.Minute,
+			plan:    func(p *Plan) { p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}} },
+			setup:   func(a *azure) { a.Gate, a.GateUntil = earlier, start.Add(30*24*time.Hour) },
+			require: func(t *testing.T, r *rig) { t.Helper(); require.False(t, r.azure.Version.Failed) },
+		},
+		{
+			name: "what a gate said before a member was born on the version says nothing of it", phase: Succeeded, runs: 6,
+			plan:  func(p *Plan) { p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}} },
+			setup: func(a *azure) { a.Gate, a.GateUntil = earlier, start.Add(30*24*time.Hour) },
+			when:  func(r *rig) bool { return r.state.Block != nil }, then: func(r *rig) { r.azure.birth(r.azure.Sets["a"], newVersion, r.azure.Now) },
+		},
+		{
 			name: "a wave waits for its approval", phase: Succeeded, runs: 5,
 			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour, Approve: true}},
 			when:  func(r *rig) bool { return r.azure.Now.After(start.Add(3*time.Hour)) && len(r.azure.Ran) == 0 }, then: ask(Approve, false),

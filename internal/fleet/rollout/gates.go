@@ -2,11 +2,16 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
 )
 
-// gates asks Prometheus while members run the version, and judges its answers.
+// gates asks Prometheus before the first member gets the version and while members run
+// it, and judges its answers. What a gate said before the first member ran the version
+// says nothing of the version: a gate that fails then only keeps the first batch from
+// beginning.
 func (m *machine) gates() {
-	if len(m.on) == 0 {
+	reached := m.s.Reached()
+	if len(m.on) == 0 && (!reached.IsZero() || !m.mayBegin()) {
 		return
 	}
 	for _, g := range m.plan.Gates {
@@ -14,18 +19,31 @@ func (m *machine) gates() {
 		if a.At.IsZero() || !m.now.Before(a.At.Add(g.Every)) {
 			m.do(Action{Do: QueryGate, Name: g.Name})
 		}
-		verdict := g.verdict(a)
+		verdict, before := g.verdict(a), reached.IsZero() || a.At.Before(reached)
 		switch {
+		case a.At.IsZero():
+		case before && Verdict(a.Text) == NoData: // no series yet, no traffic yet
+		case before && verdict == Fail:
+			m.blocked(Inconclusive, fmt.Sprintf("gate %s failed before any member ran the version: %s", g.Name, limit(a.Why)))
 		case verdict == Fail:
 			m.halt(fmt.Sprintf("gate %s: %s", g.Name, a.Why))
 			return
-		case a.At.IsZero():
 		case verdict != Pass:
 			m.blocked(Inconclusive, fmt.Sprintf("gate %s does not answer: %s", g.Name, limit(a.Why)))
 		case m.now.Sub(a.At) > max(g.Every, m.plan.Limits.ObserveEvery):
 			m.blocked(Inconclusive, "gate "+g.Name+" was not asked lately")
 		}
 	}
+}
+
+// mayBegin says whether the wave under way takes members now.
+func (m *machine) mayBegin() bool {
+	return m.s.Phase == Rolling && m.s.Waves[m.s.Wave].Step == Batches && (!m.plan.Window || m.obs.WindowOpen)
+}
+
+// unasked says whether a gate was never asked: until it was, nobody gets the version.
+func (m *machine) unasked() bool {
+	return slices.ContainsFunc(m.plan.Gates, func(g Gate) bool { return m.s.Gates[g.Name].At.IsZero() })
 }
 
 // verdict is what an answer comes to.

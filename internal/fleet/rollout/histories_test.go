@@ -540,7 +540,7 @@ func (h *history) befalls(s *azureSet, m *azureMember) {
 	case 14:
 		h.otherTool(s)
 	case 15:
-		h.azure.Gate, h.azure.GateUntil = []gate{outage, noData, noUse}[h.rng.IntN(3)], h.azure.Now.Add(time.Duration(h.rng.IntN(600))*time.Minute)
+		h.azure.Gate, h.azure.GateUntil = []gate{outage, noData, noUse, earlier}[h.rng.IntN(4)], h.azure.Now.Add(time.Duration(h.rng.IntN(600))*time.Minute)
 		h.say("the gate %s until %s", h.azure.Gate, h.azure.GateUntil.Format("02 15:04"))
 	case 16:
 		if s.Rolling.Active() && h.azure.Sets[s.Name].Mode == fleet.Rolling {

@@ -54,6 +54,7 @@ const (
 	outage  gate = "cannot be reached"
 	noData  gate = "has no series"
 	noUse   gate = "sees no traffic" // the gate's query of traffic says so: that is no data, too
+	earlier gate = "fails"           // an incident of the service, which is over when a member runs the version
 )
 
 // An image is how the new version behaves.
@@ -455,6 +456,9 @@ func (a *azure) prometheus() Result {
 	switch {
 	case how == outage:
 		return Result{Outcome: Errored, Text: "connection refused"}
+	case how == earlier && len(a.Ran) == 0:
+		r.Answer, r.Text = string(Fail), "0.2 is above 0.01, 3 times in a row"
+	case how == earlier:
 	case how != answers:
 		r.Answer, r.Text = string(NoData), string(how)
 	case a.Image == errs && a.serving():

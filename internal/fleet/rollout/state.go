@@ -115,6 +115,17 @@ type State struct {
 // Settled says whether nothing is under way, drained or suspended by the rollout.
 func (s *State) Settled() bool { return len(s.Ops) == 0 && s.paid() }
 
+// Reached is when the first member ran the version; zero: none did yet.
+func (s *State) Reached() time.Time {
+	var first time.Time
+	for _, m := range s.Runs {
+		if from := m.Runs[0].From; first.IsZero() || from.Before(first) {
+			first = from
+		}
+	}
+	return first
+}
+
 // paid says whether nothing is owed.
 func (s *State) paid() bool {
 	for _, set := range s.Sets {
