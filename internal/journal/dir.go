@@ -181,7 +181,7 @@ func syncDir(name string) error {
 // lockSoon locks a file that others lock for the time of one write.
 func lockSoon(ctx context.Context, f *os.File) error {
 	for range 100 {
-		got, err := tryLock(f)
+		got, err := tryLock(f, syscall.LOCK_EX)
 		if err != nil || got {
 			return err
 		}
@@ -194,10 +194,25 @@ func lockSoon(ctx context.Context, f *os.File) error {
 	return fmt.Errorf("%s is being written to for seconds: is a process that writes to it stopped?", f.Name())
 }
 
-// tryLock locks a file, unless somebody else has.
-func tryLock(f *os.File) (got bool, err error) {
+// lockUnlooked locks a file like tryLock, and waits for who only looks (holder).
+func lockUnlooked(ctx context.Context, f *os.File) (got bool, err error) {
+	for range 5 {
+		if got, err = tryLock(f, syscall.LOCK_EX); err != nil || got {
+			return got, err
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+	return false, nil
+}
+
+// tryLock locks a file, LOCK_EX or LOCK_SH, unless somebody else has.
+func tryLock(f *os.File, how int) (got bool, err error) {
 	for {
-		switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+		switch err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB); {
 		case err == nil:
 			return true, nil
 		case errors.Is(err, syscall.EWOULDBLOCK):
@@ -218,7 +233,7 @@ type owned struct {
 
 func (s *files) lockName() string { return filepath.Join(s.dir, lockName) }
 
-func (s *files) lock(_ context.Context, by Owner, at time.Time) (grip, error) {
+func (s *files) lock(ctx context.Context, by Owner, at time.Time) (grip, error) {
 	if err := s.makeDir(s.dir); err != nil {
 		return nil, err
 	}
@@ -228,7 +243,7 @@ func (s *files) lock(_ context.Context, by Owner, at time.Time) (grip, error) {
 			return nil, err
 		}
 		g := &fileGrip{f}
-		got, err := tryLock(f)
+		got, err := lockUnlooked(ctx, f)
 		switch {
 		case err != nil:
 		case !got:
@@ -319,6 +334,7 @@ func readOwner(f *os.File) error {
 	return held
 }
 
+// holder locks the file for an instant, which others who look may do, too.
 func (s *files) holder(context.Context) (*HeldError, error) {
 	f, err := safefile.OpenRegular(s.lockName(), os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -328,7 +344,7 @@ func (s *files) holder(context.Context) (*HeldError, error) {
 		return nil, err
 	}
 	defer f.Close() // which unlocks it
-	if got, err := tryLock(f); err != nil || got {
+	if got, err := tryLock(f, syscall.LOCK_SH); err != nil || got {
 		return nil, err
 	}
 	err = readOwner(f)

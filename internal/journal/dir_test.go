@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -79,6 +80,35 @@ func TestDeadHolder(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(text), "the dead")
 	require.Equal(t, []string{`"last words"`}, texts(t, taken(t, p, "7", "ada")))
+}
+
+// Who looks whether somebody has the lock does not have it: neither for another who looks,
+// nor for who takes it, also when a dead process is written in the file.
+func TestWhoLooksHoldsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		require.NoError(t, os.Mkdir(filepath.Join(dir, "7"), 0o755))
+		name := filepath.Join(dir, "7/lock")
+		require.NoError(t, os.WriteFile(name, []byte(`{"owner":"the dead"}`), 0o644))
+		p, err := At(dir, nil, nil)
+		require.NoError(t, err)
+		j := journalOf(t, p, "7")
+
+		looks, err := os.Open(name)
+		require.NoError(t, err)
+		require.NoError(t, unix.Flock(int(looks.Fd()), unix.LOCK_SH))
+		held, err := j.Holder(t.Context())
+		require.NoError(t, err)
+		require.Nil(t, held)
+
+		go func() {
+			time.Sleep(25 * time.Millisecond)
+			_ = looks.Close()
+		}()
+		l, err := j.Acquire(t.Context(), Owner{Name: "ada"})
+		require.NoError(t, err)
+		require.NoError(t, l.Release(t.Context()))
+	})
 }
 
 // A process that was stopped in the middle, and one that was unlocked meanwhile, do not
