@@ -31,8 +31,10 @@ const (
 	// fullAt is with how many entries of the journal a rollout is paused, once: a journal
 	// takes 49,000, and a halt or an abort needs some to go back.
 	fullAt = 40_000
-	// maxNodes bounds the actions on nodes, and questions, that are under way at once.
-	maxNodes = 8
+	// maxNodes bounds the actions on nodes, and questions, that are under way at once. It
+	// has room for batches of several sets: a tick should last no longer than one drain.
+	// Azure takes 500 Run Commands a minute in a region.
+	maxNodes = 100
 )
 
 // Advance does all that is due, and returns when only waiting is left: what is waited

@@ -5,6 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -157,5 +161,39 @@ func TestDecode(t *testing.T) {
 	for _, odd := range []string{"", "[", "{}", `[{"format":2}]`, `[[]]`, "null", `[null]`} {
 		_, err := Decode([]json.RawMessage{json.RawMessage(event), json.RawMessage(odd)})
 		require.ErrorContains(t, err, "entry 2 of the journal", odd)
+	}
+}
+
+// A kept journal only keeps.
+type kept struct{ unlocked }
+
+func (kept) Append(ctx context.Context, _ json.RawMessage) error { return ctx.Err() }
+
+// The nodes of a whole batch are asked at once: here each question is answered when all of
+// them have come.
+func TestNodesAreAskedAtOnce(t *testing.T) {
+	const batch = 40 // the most members of one
+	var asked sync.WaitGroup
+	asked.Add(batch)
+	prom := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Done()
+		asked.Wait()
+		_, _ = io.WriteString(w, `{"status":"success","data":{"resultType":"matrix","result":[]}}`)
+	}))
+	defer prom.Close()
+	spec := fleet.Spec{Rollout: &fleet.RolloutSpec{}}
+	var actions []rollout.Action
+	for i := range batch {
+		name := fmt.Sprintf("gate-%d", i)
+		spec.Rollout.Gates.Prometheus = append(spec.Rollout.Gates.Prometheus, fleet.PrometheusSpec{Name: name, URL: prom.URL, Query: "1"})
+		actions = append(actions, rollout.Action{Op: i + 1, Do: rollout.QueryGate, Name: name})
+	}
+	r := &Runner{Spec: &spec, Now: time.Now}
+	l := &ledger{journal: kept{}, tell: r.tell}
+	require.NoError(t, l.append(t.Context(), rollout.Begin(rollout.Plan{}, time.Now())))
+	require.NoError(t, r.act(t.Context(), l, actions))
+	require.Len(t, l.state.Gates, batch)
+	for name, answer := range l.state.Gates {
+		require.Equal(t, string(rollout.NoData), answer.Text, "%s: %s", name, answer.Why)
 	}
 }
