@@ -111,6 +111,9 @@ func (g *globals) rolloutsOf(spec *fleet.Spec) (*rollouts, error) {
 	if err != nil {
 		return nil, err
 	}
+	if g.passed != nil {
+		place.Passes(g.passed)
+	}
 	r := &rollouts{g: g, spec: spec, azure: client, place: place}
 	r.now, r.sleep = g.times(client)
 	return r, nil

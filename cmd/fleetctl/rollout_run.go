@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 	"github.com/fleet-agent/fleet-agent/internal/fleet/rollout"
@@ -102,12 +104,7 @@ func (g *globals) runRollout(ctx context.Context, cmd *cobra.Command, f *running
 		last, err = r.begin(ctx, cmd, f, next)
 	case last.Plan.Version == f.version:
 		g.out.Say("fleetctl: %s, begun %s, is gone on with", last.title(), cli.Relative(last.Plan.Made, r.now()))
-		err = r.locked(ctx, last.id, func(lock *journal.Lock) error {
-			if err := r.stillNewest(ctx, next); err != nil {
-				return err
-			}
-			return r.stay(ctx, f, last, lock)
-		})
+		err = r.staying(ctx, f, last, func(*journal.Lock) error { return r.stillNewest(ctx, next) })
 	case f.supersede:
 		last, err = r.replace(ctx, cmd, f, last, next)
 	default:
@@ -160,12 +157,7 @@ func (r *rollouts) begin(ctx context.Context, cmd *cobra.Command, f *running, id
 		return nil, err
 	}
 	begun := &found{id: id, Status: roll.Status{Plan: plan}}
-	err = r.locked(ctx, id, func(lock *journal.Lock) error {
-		if err := r.start(ctx, f, begun, lock); err != nil {
-			return err
-		}
-		return r.stay(ctx, f, begun, lock)
-	})
+	err = r.staying(ctx, f, begun, func(lock *journal.Lock) error { return r.start(ctx, f, begun, lock) })
 	return begun, err
 }
 
@@ -238,7 +230,7 @@ func (r *rollouts) replace(ctx context.Context, cmd *cobra.Command, f *running, 
 		}
 		end := running{version: f.version + " --supersede"}
 		if err := r.stay(ctx, &end, last, lock); err != nil {
-			return err
+			return r.left(last.title(), "fleetctl rollout run "+end.version, err)
 		}
 		if phase := last.State.Phase; !phase.Over() || phase == rollout.Held {
 			return fmt.Errorf("%s is %s, and could not be aborted: %s", last.title(), phase, last.State.Why)
@@ -248,6 +240,55 @@ func (r *rollouts) replace(ctx context.Context, cmd *cobra.Command, f *running, 
 		return err
 	})
 	return begun, err
+}
+
+// The times of who stays with a rollout while its lock cannot be had.
+const (
+	regainEvery  = 15 * time.Second // another try
+	regainWithin = 10 * time.Minute // after it was lost
+)
+
+// staying takes the lock of a rollout, does first, and stays with it. A lock that is lost
+// because Azure Storage is out of reach, or the machine slept, is taken again unless
+// somebody else has it by then: the rollout goes on where its journal says.
+func (r *rollouts) staying(ctx context.Context, f *running, of *found, first func(*journal.Lock) error) error {
+	began, lost := false, time.Time{} // since when the lock is lost; zero: it is not
+	for {
+		outage := false
+		err := r.locked(ctx, of.id, func(lock *journal.Lock) error {
+			if !began {
+				if err := first(lock); err != nil {
+					return err
+				}
+			}
+			began, lost = true, time.Time{}
+			err := r.stay(ctx, f, of, lock)
+			if gone := lock.Guard(); err != nil && !f.once && errors.Is(gone, journal.ErrOutage) {
+				outage, lost = true, r.now()
+				r.g.out.Say("fleetctl: %s: it is taken again when it can be", cli.Clean(gone.Error()))
+			}
+			return err
+		})
+		switch {
+		case err == nil || !began:
+			return err
+		case outage:
+		case lost.IsZero(), r.now().Sub(lost) >= regainWithin, !r.mayRegain(err):
+			return r.left(of.title(), "fleetctl rollout run "+f.version, err)
+		}
+		if r.sleep(ctx, regainEvery) != nil {
+			return r.left(of.title(), "fleetctl rollout run "+f.version, err)
+		}
+	}
+}
+
+// mayRegain says whether a lock that was lost in an outage may be had after an error: it
+// is this call's own that still lasts in Azure, or Azure Storage is still out of reach.
+func (r *rollouts) mayRegain(err error) bool {
+	if held, ok := errors.AsType[*journal.HeldError](err); ok {
+		return held.Owner == r.g.owner()
+	}
+	return errors.Is(err, journal.ErrOutage) || azure.Doubtful(err)
 }
 
 // stay is with a rollout to its end, or for one tick, and shows what happens.
@@ -262,7 +303,7 @@ func (r *rollouts) stay(ctx context.Context, f *running, of *found, lock *journa
 	status, err := run(ctx)
 	display.end()
 	if err != nil {
-		return r.left(of.title(), "fleetctl rollout run "+f.version, err)
+		return err
 	}
 	of.Status = status
 	return nil

@@ -973,3 +973,51 @@ func TestRolloutAbortOfAnIncompleteHalt(t *testing.T) {
 	text, code = w.fleetctl("run", "1.7.2", "--yes", "--no-wait")
 	require.Zero(t, code, text)
 }
+
+// A run whose lock in Azure Storage is lost because nobody could renew it, as on a machine
+// that slept, takes it again, unless somebody else has it by then, or took it away.
+func TestRolloutTakesItsLockAgain(t *testing.T) {
+	const lost = "it was not renewed for 1m0s; the machine slept, or Azure Storage was out of reach: it is taken again when it can be"
+	// run runs a rollout on a machine whose clock is the rollout's: a lease is renewed every
+	// 15 s of the test, in which hours of it pass. Once the lock is lost, then is done.
+	run := func(t *testing.T, then func(w *rolling)) (w *rolling, text string, code int) {
+		t.Helper()
+		w = newRolling(t, rollSetup{journal: blobJournal})
+		g, stdout, stderr := w.globals()
+		start := w.clock.Now()
+		g.passed = func() time.Duration { return w.clock.Now().Sub(start) }
+		w.ticks = append(w.ticks, func() {
+			if then != nil && strings.Contains(stderr.String(), lost) {
+				then(w)
+				then = nil
+			}
+		})
+		text, code = w.call(g, stdout, stderr, "run", "1.7.1", "--yes")
+		require.Contains(t, text, lost)
+		w.ticks = nil
+		return w, text, code
+	}
+	t.Run("again", func(t *testing.T) {
+		w, text, code := run(t, nil)
+		require.Zero(t, code, text)
+		v := w.status()
+		require.Equal(t, rollout.Succeeded, v.Phase)
+		require.Len(t, v.Ran, 6, "each member once")
+	})
+	t.Run("somebody else has it", func(t *testing.T) {
+		_, text, code := run(t, func(w *rolling) { w.holds("1") })
+		require.Equal(t, exitRefused, code, text)
+		require.Contains(t, text, "at work on this rollout: ben on host-b")
+		require.Contains(t, text, "is unfinished; fleetctl rollout advance goes on with it")
+	})
+	t.Run("out of reach", func(t *testing.T) {
+		w, text, code := run(t, func(w *rolling) {
+			require.NoError(t, w.server.SetFault(arm.Fault{Kind: arm.FaultError, Path: "/blob/", Status: http.StatusServiceUnavailable, Code: "ServerBusy", Message: "The server is busy."}))
+			w.server.Advance(regainWithin)
+		})
+		require.Equal(t, 1, code, text)
+		require.Contains(t, text, "The server is busy")
+		w.server.ClearFaults()
+		require.Equal(t, rollout.Rolling, w.status().Phase)
+	})
+}

@@ -70,6 +70,8 @@ type globals struct {
 	zone     *time.Location                             // of the times in text
 	// times are those that rollouts and evictions go by: their Azure's, which pass faster in a simulator.
 	times func(*azure.Client) (now func() time.Time, sleep func(context.Context, time.Duration) error)
+	// passed is the clock that locks of rollouts last by; nil: the machine's.
+	passed func() time.Duration
 }
 
 func newGlobals(stdout, stderr io.Writer, getenv func(string) string) *globals {

@@ -378,3 +378,14 @@ func hintOf(way string, attempts []attempt) string {
 		return "is this where --auth " + way + " works? it needs what the message names"
 	}
 }
+
+// Doubtful says whether an error leaves it open what Azure has done, and whether another
+// try may tell.
+func Doubtful(err error) bool {
+	for _, kind := range []Kind{Failed, Throttled, Unreachable, Garbled} {
+		if errors.Is(err, &Error{Kind: kind}) {
+			return true
+		}
+	}
+	return false
+}

@@ -128,12 +128,12 @@ func (s *blobStore) write(ctx context.Context, at int64, line []byte, may func()
 			}
 			made = true
 			continue
-		case !errors.Is(err, azure.ErrMoved) && !doubtful(err):
+		case !errors.Is(err, azure.ErrMoved) && !azure.Doubtful(err):
 			return err
 		}
 		there, readErr := s.readFrom(ctx, at)
 		switch {
-		case readErr != nil && !doubtful(readErr):
+		case readErr != nil && !azure.Doubtful(readErr):
 			return errors.Join(err, readErr)
 		case readErr == nil && strings.HasPrefix(string(there), string(line)):
 			return nil // the line is there: its answer was lost
@@ -146,17 +146,6 @@ func (s *blobStore) write(ctx context.Context, at int64, line []byte, may func()
 			return errors.Join(err, ctx.Err())
 		}
 	}
-}
-
-// doubtful says whether an error leaves it open what Azure has done, and whether another
-// try may tell.
-func doubtful(err error) bool {
-	for _, kind := range []azure.Kind{azure.Failed, azure.Throttled, azure.Unreachable, azure.Garbled} {
-		if errors.Is(err, &azure.Error{Kind: kind}) {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *blobStore) lock(ctx context.Context, by Owner, at time.Time) (grip, error) {

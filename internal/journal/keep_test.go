@@ -124,6 +124,7 @@ func TestKeepThroughAnOutage(t *testing.T) {
 				err := l.Guard()
 				require.Error(t, err)
 				require.NotErrorIs(t, err, ErrLost)
+				require.ErrorIs(t, err, ErrOutage)
 				require.NoError(t, l.Append(t.Context(), json.RawMessage("1")), "what was done is still written down")
 				m.answer(nil)
 				time.Sleep(15 * time.Second)
@@ -132,6 +133,7 @@ func TestKeepThroughAnOutage(t *testing.T) {
 				m.answer(renewal)
 				time.Sleep(75 * time.Second)
 				require.ErrorIs(t, l.Guard(), ErrLost)
+				require.ErrorIs(t, l.Guard(), ErrOutage)
 				require.ErrorIs(t, l.Append(t.Context(), json.RawMessage("2")), ErrLost)
 				require.Less(t, len(m.renewals()), 40)
 				last := m.renewals()[len(m.renewals())-1]
@@ -153,6 +155,7 @@ func TestKeepOfABrokenLock(t *testing.T) {
 		time.Sleep(renewEvery)
 		synctest.Wait()
 		require.EqualError(t, l.Guard(), "the lock is lost: somebody unlocked it")
+		require.NotErrorIs(t, l.Guard(), ErrOutage, "it is not to be taken back")
 		require.NoError(t, l.Release(t.Context()))
 	})
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/fleet-agent/fleet-agent/internal/azure"
 )
 
 // The times of a lock.
@@ -29,6 +31,17 @@ var errNoLock = fmt.Errorf("%w: it was never taken", ErrLost)
 
 // lost is an ErrLost that says why.
 func lost(why any) error { return fmt.Errorf("%w: %v", ErrLost, why) }
+
+// ErrOutage says that Azure Storage was out of reach of who has a lock, or the machine slept:
+// the lock is lost, or about to be, and nobody is known to have taken it. It may be taken
+// again.
+var ErrOutage = errors.New("the journal is out of reach")
+
+// An outage is an ErrOutage with words of its own.
+type outage struct{ error }
+
+func (e outage) Is(target error) bool { return target == ErrOutage }
+func (e outage) Unwrap() error        { return e.error }
 
 // An Owner is who has a lock.
 type Owner struct {
@@ -166,6 +179,9 @@ func (l *Lock) Append(ctx context.Context, entry json.RawMessage) error {
 	ctx, cancel := context.WithTimeout(ctx, leaseTime)
 	defer cancel()
 	if err := l.store.write(ctx, end.size, line, l.held); err != nil {
+		if azure.Doubtful(err) {
+			err = outage{err}
+		}
 		return l.lose(err)
 	}
 	l.mu.Lock()
@@ -175,7 +191,7 @@ func (l *Lock) Append(ctx context.Context, entry json.RawMessage) error {
 }
 
 // Guard says whether enough of the lock is left to begin a write to Azure. An ErrLost is
-// for good; any other error may be over when the lock is renewed.
+// for good; any other error may be over when the lock is renewed. Both may be an ErrOutage.
 func (l *Lock) Guard() error {
 	if err := l.held(); err != nil {
 		return err
@@ -184,7 +200,7 @@ func (l *Lock) Guard() error {
 		return nil
 	}
 	if left := l.left(); left < guardTime {
-		return fmt.Errorf("only %s of the lock are left: it could not be renewed in time", left.Round(time.Second))
+		return outage{fmt.Errorf("only %s of the lock are left: it could not be renewed in time", left.Round(time.Second))}
 	}
 	return nil
 }
@@ -201,7 +217,7 @@ func (l *Lock) held() error {
 		return l.lose(err)
 	}
 	if l.grip.lasts() > 0 && l.left() <= 0 {
-		return l.lose(fmt.Errorf("it was not renewed for %s; the machine slept, or Azure Storage was out of reach", l.grip.lasts()))
+		return l.lose(outage{fmt.Errorf("it was not renewed for %s; the machine slept, or Azure Storage was out of reach", l.grip.lasts())})
 	}
 	return nil
 }
