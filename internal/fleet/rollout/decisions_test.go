@@ -998,6 +998,29 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "7: an upgrade that the platform stopped for others, while its member begins, is no failure", phase: Succeeded, runs: 3,
+			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Minute}},
+			setup: func(a *azure) { a.Sets["a"].Mode = fleet.Rolling }, plan: drivenBy(fleet.DriverPlatformRolling),
+			when: func(r *rig) bool {
+				for _, m := range r.azure.Sets["a"].Members {
+					if h, _ := r.azure.health(m); m.Version == newVersion && h == fleet.Initializing {
+						return true
+					}
+				}
+				return false
+			},
+			then: func(r *rig) {
+				u := r.azure.Sets["a"].Rolling
+				u.Code, u.End, u.ErrorCode = "Faulted", r.azure.Now, "MaxUnhealthyInstancePercentExceededInRollingUpgrade"
+				r.tick()
+				if b := r.state.Block; b == nil || b.Class != Inconclusive {
+					panic("it does not pause")
+				}
+				r.azure.advance(time.Minute)
+				ask(Resume, false)(r)
+			},
+		},
+		{
 			name: "who was not Healthy at the baseline is picked last", phase: Succeeded, runs: 3, sizes: map[string]int{"a": 3},
 			waves: []Wave{{Name: "canary", Sets: []string{"a"}, Instances: 1, Soak: time.Minute}, {Name: "all", Sets: []string{"a"}}},
 			plan: func(p *Plan) {

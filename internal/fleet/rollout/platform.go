@@ -216,7 +216,7 @@ func (m *machine) verdict(set string) (Class, string) {
 	case u != nil && u.Code == "Faulted" && capacity(u.ErrorCode+" "+u.Error):
 		return NoCapacity, fmt.Sprintf("the platform stopped the rolling upgrade of %s: %s: %s", set, u.ErrorCode, u.Error)
 	case u != nil && u.Code == "Faulted" && !strings.Contains(u.ErrorCode, "Upgraded") && !m.anyIll(set):
-		return Inconclusive, fmt.Sprintf("the platform stopped the rolling upgrade of %s, and every member on the version is Healthy: %s: %s", set, u.ErrorCode, u.Error)
+		return Inconclusive, fmt.Sprintf("the platform stopped the rolling upgrade of %s, and no member on the version is Unhealthy: %s: %s", set, u.ErrorCode, u.Error)
 	case u != nil && u.Code == "Faulted":
 		return Bad, fmt.Sprintf("the platform stopped the rolling upgrade of %s: %s: %s", set, u.ErrorCode, u.Error)
 	case u != nil && (u.Code == "Cancelled" || u.Code == "RollingBack"):
@@ -236,9 +236,10 @@ func (m *machine) faultedBefore(u *fleet.RollingUpgrade) bool {
 	return u != nil && u.Code == "Faulted" && !u.End.IsZero() && u.End.Before(m.s.Resumed)
 }
 
-// anyIll says whether a member on the version is not Healthy.
+// anyIll says whether a member on the version is Unhealthy. One that begins, or has no
+// health yet, is judged by its own time.
 func (m *machine) anyIll(set string) bool {
-	return slices.ContainsFunc(m.on[set], func(name string) bool { return m.members[set][name].Health != fleet.Healthy })
+	return slices.ContainsFunc(m.on[set], func(name string) bool { return m.members[set][name].Health == fleet.Unhealthy })
 }
 
 // sameStart is how far the time of an upgrade may lie before the one of its cause: two
