@@ -15,7 +15,7 @@ import (
 const (
 	// maxEntry bounds an entry of several events, in bytes.
 	maxEntry = 64 << 10
-	// appendWithin bounds one append, also when the context of its caller has ended: what
+	// appendWithin bounds one entry, also when the context of its caller has ended: what
 	// was done is to be told.
 	appendWithin = 30 * time.Second
 )
@@ -109,8 +109,6 @@ func (r *Runner) replay(ctx context.Context) (*ledger, error) {
 // append journals events, and takes them in. Several are one entry: they were decided
 // together.
 func (l *ledger) append(ctx context.Context, events ...rollout.Event) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendWithin)
-	defer cancel()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var entry []json.RawMessage
@@ -147,6 +145,9 @@ func (l *ledger) write(ctx context.Context, entry []json.RawMessage, events []ro
 			return fmt.Errorf("journal events: %w", err)
 		}
 	}
+	// Its time begins here: a batch that is drained has a hundred entries wait for each other.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendWithin)
+	defer cancel()
 	if err := l.journal.Append(ctx, text); err != nil {
 		l.failed = err
 		return err

@@ -8,8 +8,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -196,4 +198,29 @@ func TestNodesAreAskedAtOnce(t *testing.T) {
 	for name, answer := range l.state.Gates {
 		require.Equal(t, string(rollout.NoData), answer.Text, "%s: %s", name, answer.Why)
 	}
+}
+
+// A slow journal takes a while for each entry.
+type slow struct{ unlocked }
+
+func (slow) Append(ctx context.Context, _ json.RawMessage) error {
+	select {
+	case <-time.After(appendWithin / 2):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Each entry has its own time: what waits for others before it is not given up for them.
+func TestEntriesDoNotWaitInTheTimeOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &ledger{journal: slow{}, tell: func(Event) {}}
+		events := []rollout.Event{rollout.Begin(rollout.Plan{}, time.Now())}
+		for range 3 {
+			events = append(events, rollout.Event{Format: rollout.Format, At: time.Now(), Kind: rollout.Blocked, Class: rollout.NotOurs, Why: strings.Repeat("x", maxEntry)})
+		}
+		require.NoError(t, l.append(t.Context(), events...))
+		require.Equal(t, 4, l.lines)
+	})
 }
