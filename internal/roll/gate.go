@@ -50,7 +50,7 @@ func queryGate(ctx context.Context, r *Runner, p *rollout.Plan, a *rollout.Actio
 
 // judge asks what a gate asks, and judges the answers: the gate fails when the last
 // `for` answers, a step apart, are all beyond what it allows, and none of them is from
-// before the first member ran the version.
+// before members ran the version.
 func (r *Runner) judge(ctx context.Context, g *fleet.PrometheusSpec, version string, since time.Time) (verdict rollout.Verdict, why string) {
 	now := r.now()
 	step, in := cmp.Or(g.Step, time.Minute), max(g.For, 1)

@@ -165,7 +165,7 @@ func (l *ledger) write(ctx context.Context, entry []json.RawMessage, events []ro
 	return nil
 }
 
-// reached is when the first member ran the version; zero: none did yet.
+// reached is since when members have run the version without a gap; zero: none does.
 func (l *ledger) reached() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()

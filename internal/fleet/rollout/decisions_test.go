@@ -725,7 +725,7 @@ func TestDecisions(t *testing.T) {
 				t.Helper()
 				blocked := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Blocked && e.Class == Inconclusive })
 				require.NotEqual(t, -1, blocked)
-				require.Equal(t, "gate errors failed before any member ran the version: 0.2 is above 0.01, 3 times in a row", r.journal[blocked].Why)
+				require.Equal(t, "gate errors fails, and no member runs the version: 0.2 is above 0.01, 3 times in a row", r.journal[blocked].Why)
 				require.False(t, r.state.Reached().Before(start.Add(2*time.Hour)))
 			},
 		},
@@ -740,6 +740,86 @@ func TestDecisions(t *testing.T) {
 			plan:  func(p *Plan) { p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}} },
 			setup: func(a *azure) { a.Gate, a.GateUntil = earlier, start.Add(30*24*time.Hour) },
 			when:  func(r *rig) bool { return r.state.Block != nil }, then: func(r *rig) { r.azure.birth(r.azure.Sets["a"], newVersion, r.azure.Now) },
+		},
+		{
+			name: "what a gate said while a member was born on the version, before it was seen, says nothing of it", phase: Succeeded, runs: 6,
+			plan: func(p *Plan) { p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}} },
+			when: func(*rig) bool { return true }, then: func(r *rig) {
+				patches := 0
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do == PatchModel && a.Version == newVersion {
+						patches++
+					}
+					switch {
+					case a.Do == PatchModel && patches == 1:
+						r.azure.Gate, r.azure.GateUntil = earlier, start.Add(30*24*time.Hour)
+						return noCapacity
+					case a.Do == PatchModel && patches == 2 && len(r.azure.Ran) == 0: // the gate has failed just now, after this birth
+						r.azure.birth(r.azure.Sets["a"], newVersion, r.azure.Now.Add(-time.Second))
+					}
+					return fine
+				}
+			},
+		},
+		{
+			name: "a gate that wants data gives the first member its step to have some", phase: Succeeded, runs: 5,
+			plan:  func(p *Plan) { p.Gates = []Gate{{Name: "errors", Every: 10 * time.Minute, NoData: Fail}} },
+			setup: func(a *azure) { a.Gate, a.GateUntil = noData, start.Add(24*time.Hour) },
+			when:  func(r *rig) bool { return len(r.azure.Ran) > 0 }, then: func(r *rig) { r.azure.GateUntil = r.azure.Now.Add(5 * time.Minute) },
+		},
+		{
+			name: "a member that was stopped with the version before its rollout keeps no gate from being asked", phase: Succeeded, runs: 5,
+			plan: func(p *Plan) { p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}} },
+			setup: func(a *azure) {
+				m := a.Sets["a"].Members["a_01"]
+				m.Version, m.Stopped = newVersion, true
+				a.ran(a.Sets["a"], m)
+			},
+			when: func(r *rig) bool { return r.state.Block != nil }, then: ask(Resume, false), // it is accepted that it is gone
+		},
+		{
+			name: "a gate that had no data yesterday is asked before the first batch", phase: Succeeded, runs: 3, sizes: map[string]int{"a": 3},
+			waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}},
+			setup: func(a *azure) { a.Sets["a"].Mode, a.Opens = fleet.Rolling, 3 },
+			plan: func(p *Plan) {
+				s := p.Sets["a"]
+				s.Driver, s.Repairs = fleet.DriverPlatformRolling, false
+				p.Sets["a"], p.Window = s, true
+				p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}}
+			},
+			when: func(*rig) bool { return true }, then: func(r *rig) {
+				r.azure.Gate, r.azure.GateUntil = noData, start.Add(20*time.Hour)
+				r.fates = func(_ int, a *Action) fate {
+					if s := r.azure.Sets["a"]; a.Do == QueryGate && s.BusyUntil.IsZero() { // until the window is closed
+						s.BusyUntil, s.BusyWhy = start.Add(9*time.Hour), "another tool writes"
+					}
+					if r.azure.Now.After(start.Add(20 * time.Hour)) {
+						r.azure.Gate, r.azure.GateUntil = earlier, start.Add(26*time.Hour)
+					}
+					return fine
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.False(t, r.state.Reached().Before(start.Add(26*time.Hour)), "%s", r.state.Reached())
+			},
+		},
+		{
+			name: "a gate that fails while no member runs the version any more keeps the next batch from beginning", phase: Succeeded, runs: 6,
+			plan: func(p *Plan) { p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}} },
+			when: step(0, Soaking), then: func(r *rig) {
+				s := r.azure.Sets["a"]
+				r.azure.gone(s, onVersion(r, "a"), Evicted)
+				r.azure.birth(s, oldVersion, r.azure.Now)
+				r.azure.Gate, r.azure.GateUntil = earlier, r.azure.Now.Add(2*time.Hour)
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				ran := Accounting(r.state)
+				require.Equal(t, string(Evicted), ran[0].Ended)
+				require.False(t, ran[1].From.Before(ran[0].To.Add(2*time.Hour)), "%s", ran[1].From)
+				require.Equal(t, ran[1].From, r.state.Reached())
+			},
 		},
 		{
 			name: "a wave waits for its approval", phase: Succeeded, runs: 5,

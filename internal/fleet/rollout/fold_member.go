@@ -10,6 +10,11 @@ func (s *State) member(e *Event) {
 	key := memberKey(e.Set, e.Member)
 	m, known := s.Runs[key]
 	if e.Kind == Touched {
+		if s.nobody() { // what gates said until now says nothing of the version: they are asked in their time
+			for name := range s.Gates {
+				s.Gates[name] = Answer{At: e.At}
+			}
+		}
 		if !known {
 			m = MemberState{Set: e.Set, Name: e.Member, Wave: e.Wave}
 		}

@@ -5,13 +5,12 @@ import (
 	"slices"
 )
 
-// gates asks Prometheus before the first member gets the version and while members run
-// it, and judges its answers. What a gate said before the first member ran the version
-// says nothing of the version: a gate that fails then only keeps the first batch from
-// beginning.
+// gates asks Prometheus before a batch where no member runs the version, and while members
+// run it, and judges its answers. What a gate says while nobody runs the version says
+// nothing of the version: a gate that fails then only keeps the batch from beginning.
 func (m *machine) gates() {
-	reached := m.s.Reached()
-	if len(m.on) == 0 && (!reached.IsZero() || !m.mayBegin()) {
+	nobody := m.s.nobody()
+	if len(m.on) == 0 && (!nobody || !m.mayBegin()) {
 		return
 	}
 	for _, g := range m.plan.Gates {
@@ -19,21 +18,26 @@ func (m *machine) gates() {
 		if a.At.IsZero() || !m.now.Before(a.At.Add(g.Every)) {
 			m.do(Action{Do: QueryGate, Name: g.Name})
 		}
-		verdict, before := g.verdict(a), reached.IsZero() || a.At.Before(reached)
+		verdict := g.verdict(a)
 		switch {
-		case a.At.IsZero():
-		case before && Verdict(a.Text) == NoData: // no series yet, no traffic yet
-		case before && verdict == Fail:
-			m.blocked(Inconclusive, fmt.Sprintf("gate %s failed before any member ran the version: %s", g.Name, limit(a.Why)))
+		case a.Text == "": // it was not asked since
+		case nobody && Verdict(a.Text) == NoData: // no series yet, no traffic yet
+		case nobody && verdict == Fail:
+			m.blocked(Inconclusive, fmt.Sprintf("gate %s fails, and no member runs the version: %s", g.Name, limit(a.Why)))
 		case verdict == Fail:
 			m.halt(fmt.Sprintf("gate %s: %s", g.Name, a.Why))
 			return
 		case verdict != Pass:
 			m.blocked(Inconclusive, fmt.Sprintf("gate %s does not answer: %s", g.Name, limit(a.Why)))
-		case m.now.Sub(a.At) > max(g.Every, m.plan.Limits.ObserveEvery):
+		case m.old(&g, a):
 			m.blocked(Inconclusive, "gate "+g.Name+" was not asked lately")
 		}
 	}
+}
+
+// old says whether an answer is too old to go by.
+func (m *machine) old(g *Gate, a Answer) bool {
+	return m.now.Sub(a.At) > max(g.Every, m.plan.Limits.ObserveEvery)
 }
 
 // mayBegin says whether the wave under way takes members now.
@@ -41,9 +45,13 @@ func (m *machine) mayBegin() bool {
 	return m.s.Phase == Rolling && m.s.Waves[m.s.Wave].Step == Batches && (!m.plan.Window || m.obs.WindowOpen)
 }
 
-// unasked says whether a gate was never asked: until it was, nobody gets the version.
+// unasked says whether a gate was never asked, or not lately where no member runs the
+// version: until it was, nobody gets the version.
 func (m *machine) unasked() bool {
-	return slices.ContainsFunc(m.plan.Gates, func(g Gate) bool { return m.s.Gates[g.Name].At.IsZero() })
+	return slices.ContainsFunc(m.plan.Gates, func(g Gate) bool {
+		a := m.s.Gates[g.Name]
+		return a.At.IsZero() || len(m.on) == 0 && (a.Text == "" || m.old(&g, a))
+	})
 }
 
 // verdict is what an answer comes to.
@@ -61,7 +69,7 @@ func (m *machine) gatesPass() bool {
 	}
 	for _, g := range m.plan.Gates {
 		a := m.s.Gates[g.Name]
-		if g.verdict(a) != Pass || m.now.Sub(a.At) > max(g.Every, m.plan.Limits.ObserveEvery) {
+		if g.verdict(a) != Pass || m.old(&g, a) {
 			return false
 		}
 	}

@@ -456,7 +456,7 @@ func (a *azure) prometheus() Result {
 	switch {
 	case how == outage:
 		return Result{Outcome: Errored, Text: "connection refused"}
-	case how == earlier && len(a.Ran) == 0:
+	case how == earlier && !a.running():
 		r.Answer, r.Text = string(Fail), "0.2 is above 0.01, 3 times in a row"
 	case how == earlier:
 	case how != answers:
@@ -465,6 +465,18 @@ func (a *azure) prometheus() Result {
 		r.Answer = string(Fail)
 	}
 	return r
+}
+
+// running says whether members run the new version.
+func (a *azure) running() bool {
+	for _, s := range a.Sets {
+		for _, m := range s.Members {
+			if m.Version == newVersion && !m.Stopped {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // serving says whether members on the new version serve.

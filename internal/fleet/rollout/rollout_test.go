@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -69,6 +70,38 @@ func TestABadImageReachesOneMember(t *testing.T) {
 			require.Equal(t, Halted, r.state.Phase, "%+v %+v", r.last, r.state.Block)
 			require.Len(t, Accounting(r.state), 1)
 			require.True(t, a.Version.Failed)
+		})
+	}
+}
+
+// What gates say counts from when members have run the version without a gap.
+func TestReached(t *testing.T) {
+	at := func(minute int) time.Time { return start.Add(time.Duration(minute) * time.Minute) }
+	ran := func(from, to int) MemberState {
+		run := Run{From: at(from)}
+		if to > 0 {
+			run.To = at(to)
+		}
+		return MemberState{Runs: []Run{run}}
+	}
+	for name, c := range map[string]struct {
+		runs []MemberState
+		want time.Time
+	}{
+		"nobody ran it":             {},
+		"nobody runs it any more":   {runs: []MemberState{ran(1, 5), ran(2, 3)}},
+		"one does":                  {runs: []MemberState{ran(4, 0)}, want: at(4)},
+		"one after the other":       {runs: []MemberState{ran(5, 0), ran(1, 5)}, want: at(1)},
+		"a gap":                     {runs: []MemberState{ran(6, 0), ran(1, 5)}, want: at(6)},
+		"a gap in the sight of one": {runs: []MemberState{ran(9, 0), ran(3, 5), ran(1, 9), ran(6, 7)}, want: at(1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := State{Runs: map[string]MemberState{}}
+			for i, m := range c.runs {
+				s.Runs[fmt.Sprint(i)] = m
+			}
+			require.Equal(t, c.want, s.Reached())
+			require.Equal(t, c.want.IsZero(), s.nobody())
 		})
 	}
 }

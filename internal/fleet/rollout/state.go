@@ -115,15 +115,35 @@ type State struct {
 // Settled says whether nothing is under way, drained or suspended by the rollout.
 func (s *State) Settled() bool { return len(s.Ops) == 0 && s.paid() }
 
-// Reached is when the first member ran the version; zero: none did yet.
+// Reached is since when members have run the version without a gap; zero: none does.
 func (s *State) Reached() time.Time {
-	var first time.Time
+	var runs []Run
 	for _, m := range s.Runs {
-		if from := m.Runs[0].From; first.IsZero() || from.Before(first) {
-			first = from
+		runs = append(runs, m.Runs...)
+	}
+	slices.SortFunc(runs, func(a, b Run) int { return a.From.Compare(b.From) })
+	var since, until time.Time
+	open := false
+	for _, run := range runs {
+		if since.IsZero() || !open && run.From.After(until) {
+			since = run.From
+		}
+		open, until = open || run.To.IsZero(), later(until, run.To)
+	}
+	if !open {
+		return time.Time{}
+	}
+	return since
+}
+
+// nobody says whether no member runs the version.
+func (s *State) nobody() bool {
+	for _, m := range s.Runs {
+		if m.Runs[len(m.Runs)-1].To.IsZero() {
+			return false
 		}
 	}
-	return first
+	return true
 }
 
 // paid says whether nothing is owed.

@@ -136,8 +136,8 @@ func by(name string) string {
 func (l *looker) prometheus(g *Gate) GateView {
 	a := l.s.Gates[g.Name]
 	v := GateView{Name: g.Name, Asked: a.At, Verdict: g.verdict(a), Why: a.Why}
-	if a.At.IsZero() {
-		v.Verdict, v.Why = Waiting, "not asked yet: it is asked while members run the version"
+	if a.Text == "" {
+		v.Asked, v.Verdict, v.Why = time.Time{}, Waiting, "not asked yet: it is asked before the first batch, and while members run the version"
 	}
 	return v
 }
