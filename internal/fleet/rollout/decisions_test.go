@@ -1078,6 +1078,33 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "2: an upgrade of the platform that was held, and resumed at night, waits for the window", phase: Succeeded, runs: 3,
+			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Minute}}, atMost: 72 * time.Hour,
+			setup: func(a *azure) { a.Sets["a"].Mode, a.Opens = fleet.Rolling, 3 },
+			plan: func(p *Plan) {
+				drivenBy(fleet.DriverPlatformRolling)(p)
+				p.Window = true
+			},
+			when: func(r *rig) bool { return r.azure.Sets["a"].Rolling.Active() },
+			then: func(r *rig) {
+				u := r.azure.Sets["a"].Rolling
+				u.Code, u.End, u.ErrorCode = "Faulted", r.azure.Now, "AllocationFailed"
+				for until := start.Add(34 * time.Hour); r.azure.Now.Before(until); r.azure.advance(time.Minute) {
+					r.tick()
+				}
+				if r.state.Phase != Held {
+					panic(r.state.Phase)
+				}
+				ask(Resume, false)(r)
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				for _, ran := range Accounting(r.state)[1:] {
+					require.False(t, ran.From.Before(start.Add(48*time.Hour)), "%s runs it since %s", ran.Member, ran.From)
+				}
+			},
+		},
+		{
 			name: "7: an upgrade that the platform stopped for others, while its member begins, is no failure", phase: Succeeded, runs: 3,
 			sizes: map[string]int{"a": 3}, waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Minute}},
 			setup: func(a *azure) { a.Sets["a"].Mode = fleet.Rolling }, plan: drivenBy(fleet.DriverPlatformRolling),

@@ -25,8 +25,8 @@ func (rolling) refuses(u *fleet.UpgradePolicy) string {
 
 func (rolling) forward(m *machine, _ *Wave, set string) bool {
 	p, s := m.plan.Sets[set], m.s.Sets[set]
-	if s.Policy { // it was stopped, and resumed
-		if !m.blockedNow() {
+	if s.Policy { // it was stopped, and resumed: in Rolling the platform goes on at once
+		if !m.blockedNow() && (m.s.Phase != Rolling || m.open(m.plan.Limits.Approval)) {
 			m.restored(set, Action{Version: m.plan.Version, Mode: p.Mode})
 		}
 		return false
