@@ -675,6 +675,33 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "7: while a member that was verified is Unhealthy and not judged, the platform upgrades no set", phase: Succeeded, runs: 4,
+			sizes: map[string]int{"a": 2, "b": 2}, waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour}},
+			setup: func(a *azure) {
+				a.Sets["b"].Mode = fleet.Rolling
+				a.Sets["b"].Members["b_02"].Stopped = true
+			},
+			plan: func(p *Plan) {
+				s := p.Sets["b"]
+				s.Driver = fleet.DriverPlatformRolling
+				p.Sets["b"] = s
+			},
+			when: step(0, Soaking), then: func(r *rig) {
+				m := r.azure.Sets["a"].Members[onVersion(r, "a")]
+				m.Sick, m.MovesUntil = true, r.azure.Now.Add(20*time.Minute)
+				r.azure.start(r.azure.Sets["b"].Members["b_02"])
+				begun := r.state.Sets["b"].Numbers
+				for range 15 {
+					r.tick()
+					r.azure.advance(time.Minute)
+				}
+				if r.state.Sets["b"].Numbers != begun {
+					panic("a batch began")
+				}
+				m.Sick, m.MovesUntil = false, r.azure.Now
+			},
+		},
+		{
 			name: "10: who fails is taken back at once and undrained, who serves is drained first", image: turnsBad, phase: Halted, runs: 4,
 			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour}},
 			require: func(t *testing.T, r *rig) {

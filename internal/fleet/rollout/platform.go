@@ -177,7 +177,7 @@ func (m *machine) begin(set string) (began, done bool) {
 	if len(names) == 0 {
 		return false, true
 	}
-	if m.blockedNow() || m.unasked() || !m.open(m.plan.Limits.Approval) || !m.suspended(set) {
+	if m.blockedNow() || m.doubted() || m.unasked() || !m.open(m.plan.Limits.Approval) || !m.suspended(set) {
 		return false, false
 	}
 	m.note(Event{Kind: BatchTo, Set: set, Members: names, Step: Picked, Version: m.plan.Version})
