@@ -250,7 +250,8 @@ const (
 
 // staying takes the lock of a rollout, does first, and stays with it. A lock that is lost
 // because Azure Storage is out of reach, or the machine slept, is taken again unless
-// somebody else has it by then: the rollout goes on where its journal says.
+// somebody else has it by then: the rollout goes on where its journal says. When somebody
+// has begun the next one meanwhile, nothing is done for this one any more.
 func (r *rollouts) staying(ctx context.Context, f *running, of *found, first func(*journal.Lock) error) error {
 	began, lost := false, time.Time{} // since when the lock is lost; zero: it is not
 	for {
@@ -260,6 +261,8 @@ func (r *rollouts) staying(ctx context.Context, f *running, of *found, first fun
 				if err := first(lock); err != nil {
 					return err
 				}
+			} else if over, err := r.superseded(ctx, of); over || err != nil {
+				return err
 			}
 			began, lost = true, time.Time{}
 			err := r.stay(ctx, f, of, lock)
@@ -280,6 +283,17 @@ func (r *rollouts) staying(ctx context.Context, f *running, of *found, first fun
 			return r.left(of.title(), "fleetctl rollout run "+f.version, err)
 		}
 	}
+}
+
+// superseded says whether somebody has begun the rollout after this one, and takes in how
+// this one has ended.
+func (r *rollouts) superseded(ctx context.Context, of *found) (bool, error) {
+	newer, err := r.newer(ctx, strconv.Itoa(number(of.id)+1))
+	if err != nil || newer == nil {
+		return false, err
+	}
+	of.Status, err = r.read(ctx, of.id)
+	return true, err
 }
 
 // mayRegain says whether a lock that was lost in an outage may be had after an error: it

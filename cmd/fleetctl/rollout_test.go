@@ -170,10 +170,13 @@ func onEveryPlace(t *testing.T, s rollSetup, test func(t *testing.T, w *rolling)
 	}
 }
 
-// stop deallocates a member, as an operator does.
-func (w *rolling) stop(name string) {
+// stop deallocates a member, as an operator does, and start starts it again.
+func (w *rolling) stop(name string)  { w.power(name, "deallocate") }
+func (w *rolling) start(name string) { w.power(name, "start") }
+
+func (w *rolling) power(name, how string) {
 	w.t.Helper()
-	w.serve(http.MethodPost, "/subscriptions/"+arm.DefaultSubscription+"/resourceGroups/rg-pay-prod/providers/Microsoft.Compute/virtualMachines/"+name+"/deallocate?api-version=2024-07-01", http.StatusAccepted)
+	w.serve(http.MethodPost, "/subscriptions/"+arm.DefaultSubscription+"/resourceGroups/rg-pay-prod/providers/Microsoft.Compute/virtualMachines/"+name+"/"+how+"?api-version=2024-07-01", http.StatusAccepted)
 	w.server.Advance(time.Minute)
 }
 
@@ -987,9 +990,9 @@ func TestRolloutTakesItsLockAgain(t *testing.T) {
 		start := w.clock.Now()
 		g.passed = func() time.Duration { return w.clock.Now().Sub(start) }
 		w.ticks = append(w.ticks, func() {
-			if then != nil && strings.Contains(stderr.String(), lost) {
-				then(w)
-				then = nil
+			if do := then; do != nil && strings.Contains(stderr.String(), lost) {
+				then = nil // what is done ticks, too
+				do(w)
 			}
 		})
 		text, code = w.call(g, stdout, stderr, "run", "1.7.1", "--yes")
@@ -1009,6 +1012,20 @@ func TestRolloutTakesItsLockAgain(t *testing.T) {
 		require.Equal(t, exitRefused, code, text)
 		require.Contains(t, text, "at work on this rollout: ben on host-b")
 		require.Contains(t, text, "is unfinished; fleetctl rollout advance goes on with it")
+	})
+	t.Run("superseded meanwhile", func(t *testing.T) {
+		w, text, code := run(t, func(w *rolling) {
+			w.step(0, rollout.Soaking)
+			member := w.status("--offline").Ran[0].Member
+			w.stop(member)
+			text, code := w.fleetctl("run", "1.7.2", "--yes", "--supersede", "--no-wait")
+			require.Zero(w.t, code, text)
+			w.start(member) // the first rollout could take it back now, in the middle of the second
+		})
+		require.Equal(t, exitHalted, code, text)
+		require.Contains(t, text, "rollout 1 of ubuntu-app 1.7.1 · halted-incomplete")
+		require.NotContains(t, text, "returning")
+		require.Equal(t, "2", w.status().ID)
 	})
 	t.Run("out of reach", func(t *testing.T) {
 		w, text, code := run(t, func(w *rolling) {
