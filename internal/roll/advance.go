@@ -198,12 +198,15 @@ func busy(s *rollout.State) bool {
 
 // Run is [Runner.Advance] again and again until the rollout is over. What an operator
 // asks is taken up within seconds. A rollout that is Held, or is Incomplete, is over for
-// Run.
+// Run: one that is Held when its models are back, or could not be for too long.
 func (r *Runner) Run(ctx context.Context) (Status, error) {
 	for {
 		s, err := r.Advance(ctx)
-		if err != nil || s.Again.IsZero() || s.State.Phase.Over() && s.State.Settled() {
+		if err != nil || s.Again.IsZero() {
 			return s, err
+		}
+		if s.State.Phase.Over() && s.State.Settled() && !(s.Observation != nil && rollout.Holding(&s.Plan, &s.State, s.Observation, r.now())) {
+			return s, nil
 		}
 		var known []rollout.Request
 		if s.Observation != nil {

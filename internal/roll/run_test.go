@@ -715,6 +715,36 @@ func TestHeldOpen(t *testing.T) {
 	require.Equal(t, rollout.Succeeded, s.State.Phase, c.log())
 }
 
+// A rollout that is held, and whose model cannot be put back at once, is not over for Run.
+func TestHeldRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	c := w.start()
+	for !w.journal.mentions(`"wave":1,"step":"soaking"`) {
+		_, err := c.Advance(t.Context())
+		require.NoError(t, err)
+		w.server.Advance(2 * time.Minute)
+	}
+	w.journal.ask("p", `{"do":"pause"}`)
+	_, err := c.Advance(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, version, w.model("vmss-authz"))
+	w.server.Advance(25 * time.Hour)
+	refused := 0
+	w.faulty = func(r *http.Request) bool {
+		if r.Method != http.MethodPatch || !strings.HasSuffix(r.URL.Path, "/vmss-authz") || refused == 2 {
+			return false
+		}
+		refused++
+		return true
+	}
+	s, err := c.Run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, rollout.Held, s.State.Phase, c.log())
+	require.Equal(t, 2, refused)
+	require.Equal(t, before, w.model("vmss-authz"), c.log())
+}
+
 // The operation of a write under Rolling lasts as long as the platform's upgrade. The way
 // back does not wait for it: the rest of the set would get the version first.
 func TestPlatformRollingStopped(t *testing.T) {

@@ -138,6 +138,23 @@ func splitKey(key string) (set, member string) {
 	return key[:i], key[i+1:]
 }
 
+// Holding says whether a rollout that is held has a model to bring back yet, as far as is
+// read, and has not tried for as long as it may.
+func Holding(p *Plan, s *State, o *Observation, now time.Time) bool {
+	m := newMachine(p, *s, o, now)
+	return now.Before(s.Since.Add(2*p.Limits.Stuck)) && slices.ContainsFunc(m.setNames(), m.unheld)
+}
+
+// unheld says whether the model of a set may still give the version to members of a rollout
+// that is held.
+func (m *machine) unheld(set string) bool {
+	s, seen := m.s.Sets[set], m.seen(set)
+	if m.s.Phase != Held || m.plan.Sets[set].LastGood == "" || !s.points() {
+		return false
+	}
+	return seen == nil || m.modelVersion(seen) == m.plan.Version || m.modelVersion(seen) == ""
+}
+
 // hold keeps a rollout still that stood still for too long: models back to last good,
 // members as they are, nothing drained or suspended.
 func (m *machine) hold() {

@@ -250,6 +250,9 @@ func (l *looker) owed() []Left {
 			list = append(list, Left{Set: set, Why: "its automatic repairs may be suspended by this rollout"})
 		case NotSuspended:
 		}
+		if l.m.unheld(set) {
+			list = append(list, Left{Set: set, Why: "its model may still give the version to members"})
+		}
 		if l.s.Sets[set].Policy {
 			list = append(list, Left{Set: set, Why: "its upgrade policy is not what it was"})
 		}

@@ -334,3 +334,31 @@ func TestForesee(t *testing.T) {
 	}
 	require.Equal(t, foreseen, took)
 }
+
+// A rollout that is held says which model is not back yet.
+func TestLookAtWhatIsNotHeldYet(t *testing.T) {
+	a := newAzure(map[string]int{"a": 2})
+	r := newRig(planned(a, []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}}, nil), a)
+	for ; r.state.Waves[0].Step != Soaking; a.advance(time.Minute) {
+		r.tick()
+	}
+	ask(Pause, false)(r)
+	for ; r.state.Phase != Held; a.advance(time.Minute) {
+		r.tick()
+		r.fates = func(_ int, act *Action) fate {
+			if act.Do == PatchModel {
+				return noCapacity
+			}
+			return fine
+		}
+	}
+	owed := func() []Left { return Look(r.plan, r.state, r.journal, new(a.observe(r.state.Epoch, nil)), a.Now).Owed }
+	require.Equal(t, []Left{{Set: "a", Why: "its model may still give the version to members"}}, owed())
+	require.True(t, Holding(&r.plan, &r.state, new(a.observe(r.state.Epoch, nil)), a.Now))
+	require.False(t, Holding(&r.plan, &r.state, new(a.observe(r.state.Epoch, nil)), a.Now.Add(2*r.plan.Limits.Stuck)))
+	r.fates = func(int, *Action) fate { return fine }
+	r.tick()
+	require.Empty(t, owed())
+	require.False(t, Holding(&r.plan, &r.state, new(a.observe(r.state.Epoch, nil)), a.Now))
+	require.Equal(t, oldVersion, a.Sets["a"].Model)
+}
