@@ -1517,6 +1517,33 @@ func drivenBy(d fleet.Driver) func(*Plan) {
 	}
 }
 
+// Who resumes accepts what was read by then. What is decided of a reading comes a moment
+// later, and a member that leaves after that is another matter.
+func TestResumeAcceptsNoLaterDeparture(t *testing.T) {
+	a := newAzure(map[string]int{"a": 3})
+	r := newRig(planned(a, []Wave{{Name: "all", Sets: []string{"a"}, Soak: time.Hour}}, nil), a)
+	for ; r.state.Waves[0].Step != Soaking; a.advance(time.Minute) {
+		r.tick()
+	}
+	gone := func() {
+		a.gone(a.Sets["a"], onVersion(r, "a"), NotKnown)
+		a.advance(time.Minute)
+		r.tick()
+	}
+	gone()
+	require.Equal(t, Inconclusive, r.state.Block.Class)
+	a.advance(time.Minute)
+	o := a.observe(r.state.Epoch, nil)
+	o.Requests = []Request{{ID: "1", Do: Resume}}
+	for _, e := range Next(r.plan, r.state, o, a.Now.Add(3*time.Second)).Events {
+		require.True(t, r.append(&e))
+	}
+	require.Nil(t, r.state.Block)
+	gone()
+	require.NotNil(t, r.state.Block)
+	require.Contains(t, r.state.Block.Why, "and is gone: the activity log does not say why")
+}
+
 func TestEventsGoThroughJSON(t *testing.T) {
 	a := newAzure(map[string]int{"a": 3})
 	a.Image = neverWell

@@ -17,7 +17,7 @@ const (
 	Planned   Kind = "planned"   // Plan
 	Began     Kind = "began"     // Action: before it is made
 	Ended     Kind = "ended"     // Action, Result: after it
-	Requested Kind = "requested" // Request: an operator's, taken up; Members of resume: see State.Released
+	Requested Kind = "requested" // Request: an operator's, taken up; Members and Since of resume: see State.Released, State.Resumed
 	Observed  Kind = "observed"  // Members: the sets that could not be read
 	PhaseTo   Kind = "phase"     // Phase, Why, and at an end what is left
 	WaveTo    Kind = "wave"      // Wave, Step, Why

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -101,7 +102,7 @@ func (s *State) requested(e *Event) {
 			s.Paused = r
 		}
 	case Resume:
-		s.Paused, s.Block, s.Resumed, s.Released = nil, nil, e.At, e.Members
+		s.Paused, s.Block, s.Resumed, s.Released = nil, nil, cmp.Or(e.Since, e.At), e.Members
 		s.Waves[s.Wave].Missed = 0
 		for t, last := range s.Last { // what was refused is tried anew, with all its time
 			last.Since = time.Time{}

@@ -181,7 +181,7 @@ func (m *machine) requests() {
 		}
 		e := Event{Kind: Requested, Request: &r}
 		if r.Do == Resume {
-			e.Members = append(slices.Clone(m.s.Released), m.released()...)
+			e.Members, e.Since = append(slices.Clone(m.s.Released), m.released()...), m.obs.At
 		}
 		m.note(e)
 		switch {

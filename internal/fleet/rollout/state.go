@@ -101,8 +101,8 @@ type State struct {
 	Released []string
 	// Freed is when the last block went away.
 	Freed time.Time
-	// Resumed is when an operator last said to go on: what was unknown until then is
-	// accepted.
+	// Resumed is when that was read which an operator last said to go on with: what was
+	// unknown until then is accepted.
 	Resumed  time.Time
 	Read     map[string]time.Time // when each set was last read
 	Observed time.Time            // when all sets of the waves begun were
