@@ -141,6 +141,9 @@ func (*Journal) Append(context.Context, json.RawMessage) error { return errNoLoc
 // Guard fails: it needs a [Lock].
 func (*Journal) Guard() error { return errNoLock }
 
+// Used is nothing: only who has the [Lock] uses it up.
+func (*Journal) Used() float64 { return 0 }
+
 // read reads from the last line on that is known. A journal that has another one there,
 // or none, is not the one that was read, and is read from its beginning.
 func (j *Journal) read(ctx context.Context) (content, error) {

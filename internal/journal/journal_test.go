@@ -53,6 +53,24 @@ func TestKeepsEntries(t *testing.T) {
 	})
 }
 
+// A journal is used up by what it takes of each, lines or bytes: a schedule that takes the
+// lock every minute uses as many lines for that as for its entries.
+func TestUsed(t *testing.T) {
+	onEverySite(t, func(t *testing.T, s site) {
+		p, _ := s.open()
+		require.Zero(t, journalOf(t, p, "7").Used())
+		for range 4 {
+			l := taken(t, p, "7", "ada")
+			appended(t, l, "1")
+			require.NoError(t, l.Release(t.Context()))
+		}
+		l := taken(t, p, "7", "ada")
+		require.InDelta(t, 9.0/maxEntries, l.Used(), 1e-9)
+		appended(t, l, `"`+strings.Repeat("x", maxEntry-2)+`"`)
+		require.InDelta(t, float64(maxEntry)/maxJournal, l.Used(), 1e-4)
+	})
+}
+
 // An entry that is refused for what it is changes nothing.
 func TestRefusesEntries(t *testing.T) {
 	onEverySite(t, func(t *testing.T, s site) {

@@ -190,6 +190,14 @@ func (l *Lock) Append(ctx context.Context, entry json.RawMessage) error {
 	return nil
 }
 
+// Used is how much of what the journal takes is used, of 1. Each taking of its lock is a
+// line, too.
+func (l *Lock) Used() float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(float64(l.end.lines)/maxEntries, float64(l.end.size)/maxJournal)
+}
+
 // Guard says whether enough of the lock is left to begin a write to Azure. An ErrLost is
 // for good; any other error may be over when the lock is renewed. Both may be an ErrOutage.
 func (l *Lock) Guard() error {

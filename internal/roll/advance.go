@@ -1,7 +1,6 @@
 package roll
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -28,9 +27,9 @@ const (
 	grace = 10 * time.Second
 	// freshFor is how long an observation serves when nothing was changed since.
 	freshFor = 30 * time.Second
-	// fullAt is with how many entries of the journal a rollout is paused, once: a journal
-	// takes 49,000, and a halt or an abort needs some to go back.
-	fullAt = 40_000
+	// fullAt is how much of the journal is used, of 1, when a rollout is paused, once: a halt
+	// or an abort needs some to go back.
+	fullAt = 0.8
 	// maxNodes bounds the actions on nodes, and questions, that are under way at once. It
 	// has room for batches of several sets: a tick should last no longer than one drain.
 	// Azure takes 500 Run Commands a minute in a region.
@@ -112,10 +111,10 @@ func (r *Runner) tick(ctx context.Context, l *ledger) (*Status, error) {
 			}
 		}
 		asked := o.Requests
-		if full := cmp.Or(r.full, fullAt); l.lines >= full {
+		if used := l.journal.Used(); used >= fullAt {
 			o.Requests = slices.Concat(asked, []rollout.Request{{
 				ID: "full", Do: rollout.Pause, By: "fleetctl", At: o.At,
-				Why: fmt.Sprintf("the journal has %d entries, and the rest is kept for the way back: abort this rollout and begin it anew", l.lines),
+				Why: fmt.Sprintf("%.0f%% of the journal are used, and the rest is kept for the way back: abort this rollout and begin it anew", 100*used),
 			}})
 		}
 		move = rollout.Next(l.plan, l.state, o, r.now())

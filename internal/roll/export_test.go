@@ -11,9 +11,6 @@ func (r *Runner) Perform(ctx context.Context, p rollout.Plan, a rollout.Action) 
 	return r.perform(ctx, &ledger{plan: p, journal: unlocked{}}, &a)
 }
 
-// FullAt has the runner take a journal for almost full with so many entries.
-func (r *Runner) FullAt(entries int) { r.full = entries }
-
 // unlocked is a journal that needs no lock.
 type unlocked struct{ Journal }
 

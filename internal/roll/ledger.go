@@ -30,7 +30,6 @@ type ledger struct {
 	events []rollout.Event
 	plan   rollout.Plan
 	state  rollout.State
-	lines  int   // entries
 	failed error // of a write
 }
 
@@ -103,7 +102,7 @@ func (r *Runner) replay(ctx context.Context) (*ledger, error) {
 		return nil, err
 	}
 	k := &r.known
-	return &ledger{journal: r.Journal, tell: r.tell, events: slices.Clip(k.events), lines: len(entries), plan: k.plan, state: k.state.Clone()}, nil
+	return &ledger{journal: r.Journal, tell: r.tell, events: slices.Clip(k.events), plan: k.plan, state: k.state.Clone()}, nil
 }
 
 // append journals events, and takes them in. Several are one entry: they were decided
@@ -152,7 +151,6 @@ func (l *ledger) write(ctx context.Context, entry []json.RawMessage, events []ro
 		l.failed = err
 		return err
 	}
-	l.lines++
 	for i := range events {
 		e := &events[i]
 		if e.Kind == rollout.Planned {

@@ -41,6 +41,8 @@ type Journal interface {
 	Append(ctx context.Context, entry json.RawMessage) error
 	// Guard returns nil while enough of the lock is left to begin a write to Azure.
 	Guard() error
+	// Used is how much of what the journal takes is used, of 1.
+	Used() float64
 	// Requests returns what operators asked and nobody dropped yet, the oldest first.
 	Requests(ctx context.Context) ([]Asked, error)
 	// Drop removes a request that was taken up. One that is not there is no error.
@@ -71,7 +73,6 @@ type Runner struct {
 
 	known  replayed // the journal as it was read last
 	ledger *ledger  // of whoever has the lock; nil: the journal was not read for it yet
-	full   int      // in place of fullAt; 0: that
 	// upgrades are those by name that this process has asked for, by the number of their
 	// actions. Where Azure tells of their ends is no matter for a journal: it is signed.
 	upgrades map[int]*azure.Operation

@@ -365,7 +365,7 @@ func TestFull(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{})
 	c := w.start()
-	c.FullAt(25)
+	w.journal.takes = 31 // it is almost full at 25
 	w.ticks = append(w.ticks, func() {
 		if w.journal.mentions(`"class":"operator"`) && len(w.journal.asked) == 0 && !w.journal.mentions("enough") {
 			w.journal.ask("r1", `{"do":"abort","why":"enough"}`)

@@ -447,6 +447,7 @@ type memory struct {
 	mu      sync.Mutex
 	entries []json.RawMessage
 	asked   []roll.Asked
+	takes   int    // entries; 0: any number
 	unread  int    // how often what operators ask cannot be read
 	holder  string // another one that holds the lock
 	loses   string // the lock is lost once an entry with this text is there
@@ -493,6 +494,12 @@ func (m *memory) Guard() error {
 		return errHeld
 	}
 	return nil
+}
+
+func (m *memory) Used() float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return float64(len(m.entries)) / float64(cmp.Or(m.takes, 1_000_000))
 }
 
 func (m *memory) Requests(context.Context) ([]roll.Asked, error) {
