@@ -507,6 +507,25 @@ func TestDecisions(t *testing.T) {
 			require: func(t *testing.T, r *rig) { t.Helper(); require.False(t, r.azure.Sets["a"].Suspended) },
 		},
 		{
+			name: "8: repairs are suspended again when a wave that was held soaks on", phase: Succeeded, runs: 3, sizes: map[string]int{"a": 3},
+			waves: []Wave{{Name: "all", Sets: []string{"a"}, Soak: 4 * time.Hour}},
+			when:  step(0, Soaking), then: func(r *rig) {
+				ask(Pause, false)(r)
+				for ; r.state.Phase != Held || r.azure.Sets["a"].Suspended; r.azure.advance(time.Minute) {
+					r.tick()
+				}
+				r.requests = append(r.requests, Request{ID: "2", Do: Resume})
+				for range 5 {
+					r.tick()
+					r.azure.advance(time.Minute)
+				}
+				if !r.azure.Sets["a"].Suspended {
+					panic("it soaks, and repairs are not suspended")
+				}
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.False(t, r.azure.Sets["a"].Suspended) },
+		},
+		{
 			name: "8: repairs are resumed when the wave is over", phase: Succeeded, runs: 5,
 			waves: []Wave{{Name: "first", Sets: []string{"a"}, Soak: time.Minute}, {Name: "second", Sets: []string{"b"}, Soak: time.Hour}},
 			when:  step(1, Soaking), then: func(r *rig) {

@@ -72,6 +72,11 @@ func (m *machine) wave() bool {
 			return to(Batches, "a member that stood for the wave is gone: another is taken, and the soak starts again")
 		}
 		ready := m.lanes(w)
+		for _, set := range w.Sets { // one that was held has repairs as before
+			if m.s.Sets[set].Numbers > 0 && !m.blockedNow() {
+				m.suspended(set)
+			}
+		}
 		if ws.Soaked < w.Soak || !ready || m.blockedNow() || !m.gatesPass() {
 			m.wait("the soak of wave "+w.Name, m.now.Add(max(m.plan.Limits.ObserveEvery, w.Soak-ws.Soaked)))
 			return false
