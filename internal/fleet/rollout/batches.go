@@ -88,7 +88,7 @@ func (m *machine) readied(set string, b *Batch) bool {
 		m.giveUp(set, b)
 		return false
 	}
-	if !b.Back && !m.suspended(set) {
+	if !b.Back && (!m.suspended(set) || m.awaited) {
 		return false
 	}
 	return m.drainedAll(set, b, b.Members)

@@ -808,6 +808,26 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "a gate whose answer is too old after a drain is asked again, and gives no batch up", phase: Succeeded, runs: 5,
+			plan: func(p *Plan) {
+				p.Limits.ObserveEvery = 2 * time.Minute
+				p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}}
+			},
+			when: func(*rig) bool { return true }, then: func(r *rig) {
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do == Drain {
+						r.azure.advance(150 * time.Second)
+					}
+					return fine
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				r.neverStood(t)
+				require.Empty(t, r.done(Undrain))
+			},
+		},
+		{
 			name: "a gate that wants data gives the first member its step to have some", phase: Succeeded, runs: 5,
 			plan:  func(p *Plan) { p.Gates = []Gate{{Name: "errors", Every: 10 * time.Minute, NoData: Fail}} },
 			setup: func(a *azure) { a.Gate, a.GateUntil = noData, start.Add(24*time.Hour) },

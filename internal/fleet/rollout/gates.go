@@ -15,8 +15,9 @@ func (m *machine) gates() {
 	}
 	for _, g := range m.plan.Gates {
 		a := m.s.Gates[g.Name]
+		query := Action{Do: QueryGate, Name: g.Name}
 		if a.At.IsZero() || !m.now.Before(a.At.Add(g.Every)) {
-			m.do(Action{Do: QueryGate, Name: g.Name})
+			m.do(query)
 		}
 		verdict := g.verdict(a)
 		switch {
@@ -29,6 +30,8 @@ func (m *machine) gates() {
 			return
 		case verdict != Pass:
 			m.blocked(Inconclusive, fmt.Sprintf("gate %s does not answer: %s", g.Name, limit(a.Why)))
+		case m.old(&g, a) && m.asked[query.target()]: // as after a drain: the answer comes at once
+			m.awaited = true
 		case m.old(&g, a):
 			m.blocked(Inconclusive, "gate "+g.Name+" was not asked lately")
 		}
@@ -45,10 +48,10 @@ func (m *machine) mayBegin() bool {
 	return m.s.Phase == Rolling && m.s.Waves[m.s.Wave].Step == Batches && (!m.plan.Window || m.obs.WindowOpen)
 }
 
-// unasked says whether a gate was never asked, or not lately where no member runs the
-// version: until it was, nobody gets the version.
+// unasked says whether a gate was never asked, or not lately: until it was, nobody gets the
+// version.
 func (m *machine) unasked() bool {
-	return slices.ContainsFunc(m.plan.Gates, func(g Gate) bool {
+	return m.awaited || slices.ContainsFunc(m.plan.Gates, func(g Gate) bool {
 		a := m.s.Gates[g.Name]
 		return a.At.IsZero() || len(m.on) == 0 && (a.Text == "" || m.old(&g, a))
 	})
