@@ -32,7 +32,7 @@ func (batches) forward(m *machine, w *Wave, set string) bool {
 // nextBatch picks the next batch, if one may begin; it says whether there is one.
 func (m *machine) nextBatch(w *Wave, set string) bool {
 	names := m.pick(w, set)
-	if len(names) == 0 || m.blockedNow() || m.doubted() || m.unasked() {
+	if len(names) == 0 || !m.mayTake() || m.doubted() {
 		return false
 	}
 	p, s := m.plan.Sets[set], m.s.Sets[set]
@@ -88,7 +88,7 @@ func (m *machine) readied(set string, b *Batch) bool {
 		m.giveUp(set, b)
 		return false
 	}
-	if !b.Back && (!m.suspended(set) || m.awaited) {
+	if !b.Back && (m.unasked() || !m.suspended(set)) {
 		return false
 	}
 	return m.drainedAll(set, b, b.Members)

@@ -772,7 +772,8 @@ func TestDecisions(t *testing.T) {
 				blocked := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == Blocked && e.Class == Inconclusive })
 				require.NotEqual(t, -1, blocked)
 				require.Equal(t, "gate errors fails, and no member runs the version: 0.2 is above 0.01, 3 times in a row", r.journal[blocked].Why)
-				require.False(t, r.state.Reached().Before(start.Add(2*time.Hour)))
+				picked := slices.IndexFunc(r.journal, func(e Event) bool { return e.Kind == BatchTo })
+				require.False(t, r.journal[picked].At.Before(start.Add(2*time.Hour)))
 			},
 		},
 		{
@@ -931,6 +932,17 @@ func TestDecisions(t *testing.T) {
 				t.Helper()
 				for _, e := range r.journal {
 					require.False(t, e.Kind == Blocked && e.Class != "", e.Why)
+				}
+			},
+		},
+		{
+			name: "a gap in which no gate was asked is no pause", phase: Succeeded, runs: 5,
+			plan: func(p *Plan) { p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}} },
+			when: step(1, Soaking), then: func(r *rig) { r.azure.advance(3 * time.Hour) },
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				for _, e := range r.journal {
+					require.NotEqual(t, Blocked, e.Kind, e.Why)
 				}
 			},
 		},

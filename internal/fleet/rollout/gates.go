@@ -10,14 +10,13 @@ import (
 // nothing of the version: a gate that fails then only keeps the batch from beginning.
 func (m *machine) gates() {
 	nobody := m.s.nobody()
-	if len(m.on) == 0 && (!nobody || !m.mayBegin()) {
+	if len(m.on) == 0 && (!nobody || !m.takes()) {
 		return
 	}
 	for _, g := range m.plan.Gates {
 		a := m.s.Gates[g.Name]
-		query := Action{Do: QueryGate, Name: g.Name}
 		if a.At.IsZero() || !m.now.Before(a.At.Add(g.Every)) {
-			m.do(query)
+			m.do(Action{Do: QueryGate, Name: g.Name})
 		}
 		verdict := g.verdict(a)
 		switch {
@@ -30,30 +29,35 @@ func (m *machine) gates() {
 			return
 		case verdict != Pass:
 			m.blocked(Inconclusive, fmt.Sprintf("gate %s does not answer: %s", g.Name, limit(a.Why)))
-		case m.old(&g, a) && m.asked[query.target()]: // as after a drain: the answer comes at once
-			m.awaited = true
-		case m.old(&g, a):
-			m.blocked(Inconclusive, "gate "+g.Name+" was not asked lately")
 		}
 	}
 }
 
-// old says whether an answer is too old to go by.
+// old says whether an answer is too old to go by, as after a drain or a gap: the gate is
+// asked again, and nobody gets the version before it has answered.
 func (m *machine) old(g *Gate, a Answer) bool {
 	return m.now.Sub(a.At) > max(g.Every, m.plan.Limits.ObserveEvery)
 }
 
-// mayBegin says whether the wave under way takes members now.
-func (m *machine) mayBegin() bool {
-	return m.s.Phase == Rolling && m.s.Waves[m.s.Wave].Step == Batches && (!m.plan.Window || m.obs.WindowOpen)
+// takes says whether the wave under way takes members now: the window is open, or a batch
+// is under way.
+func (m *machine) takes() bool {
+	if m.s.Phase != Rolling || m.s.Waves[m.s.Wave].Step != Batches {
+		return false
+	}
+	return !m.plan.Window || m.obs.WindowOpen ||
+		slices.ContainsFunc(m.plan.Waves[m.s.Wave].Sets, func(set string) bool { return m.s.Sets[set].Batch != nil })
 }
 
-// unasked says whether a gate was never asked, or not lately: until it was, nobody gets the
-// version.
+// mayTake says whether somebody else may get the version now: not while the rollout
+// stands still, and not before every gate was asked lately.
+func (m *machine) mayTake() bool { return !m.blockedNow() && !m.unasked() }
+
+// unasked says whether a gate was never asked, or not lately.
 func (m *machine) unasked() bool {
-	return m.awaited || slices.ContainsFunc(m.plan.Gates, func(g Gate) bool {
+	return slices.ContainsFunc(m.plan.Gates, func(g Gate) bool {
 		a := m.s.Gates[g.Name]
-		return a.At.IsZero() || len(m.on) == 0 && (a.Text == "" || m.old(&g, a))
+		return a.At.IsZero() || m.old(&g, a) || len(m.on) == 0 && a.Text == ""
 	})
 }
 
@@ -71,8 +75,7 @@ func (m *machine) gatesPass() bool {
 		return true
 	}
 	for _, g := range m.plan.Gates {
-		a := m.s.Gates[g.Name]
-		if g.verdict(a) != Pass || m.old(&g, a) {
+		if a := m.s.Gates[g.Name]; g.verdict(a) != Pass || m.old(&g, a) {
 			return false
 		}
 	}

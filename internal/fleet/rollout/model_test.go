@@ -458,8 +458,7 @@ func (a *azure) prometheus() Result {
 		return Result{Outcome: Errored, Text: "connection refused"}
 	case how == earlier && !a.running():
 		r.Answer, r.Text = string(Fail), "0.2 is above 0.01, 3 times in a row"
-	case how == earlier:
-	case how != answers:
+	case how == noData || how == noUse:
 		r.Answer, r.Text = string(NoData), string(how)
 	case a.Image == errs && a.serving():
 		r.Answer = string(Fail)

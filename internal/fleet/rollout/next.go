@@ -62,7 +62,6 @@ type machine struct {
 	reporting int                 // members of the fleet that run and have a health
 	asked     map[string]bool     // targets of the actions of this call
 	busy      map[string]int      // actions under way, by target
-	awaited   bool                // a gate is asked in this call, whose last answer is too old
 	upgrades  map[string]bool     // sets whose model has to be at the version for an upgrade by name
 	block     Block               // the weightiest of this call; Class "" is none
 }

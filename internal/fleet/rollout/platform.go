@@ -26,7 +26,7 @@ func (rolling) refuses(u *fleet.UpgradePolicy) string {
 func (rolling) forward(m *machine, _ *Wave, set string) bool {
 	p, s := m.plan.Sets[set], m.s.Sets[set]
 	if s.Policy { // it was stopped, and resumed: in Rolling the platform goes on at once
-		if !m.blockedNow() && (m.s.Phase != Rolling || m.open(m.plan.Limits.Approval)) {
+		if m.mayTake() && (m.s.Phase != Rolling || m.open(m.plan.Limits.Approval)) {
 			m.restored(set, Action{Version: m.plan.Version, Mode: p.Mode})
 		}
 		return false
@@ -35,7 +35,7 @@ func (rolling) forward(m *machine, _ *Wave, set string) bool {
 		return done
 	}
 	if m.modelVersion(m.seen(set)) != m.plan.Version {
-		if !m.blockedNow() {
+		if m.mayTake() {
 			m.patch(set, Action{Version: m.plan.Version, Mode: p.Mode})
 		}
 		return false
@@ -43,7 +43,7 @@ func (rolling) forward(m *machine, _ *Wave, set string) bool {
 	b, seen := m.s.Sets[set].Batch, m.seen(set)
 	last := m.s.Last[setTarget(set)]
 	anew := last.At.Before(b.Since) || m.faultedBefore(seen.Rolling) && last.At.Before(m.s.Resumed)
-	if anew && !seen.Rolling.Active() && !moves(seen) && !m.blockedNow() {
+	if anew && !seen.Rolling.Active() && !moves(seen) && m.mayTake() {
 		// A member that came back later, or an operator who says to go on: any write of
 		// the model begins the upgrade anew.
 		m.do(Action{Do: PatchModel, Set: set, Version: m.plan.Version, IfMatch: seen.Model.ETag, Why: "for " + some(b.Members)})
@@ -85,7 +85,7 @@ func (autoOS) refuses(u *fleet.UpgradePolicy) string {
 func (autoOS) forward(m *machine, w *Wave, set string) bool {
 	p, s := m.plan.Sets[set], m.s.Sets[set]
 	if s.Policy { // it was stopped, and resumed
-		if !m.blockedNow() {
+		if m.mayTake() {
 			m.restored(set, Action{Mode: p.Mode, AutoOS: new(true)})
 		}
 		return false
@@ -94,7 +94,7 @@ func (autoOS) forward(m *machine, w *Wave, set string) bool {
 		return done
 	}
 	if m.obs.Version.Unknown == "" && m.excluded(p.Location) {
-		if !m.blockedNow() {
+		if m.mayTake() {
 			m.do(Action{Do: Include, Region: p.Location, Why: "wave " + w.Name})
 		}
 		m.wait("the release in "+p.Location, m.now.Add(m.plan.Limits.Stuck))
@@ -177,7 +177,7 @@ func (m *machine) begin(set string) (began, done bool) {
 	if len(names) == 0 {
 		return false, true
 	}
-	if m.blockedNow() || m.doubted() || m.unasked() || !m.open(m.plan.Limits.Approval) || !m.suspended(set) {
+	if !m.mayTake() || m.doubted() || !m.open(m.plan.Limits.Approval) || !m.suspended(set) {
 		return false, false
 	}
 	m.note(Event{Kind: BatchTo, Set: set, Members: names, Step: Picked, Version: m.plan.Version})

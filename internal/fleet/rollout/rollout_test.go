@@ -1,7 +1,7 @@
 package rollout
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -98,7 +98,7 @@ func TestReached(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := State{Runs: map[string]MemberState{}}
 			for i, m := range c.runs {
-				s.Runs[fmt.Sprint(i)] = m
+				s.Runs[strconv.Itoa(i)] = m
 			}
 			require.Equal(t, c.want, s.Reached())
 			require.Equal(t, c.want.IsZero(), s.nobody())
