@@ -279,7 +279,7 @@ func (r *rollouts) staying(ctx context.Context, f *running, of *found, first fun
 		case lost.IsZero(), r.now().Sub(lost) >= regainWithin, !r.mayRegain(err):
 			return r.left(of.title(), "fleetctl rollout run "+f.version, err)
 		}
-		if r.sleep(ctx, regainEvery) != nil {
+		if err := r.sleep(ctx, regainEvery); err != nil {
 			return r.left(of.title(), "fleetctl rollout run "+f.version, err)
 		}
 	}
