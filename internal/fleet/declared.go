@@ -199,7 +199,8 @@ func declaredAutoscale(a *AutoscaleSpec) *Autoscale {
 // predictiveModes are the modes of the file in Azure's words, whose case counts.
 var predictiveModes = map[string]string{"off": "Disabled", "forecast-only": "ForecastOnly", "enabled": "Enabled"}
 
-// mergedTags are the tags of a set: those of the file, and its own over them.
+// mergedTags are the tags of a set: those of the file, and its own over them. Azure has no
+// two whose names differ in their letters alone.
 func mergedTags(file, own map[string]string) map[string]string {
 	if len(file)+len(own) == 0 {
 		return nil
@@ -207,6 +208,9 @@ func mergedTags(file, own map[string]string) map[string]string {
 	tags := maps.Clone(file)
 	if tags == nil {
 		tags = make(map[string]string)
+	}
+	for name := range own {
+		maps.DeleteFunc(tags, func(other, _ string) bool { return strings.EqualFold(other, name) })
 	}
 	maps.Copy(tags, own)
 	return tags

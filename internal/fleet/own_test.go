@@ -75,6 +75,17 @@ func shown(plan *fleet.SetPlan) []string {
 	return append(lines, plan.Notes...)
 }
 
+// TestTagInOtherLetters: Azure has no two tags whose names differ in their letters alone, so
+// that the set's takes the place of the file's.
+func TestTagInOtherLetters(t *testing.T) {
+	c := settled(t, "vmss-authz")
+	c.set.Tags = map[string]string{"OWNER": "team", "tier": "web"}
+	c.spec.ScaleSets["vmss-authz"] = c.set
+	plan := fleet.PlanSet(c.spec, "vmss-authz", c.seen, c.options)
+	require.Equal(t, []string{"model due | changed tags.OWNER payments>team | added tags.tier <nil>>web"}, shown(&plan))
+	require.Equal(t, fleet.Document{"OWNER": "team", "tier": "web", fleet.TagApplied: c.spec.SetHash("vmss-authz")}, plan.Steps[0].Change.Write.Body["tags"])
+}
+
 func TestPlanSet(t *testing.T) {
 	const notice = "virtualMachineProfile.scheduledEventsProfile.terminateNotificationProfile"
 	repairsOff := func(c *ownCase) { delete(c.at("properties"), "automaticRepairsPolicy") }

@@ -97,7 +97,7 @@ func (s *Spec) targetRegions() []any {
 // tagged returns tags of the file with those that tell what the content is.
 func (c *Content) tagged(s *Spec, more map[string]string) Document {
 	tags := Document{}
-	for _, from := range []map[string]string{s.Tags, more, {TagContent: c.Hash, TagFleet: s.Name}} {
+	for _, from := range []map[string]string{mergedTags(s.Tags, more), {TagContent: c.Hash, TagFleet: s.Name}} {
 		for name, value := range maps.All(from) {
 			tags[name] = value
 		}

@@ -125,6 +125,8 @@ func checkTagName(key, _ string) (msg, hint string) {
 	switch {
 	case key == "" || strings.ContainsAny(key, `<>%&\?/`):
 		return quote(key) + " is not the name of a tag", `write one without < > % & \ ? and /`
+	case strings.EqualFold(key, fleet.TagApplied):
+		return quote(key) + " is the tag by which fleetctl apply knows what it has brought to the file", "remove it"
 	case len(key) > maxTagName:
 		return fmt.Sprintf("the name of the tag has more than %d bytes", maxTagName), "shorten it"
 	default:

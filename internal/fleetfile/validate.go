@@ -62,6 +62,20 @@ func (v *validator) top() {
 	if v.given("defaults.id") {
 		v.fail("defaults.id", "write it at that set", "one id cannot be that of every scale set")
 	}
+	v.tags("tags", v.Tags)
+}
+
+// tags requires that no two tags differ in their letters alone: Azure takes them for one.
+func (v *validator) tags(path string, tags map[string]string) {
+	first := make(map[string]string)
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		folded := strings.ToLower(name)
+		if other, twice := first[folded]; twice {
+			v.fail(path+"."+name, "leave one of them out, or write it in the same letters", "is the same tag as %s", quote(other))
+			continue
+		}
+		first[folded] = name
+	}
 }
 
 // set checks one scale set, which is at path.
@@ -79,6 +93,7 @@ func (v *validator) set(path string, s *fleet.SetSpec) {
 		v.wholeSeconds(path+".health.interval", s.Health.Interval)
 		v.wholeSeconds(path+".health.grace", s.Health.Grace)
 	}
+	v.tags(path+".tags", s.Tags)
 	v.upgrade(path, s)
 	if a := s.Autoscale; a != nil {
 		v.autoscale(path+".autoscale", a)
@@ -174,6 +189,7 @@ func (v *validator) bake(b *fleet.BakeSpec) {
 	if v.Gallery == nil && !v.given("gallery") {
 		v.fail("bake", "add gallery: {name: …, image: {…}}", "has no gallery to publish to")
 	}
+	v.tags("bake.artifact_tags", b.ArtifactTags)
 	v.templateName(b)
 	names := uniqueNames{v: v, word: "customizer"}
 	for i, c := range b.Customize {
