@@ -424,6 +424,36 @@ func TestPlanSetCreate(t *testing.T) {
 	}
 }
 
+// Raw extensions stand beside the health extension: without it no member could say that it
+// serves. One of their own that asks for health takes its place.
+func TestPlanSetCreateExtensions(t *testing.T) {
+	others := []any{fleet.Document{"name": "monitor", "properties": fleet.Document{"publisher": "P", "type": "M"}}}
+	own := []any{fleet.Document{"name": "own", "properties": fleet.Document{"publisher": fleet.HealthPublisher, "type": fleet.HealthTypeLinux}}}
+	for name, tt := range map[string]struct {
+		extensions any // of extra
+		want       []string
+	}{
+		"others": {others, []string{fleet.HealthTypeLinux, "monitor"}},
+		"none":   {nil, []string{fleet.HealthTypeLinux}},
+		"health": {own, []string{"own"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := settled(t, "vmss-authz")
+			create := *c.set.Create
+			create.Extra = map[string]any{"properties": map[string]any{"virtualMachineProfile": map[string]any{"extensionProfile": map[string]any{"extensions": tt.extensions}}}}
+			c.set.Create = &create
+			c.spec.ScaleSets["vmss-authz"] = c.set
+			plan := fleet.PlanSet(c.spec, "vmss-authz", &fleet.OwnedSet{}, c.options)
+			body := decoded(t, plan.Next().Change.Write.Body)
+			var names []string
+			for _, e := range get(body, "properties", "virtualMachineProfile", "extensionProfile", "extensions").([]any) {
+				names = append(names, get(e, "name").(string))
+			}
+			require.Equal(t, tt.want, names)
+		})
+	}
+}
+
 // The tag is in the last PATCH, among all others, where there is room.
 func TestPlanSetTag(t *testing.T) {
 	c := settled(t, "vmss-authz")

@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,7 +51,23 @@ func SetBody(s *Spec, name string, image ResourceID, sshKey string) Document {
 	if len(c.Zones) > 0 {
 		body["zones"] = zonesBody(c.Zones)
 	}
-	return overlay(body, c.Extra)
+	body = overlay(body, c.Extra)
+	keepHealth(body, m.Extensions)
+	return body
+}
+
+// keepHealth puts the health extension beside raw extensions, whose list has taken its
+// place, unless one of them is one.
+func keepHealth(body Document, health []Extension) {
+	profile := objectAt(body, "properties", "virtualMachineProfile")
+	there := listAt(profile, "extensionProfile", "extensions")
+	has := func(e any) bool {
+		return isHealthExtension(textAt(e, "properties", "publisher"), textAt(e, "properties", "type"))
+	}
+	if len(health) == 0 || profile == nil || slices.ContainsFunc(there, has) {
+		return
+	}
+	profile["extensionProfile"] = overlaid(profile["extensionProfile"], Document{"extensions": slices.Concat([]any{extensionBody(&health[0])}, there)})
 }
 
 func zonesBody(zones []int) []any {

@@ -101,7 +101,7 @@ func createFields() []strict.Field {
 		},
 		{
 			Path: "scale_sets.*.create.extra", Example: "{properties: {scaleInPolicy: {rules: [OldestVM]}}}",
-			Doc: "What there is no key for: raw properties of Azure Resource Manager, merged last into the body of the request and shown by `plan`.",
+			Doc: "What there is no key for: raw properties of Azure Resource Manager, merged last into the body of the request and shown by `plan`. A list takes the place of another; extensions stand beside that of `health`.",
 		},
 	}
 }
