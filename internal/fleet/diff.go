@@ -238,12 +238,17 @@ func (c *comparison) list(path string, is any, want []any) any {
 			return all
 		}
 	}
-	missing := func(from, in []any) bool {
-		return slices.ContainsFunc(from, func(v any) bool {
-			return !slices.ContainsFunc(in, func(w any) bool { return sameScalar(path, v, w) })
-		})
+	same := func(is, want any) bool { // plain or not, and without a note of what differs
+		apart := comparison{desired: &Desired{}}
+		return apart.value(path, is, want) == nil
 	}
-	if !missing(want, there) && !missing(there, want) {
+	missing := slices.ContainsFunc(want, func(w any) bool {
+		return !slices.ContainsFunc(there, func(is any) bool { return same(is, w) })
+	})
+	more := slices.ContainsFunc(there, func(is any) bool {
+		return !slices.ContainsFunc(want, func(w any) bool { return same(is, w) })
+	})
+	if !missing && !more {
 		return nil
 	}
 	return c.differs(path, is, want)

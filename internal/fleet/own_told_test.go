@@ -36,3 +36,31 @@ func TestToldOfCreate(t *testing.T) {
 		})
 	}
 }
+
+// Lists in lists, and lists of several kinds, are compared by what is in them.
+func TestToldOfLists(t *testing.T) {
+	there := map[string]any{"futureThing": []any{1.0, fleet.Document{"b": 2.0, "c": nil}, []any{"x", []any{}}}, "other": []any{[]any{1.0}, true}}
+	for name, tt := range map[string]struct {
+		extra map[string]any
+		told  int
+	}{
+		"the same":           {extra: there},
+		"less of an object":  {extra: map[string]any{"futureThing": []any{1.0, fleet.Document{"b": 2.0}, []any{"x", []any{}}}}},
+		"deep below":         {extra: map[string]any{"futureThing": []any{1.0, fleet.Document{"b": 2.0}, []any{"y", []any{}}}}, told: 1},
+		"more of an object":  {extra: map[string]any{"futureThing": []any{1.0, fleet.Document{"b": 2.0, "d": 1.0}, []any{"x", []any{}}}}, told: 1},
+		"one more in a list": {extra: map[string]any{"other": []any{[]any{1.0, 2.0}, true}}, told: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := settled(t, "vmss-batch")
+			for key, value := range there {
+				c.at("properties")[key] = value
+			}
+			create := *c.set.Create
+			create.Extra = map[string]any{"properties": tt.extra}
+			c.set.Create = &create
+			c.spec.ScaleSets["vmss-batch"] = c.set
+			plan := fleet.PlanSet(c.spec, "vmss-batch", c.seen, c.options)
+			require.Len(t, plan.Told, tt.told)
+		})
+	}
+}
