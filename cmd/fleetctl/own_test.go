@@ -161,6 +161,23 @@ func TestOwn(t *testing.T) {
 	}
 }
 
+// What cannot be changed has its line, also where the file has no create for the set, and
+// where it does not say it any more.
+func TestOwnImmutableLines(t *testing.T) {
+	w := newOwnWorld(t, "  vmss-new:\n    "+ownCreate+"\n    spot: {eviction: deallocate}\n    terminate_notice: off\n")
+	w.settle(t)
+	for set, line := range map[string]string{
+		"  vmss-new:\n    " + ownCreate + "\n":           ":17:5 scale_sets.vmss-new.spot",
+		"  vmss-new:\n    id: " + ownSets + "vmss-new\n": ":17:5 scale_sets.vmss-new.spot",
+		"  vmss-new:\n    id: " + ownSets + "vmss-new\n    terminate_notice: off\n    spot:\n      eviction: delete\n": ":20:17 scale_sets.vmss-new.spot.eviction",
+	} {
+		w.write(t, set)
+		stdout, stderr, code := w.run(t, "plan")
+		require.Zero(t, code, stderr)
+		require.Contains(t, stdout, "at: "+w.file+line)
+	}
+}
+
 // A member that does not become Healthy is waited for as long as it may take, and no more.
 func TestOwnNeverHealthy(t *testing.T) {
 	w := newOwnWorld(t, ownNew)

@@ -86,10 +86,10 @@ func (d *declaration) placesOf(id fleet.ResourceID, properties []fleet.PropertyC
 	var places []fleet.Place
 	for _, property := range properties {
 		keys := fleet.KeysOf(d.spec, id, property.Path)
-		i := slices.IndexFunc(keys, d.file.Given)
-		if i < 0 {
+		if len(keys) == 0 {
 			continue
 		}
+		i := max(slices.IndexFunc(keys, d.file.Given), 0) // what is not in the file is caused where it would be
 		at := d.file.Place(keys[i])
 		place := fleet.Place{File: d.file.Path, Line: at.Line, Column: at.Column, Key: keys[i], Do: property.Note}
 		if !slices.Contains(places, place) {

@@ -37,3 +37,17 @@ func TestExplainKnowsWhatItDoesNot(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, []string{"gallery"}, e.Keys, "a file without a gallery explains all the same")
 }
+
+// A set that the file did not make has a shape all the same, which never changes.
+func TestKeysOfShape(t *testing.T) {
+	s := contract(t)
+	set := s.ScaleSets["vmss-batch"]
+	set.Create, set.ID = nil, s.SetID("vmss-batch")
+	s.ScaleSets["vmss-batch"] = set
+	const profile = "properties.virtualMachineProfile."
+	require.Equal(t, []string{"scale_sets.vmss-batch.spot.eviction"}, fleet.KeysOf(s, set.ID, profile+"evictionPolicy"))
+	require.Equal(t, []string{"scale_sets.vmss-batch.spot"}, fleet.KeysOf(s, set.ID, profile+"priority"))
+	set.Spot = nil
+	s.ScaleSets["vmss-batch"] = set
+	require.Equal(t, []string{"scale_sets.vmss-batch.spot"}, fleet.KeysOf(s, set.ID, profile+"priority"), "where it would stand")
+}

@@ -215,7 +215,7 @@ func (about *subject) bodyOfSet(s *Spec) Document {
 		return extensionBody(&model.Extensions[0])
 	}
 	p := setPlanner{spec: s, name: about.set, file: &set, model: model}
-	body, key := p.managedBody(), ""
+	body, key := overlay(p.managedBody(), p.shapeBody()), ""
 	image := s.DefinitionID()
 	if set.Tracks != TracksLatest {
 		image += "/versions/0.0.0"
