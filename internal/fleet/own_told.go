@@ -22,6 +22,9 @@ func (p *setPlanner) tellCreateOnly() {
 		}
 	}
 	tell("sku.name", is("sku.name"), c.VMSize)
+	if there := listAt(p.seen.Seen.Body, "zones"); len(there) > 0 && len(c.Zones) == 0 && lookUp(c.Extra, "zones") == nil { // those of the file are compared as its shape
+		tell("zones", there, nil)
+	}
 	if p.file.Autoscale == nil && p.seen.AutoscaleID == "" {
 		tell("sku.capacity", is("sku.capacity"), float64(c.Capacity))
 	}

@@ -37,6 +37,32 @@ func TestToldOfCreate(t *testing.T) {
 	}
 }
 
+// A set that is in zones cannot leave them: a file whose create has none does not say what it is.
+func TestToldOfZones(t *testing.T) {
+	for name, tt := range map[string]struct {
+		zones []int
+		extra map[string]any
+		there any
+		want  []string
+	}{
+		"none in the file": {there: []any{"1", "2"}, want: []string{"create-only zones [1 2]><nil>"}},
+		"none at all":      {want: []string{}},
+		"an empty list":    {there: []any{}, want: []string{}},
+		"raw":              {extra: map[string]any{"zones": []any{"1", "2"}}, there: []any{"1", "2"}, want: []string{}},
+		"the same":         {zones: []int{1, 2}, there: []any{"1", "2"}, want: []string{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := settled(t, "vmss-batch")
+			create := *c.set.Create
+			create.Zones, create.Extra = tt.zones, tt.extra
+			c.set.Create, c.body["zones"] = &create, tt.there
+			c.spec.ScaleSets["vmss-batch"] = c.set
+			plan := fleet.PlanSet(c.spec, "vmss-batch", c.seen, c.options)
+			require.Equal(t, tt.want, shown(&plan))
+		})
+	}
+}
+
 // Lists in lists, and lists of several kinds, are compared by what is in them.
 func TestToldOfLists(t *testing.T) {
 	there := map[string]any{"futureThing": []any{1.0, fleet.Document{"b": 2.0, "c": nil}, []any{"x", []any{}}}, "other": []any{[]any{1.0}, true}}
