@@ -130,6 +130,9 @@ func (g *globals) appliedPage(left *planView, did *applyResult) *page {
 	mark, text := markGood, did.String()
 	if len(did.foundation.Written)+len(did.sets.Written) == 0 {
 		text = "nothing was written"
+		if slices.ContainsFunc(did.sets.Failed, func(e apply.SetError) bool { return errors.Is(e.Err, apply.ErrInDoubt) }) {
+			text = "nothing is known to be written"
+		}
 	}
 	if n := left.Counts.left(); n > 0 {
 		mark, text = markUnknown, fmt.Sprintf("%s, %d left", text, n)

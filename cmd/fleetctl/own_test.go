@@ -417,6 +417,21 @@ func TestOwnLines(t *testing.T) {
 	require.Less(t, stopped, strings.Index(progress, "fleetctl: vmss-new: its policy is written\n"), stderr)
 }
 
+// Where no answer says what became of a write, nobody is told that nothing was written.
+func TestOwnInDoubt(t *testing.T) {
+	w := newOwnWorld(t, ownNew)
+	require.NoError(t, w.server.SetFault(arm.Fault{Kind: arm.FaultError, Method: http.MethodGet, Path: "/operations/", Status: http.StatusNotImplemented, Code: "NotImplemented", Message: "no"}))
+	stdout, stderr, code := w.run(t, "apply", "-y")
+	require.Equal(t, 1, code, stderr)
+	w.ask(t, http.MethodGet, ownSets+"vmss-new", "", http.StatusOK) // it was made
+	require.NotContains(t, stdout, "nothing was written")
+	require.Contains(t, stdout, "nothing is known to be written, 1 left")
+	require.Contains(t, stderr, "; Azure may have done it all the same\n")
+	w.server.ClearFaults()
+	w.server.Advance(time.Hour)
+	w.settle(t)
+}
+
 // A flag that does nothing here says so.
 func TestOwnNoWait(t *testing.T) {
 	w := newOwnWorld(t, strings.Replace(ownAuthz, "}", ", tags: {team: pay}}", 1))

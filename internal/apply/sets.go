@@ -89,6 +89,14 @@ func (e *SetError) Unwrap() error { return e.Err }
 // was confirmed any more, and nobody said yes to it.
 var ErrChanged = errors.New("somebody else has changed it since: its plan is not the one that was confirmed")
 
+// ErrInDoubt says that no answer tells what became of a write.
+var ErrInDoubt = errors.New("Azure may have done it all the same")
+
+// inDoubt says whether an error leaves open what became of what was asked for.
+func inDoubt(err error) bool {
+	return is(err, azure.Unreachable) || is(err, azure.Garbled) || azure.Unsure(err)
+}
+
 // Apply makes what can be made of the plans of what was read. An error of one set stops
 // that set alone; all are returned, joined. After an error, and after an end at any
 // moment, it can be called again on what is read then.
@@ -317,6 +325,9 @@ func (r *setRun) ended(ctx context.Context, step fleet.SetStep, err error) error
 	if is(err, azure.Conflict) && r.inTheWay(err) {
 		r.tell(SetEvent{Kind: Again, Set: r.name, Step: step, Text: err.Error()})
 		return r.Wait(ctx, lookEvery)
+	}
+	if inDoubt(err) {
+		return fmt.Errorf("%w; %w", err, ErrInDoubt)
 	}
 	if err != nil {
 		return err

@@ -223,7 +223,7 @@ func (b *bringing) upgrade(members []string) error {
 	err := b.send(b.ctx, fleet.Write{
 		Method: http.MethodPost, ID: b.Spec.SetID(b.name), Action: "manualupgrade", Body: fleet.Document{"instanceIds": names},
 	})
-	if err != nil && (is(err, azure.Unreachable) || is(err, azure.Garbled) || azure.Unsure(err)) {
+	if inDoubt(err) {
 		b.tell(SetEvent{Kind: Waiting, Set: b.name, Step: b.step, Do: fleet.BringUpgrade, Members: members, Text: err.Error()})
 		return nil
 	}
