@@ -56,7 +56,7 @@ func (p *setPlanner) autoscaleChange() Change {
 	drifted := textAt(there.Body, "tags", TagApplied) == hash
 	p.categorize(&c, drifted)
 	if c.Action == ActionCreate {
-		c.Write.Body["tags"] = Document{TagApplied: hash}
+		c.Write.Body["tags"] = stamped(nil, Document{"tags": tagsBody(p.model.Tags)}, hash) // those of one that is there stay
 		return c
 	}
 	if c.Action == ActionUpdate {

@@ -483,6 +483,14 @@ func TestPlanSetTag(t *testing.T) {
 }
 
 // The profiles of others stay, and what is not known of a rule that changes.
+// A new autoscale setting has the tags of its set: a policy may ask for them.
+func TestPlanSetAutoscaleTags(t *testing.T) {
+	c := settled(t, "vmss-authz")
+	tags := c.seen.Autoscale.Body["tags"].(fleet.Document)
+	require.Equal(t, "payments", tags["owner"])
+	require.Contains(t, tags, fleet.TagApplied)
+}
+
 func TestPlanSetAutoscaleProfiles(t *testing.T) {
 	c := settled(t, "vmss-authz")
 	c.profile()["rules"].([]any)[0].(fleet.Document)["scaleAction"].(fleet.Document)["value"] = "9"
