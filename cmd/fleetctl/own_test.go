@@ -432,6 +432,30 @@ func TestOwnInDoubt(t *testing.T) {
 	w.settle(t)
 }
 
+// A set that cannot be read is waited for, some time, as its members are.
+func TestOwnUnread(t *testing.T) {
+	for name, tt := range map[string]struct{ status, times, code int }{
+		"some time":   {http.StatusNotImplemented, 20, 0},
+		"for long":    {http.StatusNotImplemented, 100, 1},
+		"not allowed": {http.StatusForbidden, 1, exitUnauthorised},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newOwnWorld(t, ownNew)
+			begun := false
+			w.before = func(r *http.Request) {
+				if !begun && r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/vmss-new") {
+					begun = true
+					require.NoError(t, w.server.SetFault(arm.Fault{Kind: arm.FaultError, Method: http.MethodGet, Path: "/vmss-new/rollingUpgrades", Status: tt.status, Code: "Down", Message: "no", Count: tt.times}))
+				}
+			}
+			stdout, stderr, code := w.run(t, "apply", "-y", "--exit-code")
+			require.Equal(t, tt.code, code, stderr)
+			require.Contains(t, stdout, "1 created")
+			require.Equal(t, tt.code != exitUnauthorised, strings.Contains(stderr, "fleetctl: vmss-new: waiting: read the rolling upgrade of vmss-new: "), stderr)
+		})
+	}
+}
+
 // A flag that does nothing here says so.
 func TestOwnNoWait(t *testing.T) {
 	w := newOwnWorld(t, strings.Replace(ownAuthz, "}", ", tags: {team: pay}}", 1))

@@ -180,6 +180,7 @@ type setRun struct {
 	modelAt   time.Time                // when its model was written last, as far as is known; zero: not in this run
 	waits     map[string]time.Duration // how long something was waited for since the last deed
 	told      string                   // the last wait
+	blind     int                      // how often in a row it could not be read
 	conflicts int
 }
 
@@ -191,13 +192,13 @@ func (r *setRun) bring(ctx context.Context) error {
 	steps := 0
 	for range maxLooks {
 		began := r.Now()
-		asked, err := r.look(ctx)
+		again, err := r.look(ctx)
 		if err != nil {
 			return err
 		}
 		step := r.plan.Next()
 		switch {
-		case asked: // the answer may have taken long
+		case again:
 		case r.under != nil && !r.rolls():
 			err = r.settle(ctx)
 		case step == nil && r.begins():
@@ -225,12 +226,14 @@ func (r *setRun) bring(ctx context.Context) error {
 	return fmt.Errorf("it is not as the file says after %d looks", maxLooks)
 }
 
-// look reads the set, and asks when its plan is not what was confirmed.
-func (r *setRun) look(ctx context.Context) (asked bool, err error) {
+// look reads the set, and asks when its plan is not what was confirmed. Again: that took
+// its time, or the set could not be read.
+func (r *setRun) look(ctx context.Context) (again bool, err error) {
 	seen, err := r.reader.again(ctx, r.name, r.seen)
 	if err != nil {
-		return false, err
+		return r.unseen(ctx, err)
 	}
+	r.blind = 0
 	if seen.Held, err = r.Held(ctx, r.name); err != nil {
 		return false, err
 	}
@@ -244,6 +247,14 @@ func (r *setRun) look(ctx context.Context) (asked bool, err error) {
 		return false, nil
 	}
 	return true, r.confirm(ctx, why)
+}
+
+// unseen waits some time for a set that cannot be read: nothing is done meanwhile.
+func (r *setRun) unseen(ctx context.Context, err error) (again bool, _ error) {
+	if r.blind++; r.blind > maxUnread || !inDoubt(err) && !is(err, azure.Throttled) {
+		return false, err
+	}
+	return true, r.pause(ctx, fleet.SetStep{}, err.Error())
 }
 
 // confirm asks whether another plan than the one that was confirmed is to be made.
