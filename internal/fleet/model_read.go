@@ -112,7 +112,10 @@ func readUpgradePolicy(v any) UpgradePolicy {
 // its whole numbers as texts.
 func ReadAutoscale(d Document) Autoscale {
 	p := dig(d, "properties")
-	predictive, profile := dig(p, "predictiveAutoscalePolicy"), firstAt(p, "profiles")
+	predictive, profile := dig(p, "predictiveAutoscalePolicy"), usualIn(d)
+	if profile == nil {
+		profile = firstAt(p, "profiles")
+	}
 	a := Autoscale{
 		ID: ResourceID(textAt(d, "id")), Target: ResourceID(textAt(p, "targetResourceUri")), Enabled: trueAt(p, "enabled"),
 		Min: numberAt(profile, "capacity", "minimum"), Max: numberAt(profile, "capacity", "maximum"), Def: numberAt(profile, "capacity", "default"),

@@ -43,6 +43,11 @@ func (p *setPlanner) autoscaleChange() Change {
 			return none
 		}
 	}
+	if profiles := listAt(there.Body, "properties", "profiles"); usualIn(there.Body) == nil && slices.ContainsFunc(profiles, func(one any) bool { return dig(one, "recurrence") != nil }) {
+		none.Action, none.Kind, none.Name, none.ID = ActionUnknown, ofAutoscale, id.Name(), id
+		none.Note = "every profile of " + id.Name() + " recurs or has a date, so that another one would not count: give it one without, or leave autoscale out of the file"
+		return none
+	}
 	body := autoscaleBody(a, p.plan.ID, p.file.Location)
 	hash := hashOf(body)
 	if there.Body != nil {
@@ -122,31 +127,40 @@ func scaleDirection(out bool) string {
 	return "Decrease"
 }
 
+// usualIn is the profile of a setting that counts when no other does, which has neither a
+// date nor a recurrence; nil: there is none.
+func usualIn(there Document) Document {
+	for _, one := range objectsAt(there, "properties", "profiles") {
+		if dig(one, "fixedDate") == nil && dig(one, "recurrence") == nil {
+			return one
+		}
+	}
+	return nil
+}
+
 // fitAutoscale gives what is declared the names and the order of a setting that is there:
-// the profile that counts when no other does, which has neither a date nor a recurrence,
-// and its rules. Predictive autoscale that the file does not ask for is off.
+// its usual profile, and the rules of that. Predictive autoscale that the file does not ask
+// for is off.
 func fitAutoscale(body, there Document) {
 	properties, _ := body["properties"].(Document)
 	profile, _ := listAt(body, "properties", "profiles")[0].(Document)
 	if dig(there, "properties", "predictiveAutoscalePolicy", "scaleMode") != nil && properties["predictiveAutoscalePolicy"] == nil {
 		properties["predictiveAutoscalePolicy"] = Document{"scaleMode": predictiveModes["off"]}
 	}
-	for _, one := range listAt(there, "properties", "profiles") {
-		if dig(one, "fixedDate") != nil || dig(one, "recurrence") != nil {
-			continue
-		}
-		profile["name"] = textAt(one, "name")
-		rules, _ := profile["rules"].([]any)
-		place := func(rule any) int {
-			i := slices.IndexFunc(listAt(one, "rules"), func(r any) bool {
-				return textAt(r, "scaleAction", "direction") == textAt(rule, "scaleAction", "direction")
-			})
-			if i < 0 {
-				return len(rules)
-			}
-			return i
-		}
-		slices.SortStableFunc(rules, func(a, b any) int { return place(a) - place(b) })
+	one := usualIn(there)
+	if one == nil {
 		return
 	}
+	profile["name"] = textAt(one, "name")
+	rules, _ := profile["rules"].([]any)
+	place := func(rule any) int {
+		i := slices.IndexFunc(listAt(one, "rules"), func(r any) bool {
+			return textAt(r, "scaleAction", "direction") == textAt(rule, "scaleAction", "direction")
+		})
+		if i < 0 {
+			return len(rules)
+		}
+		return i
+	}
+	slices.SortStableFunc(rules, func(a, b any) int { return place(a) - place(b) })
 }

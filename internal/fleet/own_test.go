@@ -483,6 +483,30 @@ func TestPlanSetTag(t *testing.T) {
 }
 
 // The profiles of others stay, and what is not known of a rule that changes.
+// What is read of a setting is the profile that the file is compared with, wherever it stands.
+func TestReadAutoscaleUsual(t *testing.T) {
+	c := settled(t, "vmss-authz")
+	properties := c.seen.Autoscale.Body["properties"].(fleet.Document)
+	want := fleet.ReadAutoscale(c.seen.Autoscale.Body)
+	night := fleet.Document{"name": "night", "recurrence": fleet.Document{"frequency": "Week"}, "capacity": fleet.Document{"minimum": "1", "maximum": "2", "default": "1"}}
+	properties["profiles"] = []any{night, c.profile()}
+	require.Equal(t, want, fleet.ReadAutoscale(c.seen.Autoscale.Body))
+	plan := fleet.PlanSet(c.spec, "vmss-authz", c.seen, c.options)
+	require.Empty(t, plan.Steps)
+
+	// Where each profile recurs, one of them is what counts for the rest of the time: Azure's
+	// portal makes them so. Another one beside them would never count.
+	rest := fleet.Document{"name": `{"name":"Default","for":"night"}`, "recurrence": fleet.Document{"frequency": "Week"}, "capacity": fleet.Document{"minimum": "3", "maximum": "9", "default": "3"}}
+	properties["profiles"] = []any{night, rest}
+	require.Equal(t, 1, fleet.ReadAutoscale(c.seen.Autoscale.Body).Min, "the first of them")
+	plan = fleet.PlanSet(c.spec, "vmss-authz", c.seen, c.options)
+	require.Equal(t, []string{"autoscale blocked file: every profile of vmss-authz-autoscale recurs or has a date, so that another one would not count: give it one without, or leave autoscale out of the file"}, shown(&plan))
+	date := fleet.Document{"name": "night", "fixedDate": fleet.Document{}, "capacity": fleet.Document{}}
+	properties["profiles"] = []any{date}
+	plan = fleet.PlanSet(c.spec, "vmss-authz", c.seen, c.options)
+	require.Equal(t, fleet.StepDue, plan.Steps[0].State, "beside a date it counts")
+}
+
 // A new autoscale setting has the tags of its set: a policy may ask for them.
 func TestPlanSetAutoscaleTags(t *testing.T) {
 	c := settled(t, "vmss-authz")
