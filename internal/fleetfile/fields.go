@@ -79,7 +79,7 @@ func galleryFields() []strict.Field {
 		},
 		{
 			Path: "gallery.manage", Default: "full", OneOf: []string{"full", "observe"},
-			Doc: "`full`: `apply` makes gallery and definition when they do not exist. `observe`: they are somebody else's, and only looked at, as are the group, the identity and the role of bakes: `apply` writes none of it. Image versions are made in them all the same.",
+			Doc: "`full`: `apply` makes gallery and definition when they do not exist. `observe`: they are somebody else's, and only looked at, as are the identity and the role of bakes, and the resource group unless a scale set is managed in full: `apply` writes none of it. Image versions are made in them all the same.",
 		},
 		{
 			Path: "gallery.image", Required: true, Example: "{name: ubuntu-app, publisher: kloudvin, offer: ubuntu, sku: app-jammy}",
