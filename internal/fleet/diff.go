@@ -242,14 +242,23 @@ func (c *comparison) list(path string, is any, want []any) any {
 		apart := comparison{desired: &Desired{}}
 		return apart.value(path, is, want) == nil
 	}
-	missing := slices.ContainsFunc(want, func(w any) bool {
-		return !slices.ContainsFunc(there, func(is any) bool { return same(is, w) })
-	})
-	more := slices.ContainsFunc(there, func(is any) bool {
-		return !slices.ContainsFunc(want, func(w any) bool { return same(is, w) })
-	})
-	if !missing && !more {
+	missing := func(w any) bool { return !slices.ContainsFunc(there, func(is any) bool { return same(is, w) }) }
+	more := func(is any) bool { return !slices.ContainsFunc(want, func(w any) bool { return same(is, w) }) }
+	if !slices.ContainsFunc(want, missing) && !slices.ContainsFunc(there, more) {
 		return nil
+	}
+	if objects := func(v any) bool { _, object := v.(Document); return object }; slices.ContainsFunc(there, objects) && len(want) != len(there) {
+		for i, v := range there { // by themselves: both lists whole hide what goes and comes
+			if more(v) {
+				c.differs(fmt.Sprintf("%s[%d]", path, i), v, nil)
+			}
+		}
+		for i, w := range want {
+			if missing(w) {
+				c.differs(fmt.Sprintf("%s[%d]", path, i), nil, w)
+			}
+		}
+		return want
 	}
 	return c.differs(path, is, want)
 }

@@ -507,6 +507,32 @@ func TestReadAutoscaleUsual(t *testing.T) {
 	require.Equal(t, fleet.StepDue, plan.Steps[0].State, "beside a date it counts")
 }
 
+// A rule that goes and one that comes are shown by themselves: both lists whole hide it. What
+// Azure shows beside what is declared is no difference.
+func TestPlanSetAutoscaleRules(t *testing.T) {
+	c := settled(t, "vmss-authz")
+	rules := c.profile()["rules"].([]any)
+	for _, rule := range rules {
+		rule.(fleet.Document)["metricTrigger"].(fleet.Document)["dividePerInstance"] = false
+	}
+	a := *c.set.Autoscale
+	a.Out = nil
+	c.set.Autoscale = &a
+	c.spec.ScaleSets["vmss-authz"] = c.set
+	plan := fleet.PlanSet(c.spec, "vmss-authz", c.seen, c.options)
+	require.Equal(t, []fleet.PropertyChange{{Path: "properties.profiles[default].rules[0]", Is: rules[0], Category: fleet.DiffChanged}}, plan.Next().Change.Properties)
+	require.Len(t, get(plan.Next().Change.Write.Body, "properties", "profiles").([]any)[0].(fleet.Document)["rules"], 1)
+
+	c = settled(t, "vmss-authz")
+	out := c.profile()["rules"].([]any)[0]
+	c.profile()["rules"] = c.profile()["rules"].([]any)[1:]
+	plan = fleet.PlanSet(c.spec, "vmss-authz", c.seen, c.options)
+	changes := plan.Next().Change.Properties
+	require.Len(t, changes, 1)
+	require.Nil(t, changes[0].Is)
+	require.Equal(t, out, decoded(t, changes[0].Want.(fleet.Document)))
+}
+
 // A new autoscale setting has the tags of its set: a policy may ask for them.
 func TestPlanSetAutoscaleTags(t *testing.T) {
 	c := settled(t, "vmss-authz")
