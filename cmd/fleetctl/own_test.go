@@ -456,6 +456,28 @@ func TestOwnUnread(t *testing.T) {
 	}
 }
 
+// What Azure refuses of members has the exit code, the hint and the line of any other refusal.
+func TestOwnMembersRefused(t *testing.T) {
+	for name, tt := range map[string]struct {
+		status        int
+		code, message string
+		exit          int
+		want          string
+	}{
+		"not allowed": {http.StatusForbidden, "AuthorizationFailed", "The client 'ci' does not have authorization to perform action 'x' over scope '" + ownSets + "vmss-authz'.", exitUnauthorised, "fleet.yaml:16:15: scale_sets.vmss-authz: whoever runs fleetctl needs that right there"},
+		"expired":     {http.StatusUnauthorized, "ExpiredAuthenticationToken", "The access token has expired.", exitUnauthorised, "the token is not accepted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newOwnWorld(t, strings.Replace(ownAuthz, "}", ", terminate_notice: 7m}", 1))
+			require.NoError(t, w.server.SetFault(arm.Fault{Kind: arm.FaultError, Method: http.MethodPost, Path: "/manualupgrade", Status: tt.status, Code: tt.code, Message: tt.message}))
+			_, stderr, code := w.run(t, "apply", "-y")
+			require.Equal(t, tt.exit, code, stderr)
+			require.Contains(t, stderr, "could not be upgraded: POST virtualMachineScaleSets/vmss-authz/manualupgrade: ")
+			require.Contains(t, stderr, tt.want)
+		})
+	}
+}
+
 // A flag that does nothing here says so.
 func TestOwnNoWait(t *testing.T) {
 	w := newOwnWorld(t, strings.Replace(ownAuthz, "}", ", tags: {team: pay}}", 1))

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -63,6 +65,7 @@ type bringing struct {
 	unread   int             // how often in a row the set could not be read
 	verified int             // how many members were told of
 	cause    error           // of an end that is not the members' fault
+	refused  []error         // what Azure and agents have said no to, or failed at
 }
 
 // stop ends it because of something else than the members.
@@ -113,6 +116,11 @@ func (b *bringing) stopped(why string) error {
 	err := b.cause
 	if err == nil {
 		err = errors.New(why)
+		for _, refused := range b.refused { // which says more than its words
+			if before, last := strings.CutSuffix(why, refused.Error()); last {
+				err = fmt.Errorf("%s%w", before, refused)
+			}
+		}
 	}
 	if owed := b.Owed(); len(owed) > 0 {
 		return fmt.Errorf("%w; %w: %s: a drain ends by itself after %s", err, ErrDrained, strings.Join(owed, ", "), b.Rules().DrainFor)
@@ -190,6 +198,10 @@ func (b *bringing) carryOut(move fleet.BringMove) {
 	}
 	if b.ctx.Err() != nil {
 		b.stop(b.ctx.Err())
+	}
+	b.refused = slices.AppendSeq(b.refused, maps.Values(failed))
+	if err != nil {
+		b.refused = append(b.refused, err)
 	}
 	b.Did(move, b.Now(), failed, err)
 }
