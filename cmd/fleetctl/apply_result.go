@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/fleet-agent/fleet-agent/internal/apply"
-	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
 )
@@ -68,7 +67,7 @@ type failedView struct {
 
 func (g *globals) failedView(set string, err error) failedView {
 	v := failedView{ScaleSet: set, Error: err.Error()}
-	if refusal, ok := azure.RefusalOf(err); ok {
+	if refusal, ok := g.refusalOf(set, err); ok {
 		v.Code, v.Causes = refusal.Code, causePlaces(causesOf(g.declared, &refusal))
 	}
 	return v

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/fleet-agent/fleet-agent/internal/apply"
 	"github.com/fleet-agent/fleet-agent/internal/azure"
 	"github.com/fleet-agent/fleet-agent/internal/cli"
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
@@ -27,7 +28,11 @@ func (g *globals) placed(err error) error {
 		}
 		return errors.Join(all...)
 	}
-	refusal, ok := azure.RefusalOf(err)
+	set := ""
+	if of, ok := errors.AsType[*apply.SetError](err); ok {
+		set = of.Set
+	}
+	refusal, ok := g.refusalOf(set, err)
 	if !ok {
 		return err
 	}
@@ -44,6 +49,16 @@ func (g *globals) placed(err error) error {
 	}
 	e.Err = &placedError{e.Err, causes}
 	return e
+}
+
+// refusalOf is what Azure refused of a scale set of the file; an empty name: of whatever the
+// id says. An autoscale setting may have any name: it is known by the set.
+func (g *globals) refusalOf(set string, err error) (fleet.Refusal, bool) {
+	refusal, ok := azure.RefusalOf(err)
+	if ok && set != "" && strings.EqualFold(refusal.ID.Type(), fleet.AutoscaleID("").Type()) {
+		refusal.ID = fleet.AutoscaleID(g.declared.Spec.SetID(set))
+	}
+	return refusal, ok
 }
 
 // A placedError is an error of Azure with its causes in the file, one a line.

@@ -478,6 +478,20 @@ func TestOwnMembersRefused(t *testing.T) {
 	}
 }
 
+// What Azure refuses of an autoscale setting has its line, whoever has named the setting.
+func TestOwnAutoscaleOfOthers(t *testing.T) {
+	w := newOwnWorld(t, "  vmss-authz:\n    id: "+ownSets+"vmss-authz\n    autoscale:\n      min: 3\n      max: 30\n      default: 3\n"+
+		"      out: {metric: Inbound Flows, above: 70}\n      predictive: {mode: forecast-only}\n")
+	const theirs = "/subscriptions/" + arm.DefaultSubscription + "/resourceGroups/rg-pay-prod/providers/Microsoft.Insights/autoscaleSettings/theirs"
+	w.ask(t, http.MethodPut, theirs, `{"location":"eastus","properties":{"enabled":true,"targetResourceUri":"`+ownSets+`vmss-authz","profiles":[{"name":"p","capacity":{"minimum":"3","maximum":"9","default":"3"},"rules":[]}]}}`, http.StatusCreated)
+	const at, do = ":22:21", "predictive autoscale looks at the average of Percentage CPU alone"
+	_, stderr, code := w.run(t, "apply", "-y")
+	require.Equal(t, 1, code, stderr)
+	require.Contains(t, stderr, w.file+at+": scale_sets.vmss-authz.autoscale.out.metric: "+do)
+	stdout, _, _ := w.run(t, "apply", "-y", "-o", "json")
+	require.Equal(t, "scale_sets.vmss-authz.autoscale.out.metric", applyJSON(t, stdout).Failed[0].Causes[0].Key)
+}
+
 // A flag that does nothing here says so.
 func TestOwnNoWait(t *testing.T) {
 	w := newOwnWorld(t, strings.Replace(ownAuthz, "}", ", tags: {team: pay}}", 1))
