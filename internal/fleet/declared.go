@@ -168,7 +168,7 @@ func at(m map[string]any, path ...string) any {
 		if !ok {
 			return nil
 		}
-		value = inner[key]
+		value = lookUp(inner, key)
 	}
 	return value
 }

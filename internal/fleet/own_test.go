@@ -3,6 +3,8 @@ package fleet_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -451,6 +453,32 @@ func TestPlanSetCreateExtensions(t *testing.T) {
 			}
 			require.Equal(t, tt.want, names)
 		})
+	}
+}
+
+// Azure reads names in any letters, so that raw properties mean the same in others: what a
+// set is not born with is not in its body at all.
+func TestPlanSetCreateInOtherLetters(t *testing.T) {
+	c := settled(t, "vmss-authz")
+	create := *c.set.Create
+	create.Extra = map[string]any{
+		"Zones": nil, "TAGS": map[string]any{"OWNER": "raw"},
+		"Properties": map[string]any{
+			"AutomaticRepairsPolicy": map[string]any{"Enabled": true}, "UpgradePolicy": map[string]any{"Mode": "Rolling"},
+			"scaleInPolicy": map[string]any{"ForceDeletion": true},
+		},
+	}
+	c.set.Create = &create
+	c.spec.ScaleSets["vmss-authz"] = c.set
+	plan := fleet.PlanSet(c.spec, "vmss-authz", &fleet.OwnedSet{}, c.options)
+	body := decoded(t, plan.Next().Change.Write.Body)
+	require.ElementsMatch(t, []string{"location", "properties", "sku", "tags"}, slices.Collect(maps.Keys(body)))
+	require.Equal(t, fleet.Document{"owner": "raw"}, body["tags"])
+	properties := body["properties"].(fleet.Document)
+	require.Equal(t, fleet.Document{"mode": "Manual"}, properties["upgradePolicy"])
+	require.Equal(t, fleet.Document{"ForceDeletion": true}, properties["scaleInPolicy"])
+	for _, name := range []string{"automaticRepairsPolicy", "AutomaticRepairsPolicy", "UpgradePolicy"} {
+		require.NotContains(t, properties, name)
 	}
 }
 

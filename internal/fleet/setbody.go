@@ -234,13 +234,14 @@ func tagsBody(tags map[string]string) Document {
 }
 
 // overlay puts raw properties over a body: objects are merged, all else is replaced,
-// and null takes a property away.
+// and null takes a property away. Azure reads names in any letters: what has one keeps it.
 func overlay(body Document, raw map[string]any) Document {
 	merged := maps.Clone(body)
 	if merged == nil {
 		merged = Document{}
 	}
-	for name, value := range raw {
+	for _, given := range slices.Sorted(maps.Keys(raw)) {
+		name, value := nameIn(merged, given), raw[given]
 		inner, isObject := value.(map[string]any)
 		below, _ := merged[name].(map[string]any)
 		switch {
@@ -256,6 +257,19 @@ func overlay(body Document, raw map[string]any) Document {
 		}
 	}
 	return merged
+}
+
+// nameIn is a name as an object has it, or else as it is given.
+func nameIn(object Document, given string) string {
+	if _, there := object[given]; there {
+		return given
+	}
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		if strings.EqualFold(name, given) {
+			return name
+		}
+	}
+	return given
 }
 
 // isoDuration writes a duration of whole seconds as ARM does: PT30M, PT1M30S.
