@@ -106,7 +106,7 @@ func (d *declaration) tellSet(e apply.SetEvent) {
 	case apply.Waiting:
 		say("waiting: %s", e.Text)
 	case apply.Again:
-		say("%s: somebody else is in the way, so it is planned again (%s)", doing, e.Text)
+		say("%s: something is in the way, so it is planned again (%s)", doing, e.Text)
 	case apply.Denied:
 		say("%s", e.Text)
 	case apply.Kept:

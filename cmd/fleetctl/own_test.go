@@ -492,6 +492,16 @@ func TestOwnAutoscaleOfOthers(t *testing.T) {
 	require.Equal(t, "scale_sets.vmss-authz.autoscale.out.metric", applyJSON(t, stdout).Failed[0].Causes[0].Key)
 }
 
+// A write whose answer is lost is sent again, and finds its own deed: that is nobody else's.
+func TestOwnLost(t *testing.T) {
+	w := newOwnWorld(t, ownNew)
+	require.NoError(t, w.server.SetFault(arm.Fault{Kind: arm.FaultLost, Method: http.MethodPut, Path: "/vmss-new", Count: 1}))
+	_, stderr, code := w.run(t, "apply", "-y", "--exit-code")
+	require.Zero(t, code, stderr)
+	require.Contains(t, stderr, "fleetctl: vmss-new: creating it: something is in the way, so it is planned again (")
+	require.NotContains(t, stderr, "somebody else")
+}
+
 // A flag that does nothing here says so.
 func TestOwnNoWait(t *testing.T) {
 	w := newOwnWorld(t, strings.Replace(ownAuthz, "}", ", tags: {team: pay}}", 1))
