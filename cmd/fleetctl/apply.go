@@ -175,7 +175,7 @@ func (d *declaration) unfinished(err error, did *applyResult, o ownFlags) error 
 func (g *globals) unfinishedApply(err error, did *applyResult) error {
 	const goesOn = "fleetctl apply goes on from here"
 	for i := range did.sets.Failed { // of those that were only interrupted there is nothing to say
-		if set := &did.sets.Failed[i]; !errors.Is(set.Err, err) || errors.Is(set.Err, apply.ErrDrained) {
+		if set := &did.sets.Failed[i]; !errors.Is(set.Err, err) || errors.Is(set.Err, apply.ErrDrained) || errors.Is(set.Err, apply.ErrGoesOn) {
 			g.out.Say("fleetctl: %s", cli.Clean(set.Error()))
 		}
 	}

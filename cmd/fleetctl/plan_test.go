@@ -334,10 +334,12 @@ func TestApplyInterrupted(t *testing.T) {
 			{Set: "vmss-a", Err: fmt.Errorf("read: %w", context.Canceled)},
 			{Set: "vmss-b", Err: fmt.Errorf("%w; %w: vm_3", context.Canceled, apply.ErrDrained)},
 			{Set: "vmss-c", Err: errors.New("no quota")},
+			{Set: "vmss-d", Err: fmt.Errorf("%w; %w", context.Canceled, apply.ErrGoesOn)},
 		}},
 	}
 	require.ErrorIs(t, g.unfinishedApply(context.Canceled, done), context.Canceled)
 	require.Equal(t, "fleetctl: vmss-b: context canceled; drained, and not undrained: vm_3\nfleetctl: vmss-c: no quota\n"+
+		"fleetctl: vmss-d: context canceled; what it has begun goes on in Azure\n"+
 		"fleetctl: interrupted: 2 created, 1 changed, 2 members brought to the model; fleetctl apply goes on from here\n", errs.String())
 
 	var coded *cli.Error

@@ -92,6 +92,9 @@ var ErrChanged = errors.New("somebody else has changed it since: its plan is not
 // ErrInDoubt says that no answer tells what became of a write.
 var ErrInDoubt = errors.New("Azure may have done it all the same")
 
+// ErrGoesOn says that the run has ended, and a write of it has not.
+var ErrGoesOn = errors.New("what it has begun goes on in Azure")
+
 // inDoubt says whether an error leaves open what became of what was asked for.
 func inDoubt(err error) bool {
 	return is(err, azure.Unreachable) || is(err, azure.Garbled) || azure.Unsure(err)
@@ -115,7 +118,11 @@ func (a *SetApplier) Apply(ctx context.Context, read *Sets) (SetResult, error) {
 			continue
 		}
 		all.Go(func() error {
-			if errs[i] = run.bring(ctx); errs[i] != nil && ctx.Err() == nil {
+			errs[i] = run.bring(ctx)
+			if errs[i] != nil && run.under != nil && ctx.Err() != nil {
+				errs[i] = fmt.Errorf("%w; %w", errs[i], ErrGoesOn)
+			}
+			if errs[i] != nil && ctx.Err() == nil {
 				shared.tell(SetEvent{Kind: Stopped, Set: name, Text: errs[i].Error()})
 			}
 			return nil
@@ -396,6 +403,9 @@ func (r *setRun) send(ctx context.Context, w fleet.Write) error {
 	op, err := r.Azure.Send(bounded, w)
 	if err == nil {
 		_, err = op.Wait(bounded)
+		if err != nil && ctx.Err() != nil {
+			return fmt.Errorf("%w; %w", err, ErrGoesOn)
+		}
 	}
 	if bounded.Err() != nil && ctx.Err() == nil {
 		return unended(w)

@@ -236,6 +236,27 @@ func TestSetsInterrupted(t *testing.T) {
 	w.requireSetsDone(spec)
 }
 
+// An end by an operator is none of a write that Azure has taken.
+func TestSetsInterruptedWrite(t *testing.T) {
+	w := begun(t, one, setSetup{})
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	client := w.client(func(r *http.Request, serve func()) {
+		if strings.Contains(r.URL.Path, "/operations/") {
+			stop()
+		}
+		serve()
+	})
+	spec := setSpec(t, edited(one, "terminate_notice: 5m", "terminate_notice: 6m"))
+	out, err := w.applySets(ctx, client, spec)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Len(t, out.Failed, 1)
+	require.ErrorIs(t, out.Failed[0].Err, apply.ErrGoesOn, out.log())
+	_, err = w.applySets(t.Context(), w.client(nil), spec)
+	require.NoError(t, err)
+	w.requireSetsDone(spec)
+}
+
 // Without evidence no set is switched to Rolling, and none repairs.
 func TestSetsGate(t *testing.T) {
 	for name, tt := range map[string]struct {
