@@ -90,7 +90,7 @@ func (e *SetError) Unwrap() error { return e.Err }
 var ErrChanged = errors.New("somebody else has changed it since: its plan is not the one that was confirmed")
 
 // ErrInDoubt says that no answer tells what became of a write.
-var ErrInDoubt = errors.New("Azure may have done it all the same")
+var ErrInDoubt = errors.New("it may be done in Azure all the same")
 
 // ErrGoesOn says that the run has ended, and a write of it has not.
 var ErrGoesOn = errors.New("what it has begun goes on in Azure")

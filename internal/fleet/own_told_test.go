@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -78,9 +79,7 @@ func TestToldOfLists(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := settled(t, "vmss-batch")
-			for key, value := range there {
-				c.at("properties")[key] = value
-			}
+			maps.Copy(c.at("properties"), there)
 			create := *c.set.Create
 			create.Extra = map[string]any{"properties": tt.extra}
 			c.set.Create = &create

@@ -204,7 +204,8 @@ func (r *Runner) Run(ctx context.Context) (Status, error) {
 		if err != nil || s.Again.IsZero() {
 			return s, err
 		}
-		if s.State.Phase.Over() && s.State.Settled() && !(s.Observation != nil && rollout.Holding(&s.Plan, &s.State, s.Observation, r.now())) {
+		holding := s.Observation != nil && rollout.Holding(&s.Plan, &s.State, s.Observation, r.now())
+		if s.State.Phase.Over() && s.State.Settled() && !holding {
 			return s, nil
 		}
 		var known []rollout.Request
