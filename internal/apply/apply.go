@@ -164,7 +164,10 @@ func (r *run) send(ctx context.Context, c *fleet.Change) error {
 	for try := 1; ; try++ {
 		op, err := r.Azure.Send(ctx, *c.Write)
 		if err == nil {
-			_, err = op.Wait(ctx)
+			err = finish(ctx, op, func(why string) error {
+				r.Tell(Event{Kind: Waiting, Change: *c, Text: why})
+				return r.Wait(ctx, lookEvery)
+			})
 		}
 		late := says(err, "PrincipalNotFound", "RoleDefinitionDoesNotExist")
 		if !late || try == lateTries {

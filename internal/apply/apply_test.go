@@ -528,6 +528,16 @@ func TestApplyFailed(t *testing.T) {
 	sim.requireDone(spec())
 }
 
+// One that Azure has taken goes on when nobody can ask for its end.
+func TestApplyUnpolled(t *testing.T) {
+	sim := start(t, nil)
+	require.NoError(t, sim.SetFault(arm.Fault{Kind: arm.FaultError, Method: http.MethodGet, Path: "/operations/", Status: 501, Code: "Outage", Message: "Azure failed.", Count: 3}))
+	out, err := sim.apply(t.Context(), spec())
+	require.NoError(t, err)
+	require.Contains(t, strings.Join(out.told, "\n"), "it goes on in Azure")
+	sim.requireDone(spec())
+}
+
 // A definition that differs is refused before anything is written.
 func TestApplyRefused(t *testing.T) {
 	sim := start(t, nil)

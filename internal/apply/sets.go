@@ -100,6 +100,27 @@ func inDoubt(err error) bool {
 	return is(err, azure.Unreachable) || is(err, azure.Garbled) || azure.Unsure(err)
 }
 
+// passes says whether a question that got this error for an answer may be asked again.
+func passes(err error) bool { return inDoubt(err) || is(err, azure.Throttled) }
+
+// finish waits until Azure is done with a write. That it cannot be asked for some time is no
+// end of it: it goes on. Pause tells why, and waits until it is asked again.
+func finish(ctx context.Context, op *azure.Operation, pause func(why string) error) error {
+	for unread := 0; ; unread++ {
+		_, err := op.Wait(ctx)
+		if ctx.Err() != nil || unread == maxUnread || !passes(err) {
+			return err
+		}
+		if err := pause(unasked(err)); err != nil {
+			return err
+		}
+	}
+}
+
+func unasked(err error) string {
+	return fmt.Sprintf("it goes on in Azure, and cannot be asked for now (%v)", err)
+}
+
 // Apply makes what can be made of the plans of what was read. An error of one set stops
 // that set alone; all are returned, joined. After an error, and after an end at any
 // moment, it can be called again on what is read then.
@@ -258,7 +279,7 @@ func (r *setRun) look(ctx context.Context) (again bool, err error) {
 
 // unseen waits some time for a set that cannot be read: nothing is done meanwhile.
 func (r *setRun) unseen(ctx context.Context, err error) (again bool, _ error) {
-	if r.blind++; r.blind > maxUnread || !inDoubt(err) && !is(err, azure.Throttled) {
+	if r.blind++; r.blind > maxUnread || !passes(err) {
 		return false, err
 	}
 	return true, r.pause(ctx, fleet.SetStep{}, err.Error())
@@ -324,7 +345,7 @@ func (r *setRun) pause(ctx context.Context, step fleet.SetStep, why string) erro
 func (r *setRun) write(ctx context.Context, step fleet.SetStep) error {
 	r.tell(SetEvent{Kind: Begun, Set: r.name, Step: step})
 	if r.seen.Set == nil || r.seen.Set.Model.Upgrade.Mode != fleet.Rolling {
-		return r.ended(ctx, step, r.send(ctx, *step.Change.Write))
+		return r.ended(ctx, step, r.send(ctx, step, *step.Change.Write))
 	}
 	op, err := r.Azure.Send(ctx, *step.Change.Write)
 	if err != nil {
@@ -367,9 +388,10 @@ func (r *setRun) waitAnew() {
 // over, which may be after hours. So that is watched as any other is, and the end is asked for
 // when none goes on.
 type upgrading struct {
-	step fleet.SetStep
-	op   *azure.Operation
-	seen time.Time // when it was sent, or a rolling upgrade was seen last
+	step   fleet.SetStep
+	op     *azure.Operation
+	seen   time.Time // when it was sent, or a rolling upgrade was seen last
+	unread int       // how often in a row its end could not be asked for
 }
 
 func (r *setRun) rolls() bool { return r.seen.Set != nil && r.seen.Set.Rolling.Active() }
@@ -379,12 +401,16 @@ func (r *setRun) settle(ctx context.Context) error {
 	w := r.under
 	over, err := w.op.Poll(ctx)
 	switch {
+	case passes(err) && ctx.Err() == nil && w.unread < maxUnread:
+		w.unread++
+		return r.pause(ctx, w.step, unasked(err))
 	case over || err != nil:
 		r.under = nil
 		return r.ended(ctx, w.step, err)
 	case r.Now().After(w.seen.Add(operationWithin)):
 		return unended(*w.step.Change.Write)
 	}
+	w.unread = 0
 	return r.Wait(ctx, lookEvery)
 }
 
@@ -396,13 +422,13 @@ func (r *setRun) inTheWay(err error) bool {
 	return r.conflicts <= maxConflicts && fleet.CauseOf(failure.Code, failure.Message) == fleet.CauseUnknown
 }
 
-// send sends a write, and waits until Azure is done with it.
-func (r *setRun) send(ctx context.Context, w fleet.Write) error {
+// send sends a write of a step, and waits until Azure is done with it.
+func (r *setRun) send(ctx context.Context, step fleet.SetStep, w fleet.Write) error {
 	bounded, cancel := context.WithTimeout(ctx, operationWithin)
 	defer cancel()
 	op, err := r.Azure.Send(bounded, w)
 	if err == nil {
-		_, err = op.Wait(bounded)
+		err = finish(bounded, op, func(why string) error { return r.pause(bounded, step, why) })
 		if err != nil && ctx.Err() != nil {
 			return fmt.Errorf("%w; %w", err, ErrGoesOn)
 		}

@@ -232,7 +232,7 @@ func (b *bringing) upgrade(members []string) error {
 		}
 		names[i] = name
 	}
-	err := b.send(b.ctx, fleet.Write{
+	err := b.send(b.ctx, b.step, fleet.Write{
 		Method: http.MethodPost, ID: b.Spec.SetID(b.name), Action: "manualupgrade", Body: fleet.Document{"instanceIds": names},
 	})
 	if inDoubt(err) {

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -207,6 +208,77 @@ func TestSetsRollingLasts(t *testing.T) {
 	}
 	require.Contains(t, out.told, "vmss-authz done model")
 	w.requireSetsDone(spec)
+}
+
+// unpolled answers the first n looks at operations in the place of Azure, and counts all.
+func (w *setWorld) unpolled(n int64, answer func(rw http.ResponseWriter)) (polls *atomic.Int64) {
+	polls = &atomic.Int64{}
+	next := w.next
+	w.next = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/operations/") && polls.Add(1) <= n {
+			answer(rw)
+			return
+		}
+		next.ServeHTTP(rw, r)
+	})
+	w.t.Cleanup(func() { w.next = next })
+	return polls
+}
+
+// The looks at a write that go wrong.
+var wrongLooks = map[string]func(http.ResponseWriter){
+	"an outage": func(rw http.ResponseWriter) { http.Error(rw, `{"error":{"code":"Outage"}}`, http.StatusNotImplemented) },
+	"a proxy":   func(rw http.ResponseWriter) { _, _ = rw.Write([]byte("<html>sign in</html>")) },
+}
+
+// A write that Azure has taken goes on when nobody can ask for its end: it is waited for, and
+// sent once.
+func TestSetsUnpolled(t *testing.T) {
+	for name, answer := range wrongLooks {
+		t.Run(name, func(t *testing.T) {
+			w := newSetWorld(t, setSetup{})
+			polls := w.unpolled(4, answer)
+			out, err := w.applySets(t.Context(), w.client(nil), setSpec(t, setFile))
+			require.NoError(t, err, out.log())
+			require.Contains(t, out.log(), "waiting create it goes on in Azure")
+			require.Equal(t, "PUT vmss-authz 201", w.writesOf("vmss-authz")[0])
+
+			before := len(w.took(0))
+			polls.Store(0)
+			spec := setSpec(t, edited(setFile, "terminate_notice: 5m", "terminate_notice: 6m"))
+			out, err = w.applySets(t.Context(), w.client(nil), spec)
+			require.NoError(t, err, out.log())
+			require.Contains(t, out.log(), "waiting model it goes on in Azure")
+			patches := 0
+			for _, sent := range w.took(before) {
+				if sent.method == http.MethodPatch {
+					patches++
+				}
+			}
+			require.Equal(t, 2, patches, out.log())
+			w.requireSetsDone(spec)
+		})
+	}
+}
+
+// So is one under Rolling, whose end is asked for between looks at the set; and not for ever.
+func TestSetsUnpolledRolling(t *testing.T) {
+	text := edited(one, "driver: batches", "driver: platform-rolling")
+	spec := setSpec(t, edited(text, "terminate_notice: 5m", "terminate_notice: 6m"))
+	w := begun(t, text, setSetup{})
+	w.unpolled(4, wrongLooks["an outage"])
+	out, err := w.applySets(t.Context(), w.client(nil), spec)
+	require.NoError(t, err, out.log())
+	require.Contains(t, out.log(), "vmss-authz waiting model it goes on in Azure")
+	require.Contains(t, out.told, "vmss-authz done model")
+	w.requireSetsDone(spec)
+
+	for _, text := range []string{one, text} {
+		w = begun(t, text, setSetup{})
+		w.unpolled(1000, wrongLooks["a proxy"])
+		out, err = w.applySets(t.Context(), w.client(nil), setSpec(t, edited(text, "terminate_notice: 5m", "terminate_notice: 6m")))
+		require.ErrorIs(t, err, apply.ErrInDoubt, out.log())
+	}
 }
 
 var killStep = flag.Int64("kill-step", 97, "TestSetsKilledBringing kills at every such request, TestSetsKilled at a 24th of that; 1: at all")

@@ -44,7 +44,7 @@ func (o *Operation) Wait(ctx context.Context) (fleet.Document, error) {
 
 // Poll asks once whether the operation has ended, and with which error.
 func (o *Operation) Poll(ctx context.Context) (over bool, err error) {
-	if o.poller == nil || o.poller.Done() {
+	if o.poller == nil {
 		return true, nil
 	}
 	if _, err := o.poller.Poll(ctx); err != nil { //nolint:bodyclose // azcore has read it
