@@ -197,6 +197,9 @@ func (d *decoder) rawScalar(n *yaml.Node, w where) any {
 		return strings.EqualFold(n.Value, "true")
 	case "!!int", "!!float":
 		if i, ok := parseWhole(n.Value); ok {
+			if strconv.Itoa(i) != n.Value && i != 0 { // the largest that there is; 0 may be -0
+				d.fail(n, w, "write it in quotes for a text, or with a decimal point", "%s is out of range of a whole number", Clip(n.Value))
+			}
 			return i
 		}
 		if f, ok := parseDecimal(n.Value); ok {

@@ -101,6 +101,7 @@ parts:
   c: {keep: 90, share: 05%, raw: [1]}
   d: {share: 1%, raw: {a: 0x10, b: 1, b: 2, c: [{<<: {}}, !!str 3]}}
   e: {share: 1%, limit: 11, lists: [1%, 1%, 2]}
+  f: {share: 1%, raw: {a: 9223372036854775807, b: 9223372036854775808, c: [-9223372036854775809], d: -0, e: '9223372036854775808', f: 9007199254740993}}
 counts: {a: 0, b: x}
 `), &d, Source{})
 	require.Equal(t, `defaults.share: 1 is not a percentage in whole numbers; write 1%
@@ -119,6 +120,8 @@ parts.d.raw.c[1]: the tag !!str is not supported; remove the tag
 parts.e.limit: 11 is out of range, -10 to 10
 parts.e.lists[1]: "1%" is listed twice, first as item 0; remove one
 parts.e.lists[2]: 2 is not a percentage in whole numbers; write 2%
+parts.f.raw.b: 9223372036854775808 is out of range of a whole number; write it in quotes for a text, or with a decimal point
+parts.f.raw.c[0]: -9223372036854775809 is out of range of a whole number; write it in quotes for a text, or with a decimal point
 counts.a: 0 is out of range, 1 to 9
 counts.b: "x" is not a whole number; write a whole number, such as 1`, errs.Error())
 }
