@@ -28,11 +28,16 @@ func (p *setPlanner) create() {
 	if p.file.Create == nil {
 		return
 	}
-	p.add(SetStep{Kind: StepMembers, State: StepLater, Why: "they have to boot, and to report Healthy"})
+	after := "after the gate"
+	if n := intAt(SetBody(p.spec, p.name, image, ""), "sku", "capacity"); n > 0 { // extra is in it
+		p.add(SetStep{Kind: StepMembers, State: StepLater, Why: "they have to boot, and to report Healthy"})
+	} else {
+		after += ", which needs a member first"
+	}
 	if w := p.writes(&Change{}); step.Change.Write != nil && w.gated.Action == ActionUpdate {
 		p.stamp(&w)
 		w.gated.Write.IfMatch = ""
-		p.add(SetStep{Kind: StepPolicy, State: StepLater, Why: "after the gate", Change: w.gated})
+		p.add(SetStep{Kind: StepPolicy, State: StepLater, Why: after, Change: w.gated})
 	} else if step.Change.Write != nil {
 		p.stampNew(step.Change.Write.Body)
 	}

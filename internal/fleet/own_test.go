@@ -401,6 +401,14 @@ func TestPlanSetCreate(t *testing.T) {
 		"no create": {change: func(c *ownCase) { c.set.Create = nil }, want: []string{"create blocked file: it is not there, and the file has no create for it"}},
 		"no key":    {change: func(c *ownCase) { c.options.SSHKeys = nil }, want: []string{"create blocked file: the public key of its administrator was not read", "members later", "autoscale later"}},
 		"observed":  {change: func(c *ownCase) { c.set.Manage = fleet.ManageObserve }, want: []string{"it is not there, and manage: observe makes none"}},
+		"empty": {image: "/versions/1.8.3", change: func(c *ownCase) {
+			create := *c.set.Create
+			create.Capacity, c.set.Create = 0, &create
+		}, want: []string{"create due", "policy later | changed automaticRepairsPolicy.enabled false>true | changed automaticRepairsPolicy.gracePeriod PT10M>PT30M", "autoscale later"}},
+		"empty by extra": {image: "/versions/1.8.3", change: func(c *ownCase) {
+			create := *c.set.Create
+			create.Extra, c.set.Create, c.set.Repairs, c.set.Autoscale = map[string]any{"sku": map[string]any{"capacity": 0}}, &create, nil, nil
+		}, want: []string{"create due"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := settled(t, "vmss-authz")
