@@ -203,7 +203,7 @@ func blockage(sets []setView) error {
 		for _, step := range sets[i].Steps {
 			if sets[i].Action == setBlocked && step.State == fleet.StepBlocked {
 				lines = append(lines, sets[i].Name+": "+step.Why)
-				if hint == "" {
+				if hint == "" && step.Step != fleet.StepAutoscale { // which says itself what to do
 					hint = blockHints[step.Cause]
 				}
 				break

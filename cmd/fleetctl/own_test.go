@@ -492,6 +492,24 @@ func TestOwnAutoscaleOfOthers(t *testing.T) {
 	require.Equal(t, "scale_sets.vmss-authz.autoscale.out.metric", applyJSON(t, stdout).Failed[0].Causes[0].Key)
 }
 
+// What is in the way of an autoscale setting is in Azure, and nothing that the file lacks.
+func TestOwnAutoscaleBlocked(t *testing.T) {
+	const at = "/subscriptions/" + arm.DefaultSubscription + "/resourceGroups/rg-pay-prod/providers/Microsoft.Insights/autoscaleSettings/"
+	for name, tt := range map[string]struct{ setting, target, profile, want string }{
+		"another set's":  {"vmss-authz-autoscale", ownSets + "vmss-theirs", "", "the autoscale setting vmss-authz-autoscale scales vmss-theirs"},
+		"all that recur": {"theirs", ownSets + "vmss-authz", `"recurrence":{"frequency":"Week","schedule":{"timeZone":"UTC","days":["Monday"],"hours":[1],"minutes":[0]}},`, "every profile of theirs recurs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newOwnWorld(t, "  vmss-authz:\n    id: "+ownSets+"vmss-authz\n    autoscale:\n      min: 3\n      max: 30\n      default: 3\n      out: {above: 70}\n")
+			w.ask(t, http.MethodPut, at+tt.setting, `{"location":"eastus","properties":{"enabled":true,"targetResourceUri":"`+tt.target+`","profiles":[{"name":"p",`+tt.profile+`"capacity":{"minimum":"3","maximum":"9","default":"3"},"rules":[]}]}}`, http.StatusCreated)
+			_, stderr, code := w.run(t, "apply", "-y")
+			require.Equal(t, exitRefused, code, stderr)
+			require.Contains(t, stderr, tt.want)
+			require.NotContains(t, stderr, "say in the file what is missing")
+		})
+	}
+}
+
 // A write whose answer is lost is sent again, and finds its own deed: that is nobody else's.
 func TestOwnLost(t *testing.T) {
 	w := newOwnWorld(t, ownNew)
