@@ -13,6 +13,11 @@ const kindExtension = "health extension"
 // leaves out is not there.
 var healthSettings = []string{"protocol", "port", "requestPath", "intervalInSeconds", "numberOfProbes", "gracePeriod"}
 
+// usualOfHealth is what the health extension takes where its settings do not say.
+var usualOfHealth = map[string]any{
+	"properties.settings.intervalInSeconds": float64(5), "properties.settings.numberOfProbes": float64(1),
+}
+
 // extensionChange is the health extension of a set that is there. It is a resource of its
 // own, whatever its name: what others have set in it stays, protected settings too.
 func (p *setPlanner) extensionChange() Change {
@@ -54,7 +59,7 @@ func (p *setPlanner) extensionChange() Change {
 		}
 	}
 	id := p.plan.ID + ResourceID("/extensions/"+declared.Name)
-	c := Diff(&Desired{Kind: kindExtension, Name: p.name + "/" + declared.Name, ID: id, Body: body}, seen)
+	c := Diff(&Desired{Kind: kindExtension, Name: p.name + "/" + declared.Name, ID: id, Body: body, Usual: usualOfHealth}, seen)
 	if seen.Body != nil {
 		c.settle(seen.Body, settings)
 	}

@@ -265,6 +265,13 @@ func TestPlanSet(t *testing.T) {
 		}, want: []string{
 			"extension due | changed settings.protocol http>tcp | changed settings.requestPath /healthz><nil> | changed settings.gracePeriod 300><nil>", "members later vm_0 vm_1 vm_2",
 		}},
+		"settings that it has by itself": {change: func(c *ownCase) {
+			settings := c.extension()["settings"].(map[string]any)
+			delete(settings, "intervalInSeconds")
+			delete(settings, "numberOfProbes")
+			health := *c.set.Health
+			health.Interval, health.Probes, c.set.Health = 5*time.Second, 1, &health
+		}, want: []string{}},
 		"none": {change: func(c *ownCase) { c.at("properties.virtualMachineProfile")["extensionProfile"] = fleet.Document{} }, want: []string{
 			"extension due", "members later vm_0 vm_1 vm_2",
 		}},
