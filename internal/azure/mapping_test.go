@@ -2,6 +2,7 @@ package azure
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -164,9 +165,22 @@ func TestAutoscaleMapping(t *testing.T) {
 			 "scaleAction":{"direction":"Increase","type":"ChangeCount","value":"2","cooldown":"PT5M"}},null]}]}}`)
 	require.Equal(t, fleet.Autoscale{
 		ID: "/as", Target: authz, Enabled: true, Min: 3, Max: 30, Predictive: "ForecastOnly", LookAhead: 15 * time.Minute,
-		Rules: []fleet.ScaleRule{{Metric: "Percentage CPU", Aggregation: "Average", Operator: "GreaterThan", Threshold: 70, Out: true, By: 2, Window: 5 * time.Minute, Cooldown: 5 * time.Minute}},
+		Rules: []fleet.ScaleRule{{Metric: "Percentage CPU", Aggregation: "Average", Operator: "GreaterThan", Threshold: 70, Out: true, By: 2, Window: 5 * time.Minute, Cooldown: 5 * time.Minute, Odd: "looks at /m"}},
 	}, fleet.ReadAutoscale(setting))
 	require.Equal(t, fleet.Autoscale{}, fleet.ReadAutoscale(nil))
+
+	rules, _ := setting["properties"].(fleet.Document)["profiles"].([]any)[0].(fleet.Document)["rules"].([]any)
+	rule := rules[0].(fleet.Document)
+	trigger, action := rule["metricTrigger"].(fleet.Document), rule["scaleAction"].(fleet.Document)
+	trigger["metricResourceUri"] = strings.ToUpper(authz)
+	odd := func() string { return fleet.ReadAutoscale(setting).Rules[0].Odd }
+	require.Empty(t, odd())
+	action["type"] = "PercentChangeCount"
+	require.Equal(t, "acts by PercentChangeCount", odd())
+	trigger["timeGrain"] = "PT5M"
+	require.Equal(t, "takes values each PT5M", odd())
+	trigger["statistic"] = "Max"
+	require.Equal(t, "takes of members the Max", odd())
 }
 
 func TestImageMapping(t *testing.T) {

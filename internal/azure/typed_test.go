@@ -339,18 +339,29 @@ func sdkAutoscale(v *armmonitor.AutoscaleSettingResource) fleet.Autoscale {
 	a.Min, a.Max, a.Def = number(capacity.Minimum), number(capacity.Maximum), number(capacity.Default)
 	for _, r := range profile.Rules {
 		if r != nil {
-			a.Rules = append(a.Rules, sdkScaleRule(r))
+			a.Rules = append(a.Rules, sdkScaleRule(r, a.Target))
 		}
 	}
 	return a
 }
 
-func sdkScaleRule(r *armmonitor.ScaleRule) fleet.ScaleRule {
+func sdkScaleRule(r *armmonitor.ScaleRule, target fleet.ResourceID) fleet.ScaleRule {
 	trigger, action := get(r.MetricTrigger), get(r.ScaleAction)
+	odd := ""
+	switch {
+	case !target.Same(fleet.ResourceID(get(trigger.MetricResourceURI))):
+		odd = "looks at " + get(trigger.MetricResourceURI)
+	case text(trigger.Statistic) != "Average":
+		odd = "takes of members the " + text(trigger.Statistic)
+	case get(trigger.TimeGrain) != "PT1M":
+		odd = "takes values each " + get(trigger.TimeGrain)
+	case text(action.Type) != "ChangeCount":
+		odd = "acts by " + text(action.Type)
+	}
 	return fleet.ScaleRule{
 		Metric: get(trigger.MetricName), Aggregation: text(trigger.TimeAggregation), Operator: text(trigger.Operator), Threshold: get(trigger.Threshold),
 		Out: get(action.Direction) == armmonitor.ScaleDirectionIncrease, By: number(action.Value),
-		Window: get(duration(trigger.TimeWindow)), Cooldown: get(duration(action.Cooldown)),
+		Window: get(duration(trigger.TimeWindow)), Cooldown: get(duration(action.Cooldown)), Odd: odd,
 	}
 }
 

@@ -127,8 +127,25 @@ func ReadAutoscale(d Document) Autoscale {
 		a.Rules = append(a.Rules, ScaleRule{
 			Metric: textAt(trigger, "metricName"), Aggregation: textAt(trigger, "timeAggregation"), Operator: textAt(trigger, "operator"), Threshold: threshold,
 			Out: textAt(action, "direction") == "Increase", By: numberAt(action, "value"),
-			Window: spanAt(trigger, "timeWindow"), Cooldown: spanAt(action, "cooldown"),
+			Window: spanAt(trigger, "timeWindow"), Cooldown: spanAt(action, "cooldown"), Odd: oddRule(r, a.Target),
 		})
 	}
 	return a
+}
+
+// oddRule says what of a rule is not like those of a file; empty: nothing.
+func oddRule(rule any, target ResourceID) string {
+	usual := scaleRuleBody(&ScaleRule{}, target)
+	for _, one := range []struct{ part, name, what string }{
+		{"metricTrigger", "metricResourceUri", "looks at "},
+		{"metricTrigger", "statistic", "takes of members the "},
+		{"metricTrigger", "timeGrain", "takes values each "},
+		{"scaleAction", "type", "acts by "},
+	} {
+		is := textAt(rule, one.part, one.name)
+		if !sameScalar(one.name, is, textAt(usual, one.part, one.name)) {
+			return one.what + is
+		}
+	}
+	return ""
 }

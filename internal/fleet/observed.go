@@ -111,6 +111,7 @@ type ScaleRule struct {
 	Out                           bool // increases
 	By                            int
 	Window, Cooldown              time.Duration
+	Odd                           string // what no rule of a file is like: "acts by PercentChangeCount"; empty: nothing
 }
 
 // A Gallery is a Compute Gallery.

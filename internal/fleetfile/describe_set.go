@@ -139,6 +139,9 @@ func (d *description) autoscale(path string, a *fleet.Autoscale, s *fleet.SetSpe
 	described := &fleet.AutoscaleSpec{Min: a.Min, Max: a.Max, Default: a.Def}
 	for _, r := range a.Rules {
 		switch {
+		case r.Odd != "":
+			d.remarks.add(path, "autoscale is left out: one of its rules %s.", r.Odd)
+			return
 		case r.Out && described.Out == nil && r.Aggregation == "Average" && r.Operator == "GreaterThan":
 			described.Out = &fleet.ScaleOutSpec{Metric: r.Metric, Above: r.Threshold, Over: r.Window, By: r.By, Cooldown: r.Cooldown}
 		case !r.Out && described.In == nil && r.Aggregation == "Average" && r.Operator == "LessThan":

@@ -108,6 +108,11 @@ func live() *fleet.Fleet {
 				s.Model.Extensions = append(health("2.0", good), health("1.0", good)...)
 				s.Autoscale = &fleet.Autoscale{Enabled: true, Max: 3, Rules: []fleet.ScaleRule{{Aggregation: "Maximum", Out: true}}}
 			}),
+			set("vmss-tenth", func(s *fleet.Set) {
+				s.Autoscale = &fleet.Autoscale{Enabled: true, Min: 1, Max: 3, Def: 1, Rules: []fleet.ScaleRule{
+					{Metric: "Percentage CPU", Aggregation: "Average", Operator: "GreaterThan", Threshold: 70, Out: true, By: 10, Window: 5 * time.Minute, Cooldown: 5 * time.Minute, Odd: "acts by PercentChangeCount"},
+				}}
+			}),
 			set("vmss-uniform", func(s *fleet.Set) { s.Model.Flexible = false }),
 		},
 		Galleries: []fleet.Gallery{{ID: gallery, Definitions: []fleet.Definition{{
@@ -133,7 +138,8 @@ func TestDescribe(t *testing.T) {
 	require.Equal(t, testdata(t, "described.yaml"), string(text))
 
 	s := read(t, string(text))
-	require.Len(t, s.ScaleSets, 5)
+	require.Len(t, s.ScaleSets, 6)
+	require.Nil(t, s.ScaleSets["vmss-tenth"].Autoscale)
 	for name, set := range s.ScaleSets {
 		require.Equal(t, fleet.ManageObserve, set.Manage, name)
 	}
