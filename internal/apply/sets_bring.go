@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -197,7 +198,7 @@ func (b *bringing) carryOut(move fleet.BringMove) {
 		}
 	}
 	if b.ctx.Err() != nil {
-		b.stop(b.ctx.Err())
+		b.stop(cmp.Or(err, b.ctx.Err())) // an upgrade may go on
 	}
 	b.refused = slices.AppendSeq(b.refused, maps.Values(failed))
 	if err != nil {
@@ -235,7 +236,7 @@ func (b *bringing) upgrade(members []string) error {
 	err := b.send(b.ctx, b.step, fleet.Write{
 		Method: http.MethodPost, ID: b.Spec.SetID(b.name), Action: "manualupgrade", Body: fleet.Document{"instanceIds": names},
 	})
-	if inDoubt(err) {
+	if inDoubt(err) && b.ctx.Err() == nil {
 		b.tell(SetEvent{Kind: Waiting, Set: b.name, Step: b.step, Do: fleet.BringUpgrade, Members: members, Text: err.Error()})
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -255,6 +256,64 @@ func TestSetsInterruptedWrite(t *testing.T) {
 	_, err = w.applySets(t.Context(), w.client(nil), spec)
 	require.NoError(t, err)
 	w.requireSetsDone(spec)
+}
+
+// Nor is it one of an upgrade of members, whether they are drained or not; so is the end of
+// --timeout.
+func TestSetsInterruptedUpgrade(t *testing.T) {
+	for _, text := range []string{one, edited(one, "  drain: run-command", "  drain: none")} {
+		for name, ends := range map[string]func(context.Context) (context.Context, func()){
+			"interrupted": func(ctx context.Context) (context.Context, func()) { return context.WithCancel(ctx) },
+			"over":        timeout,
+		} {
+			t.Run(name, func(t *testing.T) {
+				w := begun(t, text, setSetup{})
+				ctx, end := ends(t.Context())
+				defer end()
+				var asked atomic.Bool
+				client := w.client(func(r *http.Request, serve func()) {
+					if asked.Load() && strings.Contains(r.URL.Path, "/operations/") {
+						end()
+					}
+					serve()
+					if strings.HasSuffix(r.URL.Path, "/manualupgrade") {
+						asked.Store(true)
+					}
+				})
+				spec := setSpec(t, edited(text, "terminate_notice: 5m", "terminate_notice: 6m"))
+				out, err := w.applySets(ctx, client, spec)
+				require.ErrorIs(t, err, ctx.Err())
+				require.Len(t, out.Failed, 1)
+				require.ErrorIs(t, out.Failed[0].Err, apply.ErrGoesOn, out.log())
+				_, err = w.applySets(t.Context(), w.client(nil), spec)
+				require.NoError(t, err)
+				w.requireSetsDone(spec)
+			})
+		}
+	}
+}
+
+// timeout is a context whose time is over when its function is called.
+func timeout(parent context.Context) (context.Context, func()) {
+	c := &timed{Context: parent, done: make(chan struct{})}
+	return c, sync.OnceFunc(func() { close(c.done) })
+}
+
+type timed struct {
+	context.Context //nolint:containedctx // it is one itself
+
+	done chan struct{}
+}
+
+func (c *timed) Done() <-chan struct{} { return c.done }
+
+func (c *timed) Err() error {
+	select {
+	case <-c.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
 }
 
 // Without evidence no set is switched to Rolling, and none repairs.
