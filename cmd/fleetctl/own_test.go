@@ -514,10 +514,18 @@ func TestOwnAutoscaleBlocked(t *testing.T) {
 func TestOwnLost(t *testing.T) {
 	w := newOwnWorld(t, ownNew)
 	require.NoError(t, w.server.SetFault(arm.Fault{Kind: arm.FaultLost, Method: http.MethodPut, Path: "/vmss-new", Count: 1}))
-	_, stderr, code := w.run(t, "apply", "-y", "--exit-code")
+	stdout, stderr, code := w.run(t, "apply", "-y", "--exit-code")
 	require.Zero(t, code, stderr)
 	require.Contains(t, stderr, "fleetctl: vmss-new: creating it: something is in the way, so it is planned again (")
+	require.Contains(t, stderr, "fleetctl: vmss-new: created\n")
 	require.NotContains(t, stderr, "somebody else")
+	require.Contains(t, stdout, "1 created, 0 changed")
+
+	w.write(t, strings.Replace(ownNew, "\n", "\n    tags: {team: pay}\n", 1))
+	require.NoError(t, w.server.SetFault(arm.Fault{Kind: arm.FaultLost, Method: http.MethodPatch, Path: "/vmss-new", Count: 1}))
+	stdout, stderr, code = w.run(t, "apply", "-y", "--exit-code")
+	require.Zero(t, code, stderr)
+	require.Contains(t, stdout, "0 created, 1 changed")
 }
 
 // A flag that does nothing here says so.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -150,7 +151,12 @@ func (r *run) make(ctx context.Context, c *fleet.Change) error {
 	case is(err, azure.Conflict) && !says(err, "MissingSubscriptionRegistration") && !r.again[fleet.Key(c.ID)]:
 		r.again[fleet.Key(c.ID)] = true
 		r.Tell(Event{Kind: Again, Change: *c, Text: err.Error()})
-		return r.readAgain(ctx)
+		unread := r.readAgain(ctx)
+		if unread == nil && azure.Resent(err) && r.right(c) { // its own deed, whose answer was lost
+			r.result.Written = append(r.result.Written, *c)
+			r.Tell(Event{Kind: Done, Change: *c})
+		}
+		return unread
 	default:
 		return err
 	}
@@ -194,13 +200,18 @@ func (r *run) confirm(ctx context.Context, c *fleet.Change) error {
 	}
 	r.live.Resources[fleet.Key(c.ID)] = seen
 	kind := Done
-	for _, now := range fleet.PlanFoundation(r.Spec, r.live, r.register).Changes {
-		if now.ID.Same(c.ID) && now.Action != fleet.ActionNone {
-			kind = Kept
-		}
+	if !r.right(c) {
+		kind = Kept
 	}
 	r.Tell(Event{Kind: kind, Change: *c})
 	return nil
+}
+
+// right says whether what a change is about is as the file says now.
+func (r *run) right(c *fleet.Change) bool {
+	return !slices.ContainsFunc(fleet.PlanFoundation(r.Spec, r.live, r.register).Changes, func(now fleet.Change) bool {
+		return now.ID.Same(c.ID) && now.Action != fleet.ActionNone
+	})
 }
 
 // unread says whether a resource is a role assignment where those may not be read.

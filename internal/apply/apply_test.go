@@ -325,6 +325,13 @@ func TestApplyAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, fleet.Document{"owner": "payments", "cost": "7"}, read.Body["tags"], "what the other wrote is kept")
 
+	// Its own deed, whose answer was lost, is found and counted.
+	sim.patch(gallery, fleet.Document{"tags": fleet.Document{"owner": "x"}})
+	require.NoError(t, sim.SetFault(arm.Fault{Kind: arm.FaultLost, Method: http.MethodPatch, Path: "galProd", Count: 1}))
+	out, err = sim.apply(t.Context(), spec())
+	require.NoError(t, err)
+	require.Equal(t, 1, out.Count(fleet.ActionUpdate), out.told)
+
 	// Not for ever: a resource that cannot be got hold of is an error.
 	sim.patch(gallery, fleet.Document{"tags": fleet.Document{"owner": "x"}})
 	require.NoError(t, sim.SetFault(arm.Fault{Kind: arm.FaultError, Method: http.MethodPatch, Path: "galProd", Status: 409, Code: "Conflict", Message: "busy"}))

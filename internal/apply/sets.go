@@ -210,6 +210,7 @@ type setRun struct {
 	told      string                   // the last wait
 	blind     int                      // how often in a row it could not be read
 	conflicts int
+	lost      *fleet.SetStep // a write that found something in its way, which may be its own deed; nil: none
 }
 
 func (r *setRun) planned() fleet.SetPlan { return fleet.PlanSet(r.Spec, r.name, r.seen, r.options) }
@@ -223,6 +224,9 @@ func (r *setRun) bring(ctx context.Context) error {
 		again, err := r.look(ctx)
 		if err != nil {
 			return err
+		}
+		if !again {
+			r.found()
 		}
 		step := r.plan.Next()
 		switch {
@@ -304,9 +308,7 @@ func (r *setRun) confirm(ctx context.Context, why string) error {
 
 // makes says whether a step was made already: Azure has made something else of it.
 func (r *setRun) makes(step *fleet.SetStep) bool {
-	return step.Kind != fleet.StepMembers && slices.ContainsFunc(r.made, func(made fleet.SetStep) bool {
-		return made.Kind == step.Kind && made.Change.Action == step.Change.Action && reflect.DeepEqual(made.Change.Properties, step.Change.Properties)
-	})
+	return step.Kind != fleet.StepMembers && slices.ContainsFunc(r.made, func(made fleet.SetStep) bool { return sameWrite(made, *step) })
 }
 
 // begins says whether the platform may be about to bring the model that was just written.
@@ -362,6 +364,9 @@ func (r *setRun) ended(ctx context.Context, step fleet.SetStep, err error) error
 		r.modelAt = r.Now() // by us, or by whoever is in the way
 	}
 	if is(err, azure.Conflict) && r.inTheWay(err) {
+		if azure.Resent(err) {
+			r.lost = &step
+		}
 		r.tell(SetEvent{Kind: Again, Set: r.name, Step: step, Text: err.Error()})
 		return r.Wait(ctx, lookEvery)
 	}
@@ -371,11 +376,29 @@ func (r *setRun) ended(ctx context.Context, step fleet.SetStep, err error) error
 	if err != nil {
 		return err
 	}
+	r.did(step)
+	return nil
+}
+
+// did notes a write that was made.
+func (r *setRun) did(step fleet.SetStep) {
 	r.made = append(r.made, step)
 	r.waitAnew()
 	r.wrote(SetWrite{Set: r.name, Step: step})
 	r.tell(SetEvent{Kind: Done, Set: r.name, Step: step})
-	return nil
+}
+
+// found notes a write whose answer was lost, when the set is then as it makes it.
+func (r *setRun) found() {
+	lost := r.lost
+	if r.lost = nil; lost != nil && !slices.ContainsFunc(r.plan.Steps, func(s fleet.SetStep) bool { return sameWrite(s, *lost) }) {
+		r.did(*lost)
+	}
+}
+
+// sameWrite says whether two steps write the same.
+func sameWrite(a, b fleet.SetStep) bool {
+	return a.Kind == b.Kind && a.Change.Action == b.Change.Action && reflect.DeepEqual(a.Change.Properties, b.Change.Properties)
 }
 
 // waitAnew forgets what was waited for before a deed.

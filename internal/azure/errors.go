@@ -47,6 +47,9 @@ type Error struct {
 	Err  error
 	// After is how long Azure asks to wait when it is Throttled; 0: it does not say.
 	After time.Duration
+	// Resent says that an earlier try was lost that Azure may have taken: a Conflict may be
+	// with that.
+	Resent bool
 }
 
 func (e *Error) Error() string {
@@ -69,6 +72,13 @@ func (e *Error) Is(target error) bool {
 func Unsure(err error) bool {
 	answer, ok := errors.AsType[*azcore.ResponseError](err)
 	return ok && answer.StatusCode >= http.StatusInternalServerError
+}
+
+// Resent says whether an error is that of a write of which an earlier try was lost, so that
+// what is in its way may be its own deed.
+func Resent(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Resent
 }
 
 // usageError says that flags or the environment make no sense, and what would.

@@ -69,6 +69,9 @@ func (r *retry) Do(req *policy.Request) (*http.Response, error) {
 		if !again {
 			return resp, err
 		}
+		if l := (*lostTry)(nil); !notTaken(resp, err) && req.OperationValue(&l) {
+			l.lost = true
+		}
 		if resp != nil && resp.StatusCode == http.StatusTooManyRequests {
 			r.say(waitOf(resp, wait))
 		}
@@ -80,6 +83,10 @@ func (r *retry) Do(req *policy.Request) (*http.Response, error) {
 		}
 	}
 }
+
+// A lostTry belongs to a request, and says whether a try of it was lost that Azure may have
+// taken.
+type lostTry struct{ lost bool }
 
 // try sends the request once, when it is its turn. The answer has been read when it
 // returns.

@@ -82,13 +82,19 @@ func (c *Client) Send(ctx context.Context, w fleet.Write) (*Operation, error) {
 	if w.IfNew {
 		req.Raw().Header.Set("If-None-Match", "*")
 	}
+	var tried lostTry
+	req.SetOperationValue(&tried)
 	resp, err := c.pipeline.Do(req)
 	if err != nil {
 		return nil, explain(op, err)
 	}
 	defer resp.Body.Close()
 	if !runtime.HasStatusCode(resp, http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent) {
-		return nil, explain(op, refused(w.ID, runtime.NewResponseError(resp)))
+		err := explain(op, refused(w.ID, runtime.NewResponseError(resp)))
+		if e, ok := errors.AsType[*Error](err); ok {
+			e.Resent = tried.lost
+		}
+		return nil, err
 	}
 	return c.operation(op, w.Method, w.ID, resp)
 }
