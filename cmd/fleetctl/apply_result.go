@@ -129,7 +129,9 @@ func (g *globals) appliedPage(left *planView, did *applyResult) *page {
 	mark, text := markGood, did.String()
 	if len(did.foundation.Written)+len(did.sets.Written) == 0 {
 		text = "nothing was written"
-		if slices.ContainsFunc(did.sets.Failed, func(e apply.SetError) bool { return errors.Is(e.Err, apply.ErrInDoubt) }) {
+		if slices.ContainsFunc(did.sets.Failed, func(e apply.SetError) bool {
+			return errors.Is(e.Err, apply.ErrInDoubt) || errors.Is(e.Err, apply.ErrGoesOn)
+		}) {
 			text = "nothing is known to be written"
 		}
 	}

@@ -432,6 +432,29 @@ func TestOwnInDoubt(t *testing.T) {
 	w.settle(t)
 }
 
+// Nor where its end may not be asked for any more: the token has expired.
+func TestOwnExpired(t *testing.T) {
+	for name, set := range map[string]string{"create": ownNew, "members": strings.Replace(ownAuthz, "}", ", terminate_notice: 7m}", 1)} {
+		t.Run(name, func(t *testing.T) {
+			w := newOwnWorld(t, set)
+			w.before = func(r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, "/vmss-new") && r.Method == http.MethodPut || strings.HasSuffix(r.URL.Path, "/manualupgrade") {
+					require.NoError(t, w.server.SetFault(arm.Fault{Kind: arm.FaultError, Method: http.MethodGet, Path: "/operations/", Status: http.StatusUnauthorized, Code: "ExpiredAuthenticationToken", Message: "The access token has expired."}))
+				}
+			}
+			stdout, stderr, code := w.run(t, "apply", "-y")
+			require.Equal(t, exitUnauthorised, code, stderr)
+			require.NotContains(t, stdout, "nothing was written")
+			require.Contains(t, stderr, "the token is not accepted")
+			require.Contains(t, stderr, "; what it has begun goes on in Azure\n")
+			w.before = nil
+			w.server.ClearFaults()
+			w.server.Advance(time.Hour)
+			w.settle(t)
+		})
+	}
+}
+
 // A set that cannot be read is waited for, some time, as its members are.
 func TestOwnUnread(t *testing.T) {
 	for name, tt := range map[string]struct{ status, times, code int }{

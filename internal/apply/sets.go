@@ -429,7 +429,7 @@ func (r *setRun) settle(ctx context.Context) error {
 		return r.pause(ctx, w.step, unasked(err))
 	case over || err != nil:
 		r.under = nil
-		return r.ended(ctx, w.step, err)
+		return r.ended(ctx, w.step, goesOn(w.op, err))
 	case r.Now().After(w.seen.Add(operationWithin)):
 		return unended(*w.step.Change.Write)
 	}
@@ -455,11 +455,20 @@ func (r *setRun) send(ctx context.Context, step fleet.SetStep, w fleet.Write) er
 		if err != nil && ctx.Err() != nil {
 			return fmt.Errorf("%w; %w", err, ErrGoesOn)
 		}
+		err = goesOn(op, err)
 	}
 	if bounded.Err() != nil && ctx.Err() == nil {
 		return unended(w)
 	}
 	return err
+}
+
+// goesOn is an error in the place of the end of a write, such as a token that has expired.
+func goesOn(op *azure.Operation, err error) error {
+	if err == nil || op.Over() || passes(err) {
+		return err
+	}
+	return fmt.Errorf("%w; %w", err, ErrGoesOn)
 }
 
 func unended(w fleet.Write) error {

@@ -42,6 +42,9 @@ func (o *Operation) Wait(ctx context.Context) (fleet.Document, error) {
 	return body, explain(o.op, refused(o.id, err))
 }
 
+// Over says whether the operation is known to have ended.
+func (o *Operation) Over() bool { return o.poller == nil || o.poller.Done() }
+
 // Poll asks once whether the operation has ended, and with which error.
 func (o *Operation) Poll(ctx context.Context) (over bool, err error) {
 	if o.poller == nil {
