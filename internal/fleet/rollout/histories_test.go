@@ -103,14 +103,46 @@ func newHistory(seed uint64) *history {
 	if others := rand.New(rand.NewPCG(seed, 2)); oneIn(others, 4) { //nolint:gosec // repeatable on purpose
 		h.others = others
 	}
+	h.takes = randomTakes(rand.New(rand.NewPCG(seed, 3))) //nolint:gosec // repeatable on purpose
 	h.fates, h.lean = h.fate, seed%32 != 1
 	sizes := make(map[string]int)
 	for name, s := range a.Sets {
 		sizes[name] = len(s.Members)
 	}
 	driver := p.Sets["a"].Driver
-	h.setting = fmt.Sprintf("%s image, %s, %v, every %s, drain %v, by wave %v, scope wave %v, window %d, curse %q", a.Image, driver, sizes, h.every, p.Drain, p.ByWave, p.WaveOnly, a.Opens, h.curse.name)
+	h.setting = fmt.Sprintf("%s image, %s, %v, every %s, drain %v, by wave %v, scope wave %v, window %d, curse %q, takes %v", a.Image, driver, sizes, h.every, p.Drain, p.ByWave, p.WaveOnly, a.Opens, h.curse.name, h.takes)
 	return h
+}
+
+// randomTakes is how long actions take: nothing at all in every second history, and else
+// what Azure needs at times.
+func randomTakes(rng *rand.Rand) map[Verb]time.Duration {
+	takes := make(map[Verb]time.Duration)
+	if oneIn(rng, 2) {
+		return takes
+	}
+	for _, kind := range []struct {
+		verbs       []Verb
+		least, most int // seconds
+	}{
+		{[]Verb{""}, 1, 20},
+		{[]Verb{PatchModel}, 30, 90},
+		{[]Verb{ManualUpgrade, CancelRolling}, 1, 20},
+		{[]Verb{SuspendRepairs, ResumeRepairs}, 5, 60},
+		{[]Verb{Drain}, 20, 180},
+		{[]Verb{Undrain, AskAgent, Diagnose}, 20, 90},
+		{[]Verb{Replicate, Include, Exclude, TagFailed, TagGood}, 1, 30},
+		{[]Verb{QueryGate, Notify}, 1, 30},
+	} {
+		d := time.Duration(kind.least+rng.IntN(1+kind.most-kind.least)) * time.Second
+		if oneIn(rng, 2) {
+			continue
+		}
+		for _, v := range kind.verbs {
+			takes[v] = d
+		}
+	}
+	return takes
 }
 
 // randomAzure is a fleet with a past: some of its members are on Spot, protected or

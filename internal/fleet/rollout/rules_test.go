@@ -92,6 +92,16 @@ func (r *rig) allowed(a *Action) {
 	}
 }
 
+// repeats checks that a tick does not go round and round: whatever it waits for, it has the
+// lock. What was refused may have been given its time by what else was done, once or twice.
+func (r *rig) repeats(a *Action) {
+	const most = 3
+	key := fmt.Sprint(a.target(), a.Do, a.Members, a.Version, a.Region)
+	if r.again[key]++; r.again[key] > most {
+		r.breaks(deadlines, "a tick does the same again and again: %s %s%s %v", a.Do, a.Set, a.Name, a.Members)
+	}
+}
+
 // upgrade checks an upgrade of members by name.
 func (r *rig) upgrade(s *azureSet, a *Action) {
 	if slices.Contains(a.Members, "*") || len(a.Members) == 0 {

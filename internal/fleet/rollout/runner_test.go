@@ -41,6 +41,8 @@ type rig struct {
 	broken   []string
 	last     Move
 	watch    watch
+	takes    map[Verb]time.Duration // how long actions take; of "", a read of everything
+	again    map[string]int         // how often each action was made in this tick
 }
 
 // newRig begins a rollout.
@@ -83,12 +85,11 @@ func (r *rig) append(e *Event) bool {
 // tick does what is due, as `rollout advance` does.
 func (r *rig) tick() {
 	r.entries, r.died = 0, false
+	r.again = make(map[string]int)
 	acted := 0
 	const most = 60
 	for range most {
-		o := r.azure.observe(r.state.Epoch, r.unread)
-		o.Requests = r.requests
-		r.azure.operations(&r.state, &o)
+		o := r.look()
 		move := r.next(o)
 		r.last = move
 		for i := range move.Events {
@@ -96,11 +97,8 @@ func (r *rig) tick() {
 				return
 			}
 		}
-		for i := range move.Actions {
-			acted++
-			if !r.act(&move.Actions[i], acted) {
-				return
-			}
+		if !r.acts(move.Actions, &acted) {
+			return
 		}
 		if len(move.Actions) == 0 {
 			return
@@ -137,12 +135,85 @@ func (r *rig) stale(o *Observation, made []Action) {
 	}
 }
 
-// act carries an action out; it says whether the runner is still alive.
-func (r *rig) act(a *Action, n int) bool {
-	r.allowed(a)
-	if !r.append(&Event{Format: Format, At: r.azure.Now, Kind: Began, Action: a}) {
-		return false
+// look reads everything, which takes its time: what is read last is newer than the time
+// that it is said to be of.
+func (r *rig) look() Observation {
+	at, epoch := r.azure.Now, r.state.Epoch
+	r.passes(r.takes[""])
+	o := r.azure.observe(epoch, r.unread)
+	o.At, o.Requests = at, r.requests
+	r.azure.operations(&r.state, &o)
+	return o
+}
+
+// passes lets time pass within a tick.
+func (r *rig) passes(d time.Duration) {
+	if d > 0 {
+		r.azure.advance(d)
 	}
+}
+
+// aside says whether actions of a verb are carried out together, after the others.
+func (v Verb) aside() bool { return v.member() || v == QueryGate || v == Notify }
+
+// acts carries actions out as a runner does: those that write to Azure one after the other,
+// then the others at once. It says whether the runner is still alive.
+func (r *rig) acts(actions []Action, acted *int) bool {
+	var together []*Action
+	longest := time.Duration(0)
+	for i := range actions {
+		a := &actions[i]
+		if a.Do.aside() {
+			together, longest = append(together, a), max(longest, r.takes[a.Do])
+			continue
+		}
+		*acted++
+		if !r.begins(a) {
+			return false
+		}
+		r.passes(r.takes[a.Do] / 2)
+		if !r.act(a, *acted, r.takes[a.Do]/2) {
+			return false
+		}
+	}
+	if longest == 0 {
+		for _, a := range together {
+			*acted++
+			if !r.begins(a) || !r.act(a, *acted, 0) {
+				return false
+			}
+		}
+		return true
+	}
+	for _, a := range together {
+		if !r.begins(a) {
+			return false
+		}
+	}
+	r.passes(longest / 2)
+	for i, a := range together {
+		*acted++
+		after := time.Duration(0)
+		if i == len(together)-1 {
+			after = longest / 2
+		}
+		if !r.act(a, *acted, after) {
+			return false
+		}
+	}
+	return true
+}
+
+// begins journals that an action begins.
+func (r *rig) begins(a *Action) bool {
+	r.allowed(a)
+	r.repeats(a)
+	return r.append(&Event{Format: Format, At: r.azure.Now, Kind: Began, Action: a})
+}
+
+// act carries an action out that began, and its answer comes some time after; it says
+// whether the runner is still alive.
+func (r *rig) act(a *Action, n int, after time.Duration) bool {
 	lost := Result{Outcome: Lost, Text: "connection reset"}
 	var result Result
 	switch f := r.fates(n, a); f {
@@ -170,6 +241,7 @@ func (r *rig) act(a *Action, n int) bool {
 	case fine:
 		result = r.azure.do(a)
 	}
+	r.passes(after)
 	return r.append(&Event{Format: Format, At: r.azure.Now, Kind: Ended, Action: a, Result: &result})
 }
 
