@@ -186,6 +186,9 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 	var todo []string
 	last := m.s.Last[upgradeTarget(set)]
 	asked := !last.At.Before(b.Since)
+	// A PATCH takes longer than that at times: between two tries the model is to rest where
+	// it was put back.
+	again := later(last.At, m.s.Sets[set].Unpointed).Add(m.plan.Limits.Retry)
 	done, works := 0, m.underway(setTarget(set))
 	for _, name := range b.Members {
 		member := m.members[set][name]
@@ -213,9 +216,9 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 		return done > 0 // the others are picked again
 	case m.epoch < m.s.Last[setTarget(set)].Epoch:
 		return false // what was read is older than what was done
-	case asked && m.now.Before(last.At.Add(m.plan.Limits.Retry)):
+	case asked && m.now.Before(again):
 		m.upgrades[set] = !b.Back && last.Outcome == Done // one that was refused is over
-		m.wait("the upgrade of "+some(todo)+" to show, or to be tried again", last.At.Add(m.plan.Limits.Retry))
+		m.wait("the upgrade of "+some(todo)+" to show, or to be tried again", again)
 		return false
 	case b.Back && m.modelVersion(seen) != version:
 		return false // stop points it there

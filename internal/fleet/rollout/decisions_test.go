@@ -377,6 +377,32 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "3: the model rests at the last good version between tries of an upgrade that is refused, however long a PATCH takes", phase: Held, runs: 0,
+			when: func(*rig) bool { return true }, then: func(r *rig) {
+				r.takes = map[Verb]time.Duration{PatchModel: 80 * time.Second}
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do == ManualUpgrade {
+						return noCapacity
+					}
+					return fine
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Contains(t, r.state.Why, "upgrade a is refused: AllocationFailed")
+				require.Greater(t, len(r.done(ManualUpgrade)), 3)
+				var back time.Time
+				for _, e := range r.journal {
+					if e.Kind == Ended && e.Action.Do == PatchModel && e.Action.Version == oldVersion {
+						back = e.At
+					}
+					if e.Kind == Began && e.Action.Do == PatchModel && e.Action.Version == newVersion && !back.IsZero() {
+						require.GreaterOrEqual(t, e.At.Sub(back), r.plan.Limits.Retry)
+					}
+				}
+			},
+		},
+		{
 			name: "4: a part of a set has no failure to spare", image: neverWell, phase: Halted, runs: 1,
 			plan: func(p *Plan) {
 				s := p.Sets["a"]
