@@ -186,9 +186,7 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 	var todo []string
 	last := m.s.Last[upgradeTarget(set)]
 	asked := !last.At.Before(b.Since)
-	// A PATCH takes longer than that at times: between two tries the model is to rest where
-	// it was put back.
-	again := later(last.At, m.s.Sets[set].Unpointed).Add(m.plan.Limits.Retry)
+	again := m.again(set)
 	done, works := 0, m.underway(setTarget(set))
 	for _, name := range b.Members {
 		member := m.members[set][name]
@@ -233,6 +231,20 @@ func (m *machine) upgraded(set string, b *Batch) bool {
 	}
 	m.do(Action{Do: ManualUpgrade, Set: set, Members: todo, Version: version})
 	return false
+}
+
+// again is when an upgrade by name is asked for again. Those that were refused are tried at
+// once, when every model that was put back for one has rested: a PATCH takes longer than
+// that at times, and a tick would go round and round.
+func (m *machine) again(set string) time.Time {
+	last := m.s.Last[upgradeTarget(set)]
+	since := last.At
+	for name, s := range m.s.Sets {
+		if other, tried := m.s.Last[upgradeTarget(name)]; last.Outcome != Done && tried && other.Outcome != Done {
+			since = later(since, later(other.At, s.Unpointed))
+		}
+	}
+	return since.Add(m.plan.Limits.Retry)
 }
 
 // checked says whether each member of a batch that is still there was judged: verified

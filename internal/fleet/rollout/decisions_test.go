@@ -403,6 +403,20 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "3: two sets whose upgrades are refused keep no tick going, however long a PATCH takes", phase: Held, runs: 0,
+			waves: []Wave{{Name: "canary", Sets: []string{"a", "b"}, Instances: 1, Soak: time.Hour}, {Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour}},
+			when:  func(*rig) bool { return true }, then: func(r *rig) {
+				r.takes = map[Verb]time.Duration{PatchModel: 80 * time.Second}
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do == ManualUpgrade {
+						return noCapacity
+					}
+					return fine
+				}
+			},
+			require: func(t *testing.T, r *rig) { t.Helper(); require.Greater(t, len(r.done(ManualUpgrade)), 6) },
+		},
+		{
 			name: "4: a part of a set has no failure to spare", image: neverWell, phase: Halted, runs: 1,
 			plan: func(p *Plan) {
 				s := p.Sets["a"]
@@ -1260,6 +1274,24 @@ func TestDecisions(t *testing.T) {
 					r.azure.Sets["a"].Tag, r.azure.Sets["a"].ETag = 1, r.azure.Sets["a"].ETag+1
 					return denied
 				}
+			},
+		},
+		{
+			name: "10: repairs of two sets that cannot be resumed keep no tick going, however long a try takes", phase: Succeeded, runs: 5,
+			waves: []Wave{{Name: "both", Sets: []string{"a", "b"}, Soak: 10 * time.Minute}},
+			when:  step(0, Soaking), then: func(r *rig) {
+				r.takes = map[Verb]time.Duration{"": 20 * time.Second, ResumeRepairs: 40 * time.Second}
+				r.fates = func(_ int, a *Action) fate {
+					if a.Do == ResumeRepairs {
+						return denied
+					}
+					return fine
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				require.Greater(t, len(r.done(ResumeRepairs)), 20)
+				require.Len(t, r.state.Unpaid, 2)
 			},
 		},
 		{

@@ -62,12 +62,21 @@ type machine struct {
 	reporting int                 // members of the fleet that run and have a health
 	asked     map[string]bool     // targets of the actions of this call
 	busy      map[string]int      // actions under way, by target
-	upgrades  map[string]bool     // sets whose model has to be at the version for an upgrade by name
-	block     Block               // the weightiest of this call; Class "" is none
+	// refused is when an action of a verb was last not done, on whatever target. All of them
+	// are tried again at once: where a try takes long, one would be due when the next has
+	// ended, and a tick would go round and round.
+	refused  map[Verb]time.Time
+	upgrades map[string]bool // sets whose model has to be at the version for an upgrade by name
+	block    Block           // the weightiest of this call; Class "" is none
 }
 
 func newMachine(p *Plan, s State, o *Observation, now time.Time) *machine {
-	m := &machine{plan: p, s: s, obs: o, now: now, epoch: o.Epoch, members: make(map[string]map[string]*fleet.Member), on: make(map[string][]string), asked: make(map[string]bool), busy: make(map[string]int), upgrades: make(map[string]bool)}
+	m := &machine{plan: p, s: s, obs: o, now: now, epoch: o.Epoch, members: make(map[string]map[string]*fleet.Member), on: make(map[string][]string), asked: make(map[string]bool), busy: make(map[string]int), refused: make(map[Verb]time.Time), upgrades: make(map[string]bool)}
+	for _, last := range s.Last {
+		if last.Outcome != Done {
+			m.refused[last.Verb] = later(m.refused[last.Verb], last.At)
+		}
+	}
 	for _, op := range s.Ops {
 		m.busy[op.Action.target()]++
 	}
@@ -149,7 +158,7 @@ func (m *machine) do(a Action) {
 		return
 	}
 	if tried && last.Outcome != Done && last.Verb == a.Do {
-		if again := last.At.Add(m.plan.Limits.Retry); m.now.Before(again) {
+		if again := m.refused[a.Do].Add(m.plan.Limits.Retry); m.now.Before(again) {
 			m.wait("to try again: "+string(a.Do)+" "+cmp.Or(a.Set, a.Name), again)
 			return
 		}
