@@ -45,7 +45,7 @@ func (m *machine) nextBatch(w *Wave, set string) bool {
 		m.wait("the pause between batches of "+set, until)
 		return false
 	}
-	if !m.open(m.plan.Limits.Approval) {
+	if !m.open(m.plan.Limits.Approval) || m.plan.Drain && m.awaited(set) {
 		return false
 	}
 	m.note(Event{Kind: BatchTo, Set: set, Members: names, Step: Picked, Version: m.plan.Version})
@@ -160,6 +160,23 @@ func (m *machine) suspended(set string) bool {
 	return false
 }
 
+// awaited says whether the model of another set points at the version until an upgrade by
+// name has ended. A drain takes minutes, and whoever makes it would come too late to put
+// that model back.
+func (m *machine) awaited(set string) bool {
+	for _, other := range m.setNames() {
+		p, s, seen := m.plan.Sets[other], m.s.Sets[other], m.seen(other)
+		if other == set || seen == nil || p.Driver.Platform() || p.LastGood == "" || m.keeps(other) {
+			continue
+		}
+		if m.upgrades[other] || s.points() && m.modelVersion(seen) == m.plan.Version {
+			m.wait("the model of "+other+" to be back", m.now.Add(m.plan.Limits.Stuck))
+			return true
+		}
+	}
+	return false
+}
+
 // drained drains a member by its own agent.
 func (m *machine) drained(set, name string, b *Batch) bool {
 	d, asked := m.s.Drains[memberKey(set, name)]
@@ -169,6 +186,9 @@ func (m *machine) drained(set, name string, b *Batch) bool {
 	last := m.s.Last[drainTarget(set, name)]
 	if b.Back && last.Verb == Drain && last.Outcome != Done && !last.At.Before(b.Since) {
 		return true // the way back does not wait for a node that does not answer
+	}
+	if !b.Back && m.awaited(set) {
+		return false
 	}
 	m.do(Action{Do: Drain, Set: set, Members: []string{name}})
 	m.wait("the drain of "+name, m.deadline(b))

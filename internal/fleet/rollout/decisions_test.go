@@ -417,6 +417,35 @@ func TestDecisions(t *testing.T) {
 			require: func(t *testing.T, r *rig) { t.Helper(); require.Greater(t, len(r.done(ManualUpgrade)), 6) },
 		},
 		{
+			name: "3: a model at the version does not wait for the drain of another set to go back", phase: Succeeded, runs: 5,
+			waves: []Wave{{Name: "canary", Sets: []string{"a", "b"}, Instances: 1, Soak: time.Hour}, {Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour}},
+			setup: func(a *azure) {
+				for _, m := range a.Sets["b"].Members {
+					m.Protected = true
+				}
+			},
+			when: func(r *rig) bool { return len(r.done(ManualUpgrade)) == 1 }, then: func(r *rig) {
+				r.takes = map[Verb]time.Duration{Drain: 3 * time.Minute}
+				for _, m := range r.azure.Sets["b"].Members {
+					m.Protected = false
+				}
+			},
+			require: func(t *testing.T, r *rig) {
+				t.Helper()
+				var asked, back time.Time
+				for _, e := range r.journal {
+					switch {
+					case e.Kind != Began || e.Action.Set != "a":
+					case e.Action.Do == ManualUpgrade && asked.IsZero():
+						asked = e.At
+					case e.Action.Do == PatchModel && e.Action.Version == oldVersion && back.IsZero():
+						back = e.At
+					}
+				}
+				require.LessOrEqual(t, back.Sub(asked), r.azure.Upgrade)
+			},
+		},
+		{
 			name: "4: a part of a set has no failure to spare", image: neverWell, phase: Halted, runs: 1,
 			plan: func(p *Plan) {
 				s := p.Sets["a"]

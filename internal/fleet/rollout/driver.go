@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"slices"
 	"time"
 
 	"github.com/fleet-agent/fleet-agent/internal/fleet"
@@ -54,6 +55,8 @@ func (m *machine) models() {
 			continue
 		case want == m.plan.Version && m.blockedNow():
 			continue // back at any time, forward only when nothing speaks against it
+		case want == m.plan.Version && slices.ContainsFunc(m.move.Actions, func(a Action) bool { return a.Do == Drain }):
+			continue // not before those are drained, which takes minutes
 		case want != m.plan.Version && seen != nil && m.modelVersion(seen) != m.plan.Version:
 			continue // it is back, or somebody else's
 		}
@@ -66,16 +69,20 @@ func (m *machine) models() {
 // that we have nothing to do with yet.
 func (m *machine) wanted(set string) (version string, ok bool) {
 	p, s := m.plan.Sets[set], m.s.Sets[set]
-	last := m.s.Waves[p.LastWave].Step
 	switch {
-	case s.Whole, last == WaveDone, last == Skipped && m.s.Phase == Promoting && m.proven():
-		return m.plan.Version, true // a wave that nobody stood for says nothing: others must
-	case m.upgrades[set]:
+	case m.keeps(set), m.upgrades[set]:
 		return m.plan.Version, true
 	case s.Model == m.plan.Version && p.Model != m.plan.Version, s.points():
 		return p.LastGood, p.LastGood != ""
 	}
 	return "", false
+}
+
+// keeps says whether the model of a set is to point at the version for good.
+func (m *machine) keeps(set string) bool {
+	last := m.s.Waves[m.plan.Sets[set].LastWave].Step
+	// A wave that nobody stood for says nothing: others must.
+	return m.s.Sets[set].Whole || last == WaveDone || last == Skipped && m.s.Phase == Promoting && m.proven()
 }
 
 // patch brings the model of a set to a version, and to a mode if one is given; it says

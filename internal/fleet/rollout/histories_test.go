@@ -95,7 +95,8 @@ func newHistory(seed uint64) *history {
 	a := randomAzure(rng)
 	h := &history{rng: rng, seed: seed, trouble: 3 + rng.IntN(30)}
 	h.every = []time.Duration{time.Minute, 2 * time.Minute, 5 * time.Minute}[rng.IntN(3)]
-	p := randomPlan(rng, a)
+	wide := oneIn(rand.New(rand.NewPCG(seed, 4)), 4) //nolint:gosec // repeatable on purpose
+	p := randomPlan(rng, a, wide)
 	h.rig = newRig(p, a)
 	if oneIn(rng, 5) {
 		h.curse = curses[rng.IntN(len(curses))]
@@ -189,11 +190,15 @@ func randomAzure(rng *rand.Rand) *azure {
 	return a
 }
 
-// randomPlan is a plan for a fleet, as a file may ask for it.
-func randomPlan(rng *rand.Rand, a *azure) Plan {
+// randomPlan is a plan for a fleet, as a file may ask for it. In a wide one the first wave
+// takes a part of every set.
+func randomPlan(rng *rand.Rand, a *azure, wide bool) Plan {
 	waves := twoWaves()
 	waves[0].Instances = 1 + rng.IntN(2)
 	waves[1].Sets = sorted(a.Sets)
+	if wide {
+		waves[0].Sets = sorted(a.Sets)
+	}
 	waves[1].Approve = oneIn(rng, 3)
 	if oneIn(rng, 4) { // set by set
 		waves = nil

@@ -65,6 +65,8 @@ func (r *rig) allowed(a *Action) {
 	switch a.Do {
 	case ManualUpgrade:
 		r.upgrade(s, a)
+	case Drain:
+		r.holdsUp(a)
 	case PatchModel:
 		if a.Version == newVersion && !forward {
 			r.breaks(haltsReturn, "the model of %s is pointed at the version while %s", a.Set, r.state.Phase)
@@ -89,6 +91,20 @@ func (r *rig) allowed(a *Action) {
 			r.breaks(neverPromoted, "a version that failed is marked good")
 		}
 	default:
+	}
+}
+
+// holdsUp checks that no model waits at the version for the end of another set's drain.
+func (r *rig) holdsUp(a *Action) {
+	if b := r.state.Sets[a.Set].Batch; b == nil || b.Back {
+		return
+	}
+	for name, model := range r.looked {
+		p, state := r.plan.Sets[name], r.state.Sets[name]
+		lent := model == newVersion && state.points() && !state.Whole && p.LastGood != "" && !p.Driver.Platform() && r.state.Waves[p.LastWave].Step != WaveDone
+		if lent && name != a.Set && r.state.Phase == Rolling && !r.unread[name] {
+			r.breaks(noLonger, "the model of %s points at the version, and %v of %s are drained first", name, a.Members, a.Set)
+		}
 	}
 }
 

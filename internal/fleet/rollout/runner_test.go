@@ -43,6 +43,7 @@ type rig struct {
 	watch    watch
 	takes    map[Verb]time.Duration // how long actions take; of "", a read of everything
 	again    map[string]int         // how often each action was made in this tick
+	looked   map[string]string      // the version of each model when it was last read
 }
 
 // newRig begins a rollout.
@@ -141,6 +142,10 @@ func (r *rig) look() Observation {
 	at, epoch := r.azure.Now, r.state.Epoch
 	r.passes(r.takes[""])
 	o := r.azure.observe(epoch, r.unread)
+	r.looked = make(map[string]string, len(r.azure.Sets))
+	for name, s := range r.azure.Sets {
+		r.looked[name] = s.Model
+	}
 	o.At, o.Requests = at, r.requests
 	r.azure.operations(&r.state, &o)
 	return o
