@@ -253,6 +253,36 @@ func TestRequests(t *testing.T) {
 	})
 }
 
+// Who asks while another's request waits has the last word, also by a clock that is behind.
+func TestRequestsByTwoClocks(t *testing.T) {
+	now := time.Now()
+	for name, ahead := range map[string]time.Duration{"as they are": 0, "minutes ahead": 7 * time.Minute, "next year": 365 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			p, _ := directorySite(t).open()
+			j := journalOf(t, p, "7")
+			p.now = func() time.Time { return now.Add(ahead) }
+			_, err := j.Ask(t.Context(), []byte(`{"do":"pause"}`))
+			require.NoError(t, err)
+			p.now = func() time.Time { return now }
+			for _, request := range []string{`{"do":"resume"}`, `{"do":"abort"}`} {
+				_, err = j.Ask(t.Context(), []byte(request))
+				require.NoError(t, err)
+			}
+			found, err := j.Requests(t.Context())
+			require.NoError(t, err)
+			var order []string
+			for _, r := range found {
+				order = append(order, string(r.Data))
+			}
+			want := []string{`{"do":"pause"}`, `{"do":"resume"}`, `{"do":"abort"}`}
+			if ahead > maxAhead { // that is no clock that anybody goes by
+				want = []string{want[1], want[2], want[0]}
+			}
+			require.Equal(t, want, order)
+		})
+	}
+}
+
 // litter puts files with the names of requests where requests are, from a time on.
 func litter(t *testing.T, j *Journal, n int, from time.Time, text string) {
 	t.Helper()

@@ -48,12 +48,30 @@ func (j *Journal) Ask(ctx context.Context, request []byte) (name string, err err
 	if len(waiting) >= maxWaiting {
 		return "", fmt.Errorf("%d requests wait beside %s: is anybody at work on this rollout? If so, remove what is none", len(waiting), j.store.name())
 	}
-	name = requestAt(j.place.now()) + "-" + draw(4)
+	name = requestAt(after(waiting, j.place.now())) + "-" + draw(4)
 	return name, j.store.put(ctx, name, request)
 }
 
+// nameTime is how the name of a request begins.
+const nameTime = "20060102T150405.000000000Z"
+
 // requestAt is how the name begins of a request that is made at a time.
-func requestAt(at time.Time) string { return at.UTC().Format("20060102T150405.000000000Z") }
+func requestAt(at time.Time) string { return at.UTC().Format(nameTime) }
+
+// after is the time that a request gets which is made now, while others wait, whose names
+// are in order: one from behind them, as whoever asks last has the last word, and the clock
+// of somebody who asked before may be ahead.
+func after(waiting []string, now time.Time) time.Time {
+	n, _ := slices.BinarySearch(waiting, requestAt(now.Add(maxAhead)))
+	if n == 0 {
+		return now
+	}
+	last, err := time.Parse(nameTime, waiting[n-1][:len(nameTime)])
+	if err != nil || last.Before(now) {
+		return now
+	}
+	return last.Add(time.Nanosecond)
+}
 
 // Requests returns what was asked for and is not dropped yet, the oldest first. What is
 // no request, by its name, its size or its content, is left out and said once. Where there
