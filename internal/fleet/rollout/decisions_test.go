@@ -1306,6 +1306,16 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "10: two members whose agents do not serve keep no tick going, however long an answer takes", phase: Held, runs: 2,
+			sizes: map[string]int{"a": 1, "b": 1}, waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour}},
+			setup: func(a *azure) {
+				a.Word, a.Sets["b"].BusyUntil, a.Sets["b"].BusyWhy = "starting", a.Now.Add(7*time.Minute), "the platform"
+			},
+			when: func(*rig) bool { return true }, then: func(r *rig) {
+				r.takes = map[Verb]time.Duration{"": 20 * time.Second, AskAgent: 80 * time.Second}
+			},
+		},
+		{
 			name: "10: repairs of two sets that cannot be resumed keep no tick going, however long a try takes", phase: Succeeded, runs: 5,
 			waves: []Wave{{Name: "both", Sets: []string{"a", "b"}, Soak: 10 * time.Minute}},
 			when:  step(0, Soaking), then: func(r *rig) {

@@ -66,7 +66,7 @@ func (m *machine) serves(set, name string, r *MemberState) bool {
 	switch {
 	case fresh && a.Text == Serving, fresh && a.Text == "" && !a.At.IsZero():
 		return true // or it cannot be asked
-	case !fresh || !m.now.Before(a.At.Add(m.plan.Limits.Retry)):
+	case !fresh || !m.now.Before(m.answered.Add(m.plan.Limits.Retry)):
 		m.do(Action{Do: AskAgent, Set: set, Members: []string{name}})
 	}
 	m.wait("the agent of "+name, r.Settled.Add(m.plan.Limits.HealthyWithin))

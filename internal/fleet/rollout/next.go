@@ -65,7 +65,10 @@ type machine struct {
 	// refused is when an action of a verb was last not done, on whatever target. All of them
 	// are tried again at once: where a try takes long, one would be due when the next has
 	// ended, and a tick would go round and round.
-	refused  map[Verb]time.Time
+	refused map[Verb]time.Time
+	// answered is when an agent last said that it does not serve: those are asked again at
+	// once, for the same reason.
+	answered time.Time
 	upgrades map[string]bool // sets whose model has to be at the version for an upgrade by name
 	block    Block           // the weightiest of this call; Class "" is none
 }
@@ -79,6 +82,11 @@ func newMachine(p *Plan, s State, o *Observation, now time.Time) *machine {
 	}
 	for _, op := range s.Ops {
 		m.busy[op.Action.target()]++
+	}
+	for _, a := range s.Agents {
+		if a.Text != Serving && a.Text != "" {
+			m.answered = later(m.answered, a.At)
+		}
 	}
 	for name := range p.Sets {
 		seen, ok := o.Sets[name]
