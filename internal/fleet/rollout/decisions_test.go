@@ -958,6 +958,14 @@ func TestDecisions(t *testing.T) {
 			},
 		},
 		{
+			name: "a gate that never answers is not waited for in each window anew", phase: Held, runs: 0, atMost: 20 * 24 * time.Hour, every: 5 * time.Minute,
+			plan: func(p *Plan) {
+				p.Window = true
+				p.Gates = []Gate{{Name: "errors", Every: time.Minute, NoData: Pass}}
+			},
+			setup: func(a *azure) { a.Opens, a.Gate, a.GateUntil = 23, outage, start.Add(30*24*time.Hour) },
+		},
+		{
 			name: "a wave waits for its approval", phase: Succeeded, runs: 5,
 			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour, Approve: true}},
 			when:  func(r *rig) bool { return r.azure.Now.After(start.Add(3*time.Hour)) && len(r.azure.Ran) == 0 }, then: ask(Approve, false),

@@ -39,14 +39,10 @@ func (m *machine) old(g *Gate, a Answer) bool {
 	return m.now.Sub(a.At) > max(g.Every, m.plan.Limits.ObserveEvery)
 }
 
-// takes says whether the wave under way takes members now: the window is open, or a batch
-// is under way.
+// takes says whether the wave under way takes members. The window does not matter: a gate
+// that is asked only while it is open would be waited for each night anew, for ever.
 func (m *machine) takes() bool {
-	if m.s.Phase != Rolling || m.s.Waves[m.s.Wave].Step != Batches {
-		return false
-	}
-	return !m.plan.Window || m.obs.WindowOpen ||
-		slices.ContainsFunc(m.plan.Waves[m.s.Wave].Sets, func(set string) bool { return m.s.Sets[set].Batch != nil })
+	return m.s.Phase == Rolling && m.s.Waves[m.s.Wave].Step == Batches
 }
 
 // mayTake says whether somebody else may get the version now: not while the rollout
