@@ -966,6 +966,11 @@ func TestDecisions(t *testing.T) {
 			setup: func(a *azure) { a.Opens, a.Gate, a.GateUntil = 23, outage, start.Add(30*24*time.Hour) },
 		},
 		{
+			name: "a gate is asked at once when the member that it was to be asked for is gone", phase: Succeeded, runs: 5,
+			plan: func(p *Plan) { p.Gates = []Gate{{Name: "errors", Every: 10 * time.Minute, NoData: Pass}} },
+			when: func(r *rig) bool { return len(r.azure.Ran) == 1 }, then: func(r *rig) { r.azure.stop(r.azure.Sets["a"], onVersion(r, "a")) },
+		},
+		{
 			name: "a wave waits for its approval", phase: Succeeded, runs: 5,
 			waves: []Wave{{Name: "all", Sets: []string{"a", "b"}, Soak: time.Hour, Approve: true}},
 			when:  func(r *rig) bool { return r.azure.Now.After(start.Add(3*time.Hour)) && len(r.azure.Ran) == 0 }, then: ask(Approve, false),

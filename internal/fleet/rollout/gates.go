@@ -15,7 +15,7 @@ func (m *machine) gates() {
 	}
 	for _, g := range m.plan.Gates {
 		a := m.s.Gates[g.Name]
-		if a.At.IsZero() || !m.now.Before(a.At.Add(g.Every)) {
+		if a.At.IsZero() || nobody && a.Text == "" || !m.now.Before(a.At.Add(g.Every)) {
 			m.do(Action{Do: QueryGate, Name: g.Name})
 		}
 		verdict := g.verdict(a)
