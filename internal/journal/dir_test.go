@@ -101,12 +101,17 @@ func TestWhoLooksHoldsNothing(t *testing.T) {
 		require.NoError(t, err)
 		require.Nil(t, held)
 
+		var l *Lock
+		done := make(chan error, 1)
 		go func() {
-			time.Sleep(25 * time.Millisecond)
-			_ = looks.Close()
+			var err error
+			l, err = j.Acquire(t.Context(), Owner{Name: "ada"})
+			done <- err
 		}()
-		l, err := j.Acquire(t.Context(), Owner{Name: "ada"})
-		require.NoError(t, err)
+		synctest.Wait()
+		require.Empty(t, done, "it waits for who looks")
+		require.NoError(t, looks.Close())
+		require.NoError(t, <-done)
 		require.NoError(t, l.Release(t.Context()))
 	})
 }
