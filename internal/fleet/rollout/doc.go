@@ -56,8 +56,9 @@
 // The way back begins with the version excluded and the models at the last good one.
 // A batch of it that makes no step for twice Limits.Stuck is given up, and the others go
 // on; whoever is left is listed. Members that the platform upgrades while the version is
-// being demoted, because somebody has released it, go back first, once. An abort of what is halted-incomplete goes that way once
-// more, and is its end: what is left then stays listed, and is taken up no more.
+// being demoted, because somebody has released it, go back first, once. An abort of what is
+// halted-incomplete goes that way once more, and is its end: what is left then stays
+// listed, and is taken up no more.
 //
 // # Who decides what
 //

@@ -33,8 +33,8 @@ func (m *machine) gates() {
 	}
 }
 
-// old says whether an answer is too old to go by, as after a drain or a gap: the gate is
-// asked again, and nobody gets the version before it has answered.
+// old says whether an answer is too old to go by, as after a drain or a gap, or there is none:
+// the gate is asked, and nobody gets the version before it has answered.
 func (m *machine) old(g *Gate, a Answer) bool {
 	return m.now.Sub(a.At) > max(g.Every, m.plan.Limits.ObserveEvery)
 }
@@ -53,7 +53,7 @@ func (m *machine) mayTake() bool { return !m.blockedNow() && !m.unasked() }
 func (m *machine) unasked() bool {
 	return slices.ContainsFunc(m.plan.Gates, func(g Gate) bool {
 		a := m.s.Gates[g.Name]
-		return a.At.IsZero() || m.old(&g, a) || len(m.on) == 0 && a.Text == ""
+		return m.old(&g, a) || len(m.on) == 0 && a.Text == ""
 	})
 }
 
